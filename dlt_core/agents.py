@@ -1,0 +1,221 @@
+"""The agents that decide about layer ties. They know layers, actions and rewards, and nothing of transformers.
+
+Every agent has `act(state, layer)`, `q_values(state, layer)`, `learn(state, layer, action, reward, next_state)` and
+`end_episode()`, and a `state_dict` / `load_state_dict` pair for checkpoints. A `state` is a TieMap, or any sequence of
+its L sources. Layer i has the actions 0..i: tie to layer j < i, or (action i) be independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from dlt_core.tie_map import TieMap
+
+State = TieMap | Sequence[int] | np.ndarray
+
+
+def q_slice(layer: int) -> slice:
+    """Where the Q-network's L(L+1)/2 outputs hold the i + 1 values of layer i: they start at i(i+1)/2."""
+    start = layer * (layer + 1) // 2
+    return slice(start, start + layer + 1)
+
+
+class QAgent:
+    """The paper's agent: one-sample Q-learning with a small MLP and epsilon-greedy exploration.
+
+    Q: Linear(L, hidden) - ReLU - Linear(hidden, L(L+1)/2) on the raw state vector; layer i reads its own slice of
+    i + 1 values. No replay, no target network. AdamW with weight decay 0.01. Source: the paper's experiment setup for
+    the numbers, the authors' released code for the form of the network and the update.
+
+    num_layers: L >= 2. learning_rate: of Q. gamma: discount γ in [0, 1]. epsilon: first exploration probability ε,
+    multiplied by epsilon_decay at the end of each turn over the layers, never below epsilon_min.
+    seed: of the weights of Q and of the exploration; no global generator is touched.
+    """
+
+    method = "dynamic"
+
+    def __init__(
+        self,
+        num_layers: int,
+        *,
+        hidden: int = 128,
+        learning_rate: float = 1e-3,
+        gamma: float = 0.99,
+        epsilon: float = 1.0,
+        epsilon_decay: float = 0.95,
+        epsilon_min: float = 0.1,
+        seed: int,
+    ) -> None:
+        if num_layers < 2:
+            raise ValueError(f"num_layers={num_layers}: with fewer than 2 layers there is nothing to tie")
+        for name, value in {"gamma": gamma, "epsilon": epsilon, "epsilon_min": epsilon_min}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}={value} must lie in [0, 1]")
+        if not 0 < epsilon_decay <= 1:
+            raise ValueError(f"epsilon_decay={epsilon_decay} must lie in (0, 1]")
+        self.num_layers = num_layers
+        self.gamma = gamma
+        self.epsilon = epsilon
+        self.epsilon_decay = epsilon_decay
+        self.epsilon_min = epsilon_min
+        self.explored = False  # whether the last act() was a random one
+        self.rng = np.random.default_rng(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.q_network = nn.Sequential(
+                nn.Linear(num_layers, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, num_layers * (num_layers + 1) // 2),
+            )
+        self.optimizer = torch.optim.AdamW(self.q_network.parameters(), lr=learning_rate, weight_decay=0.01)
+
+    def _q(self, state: State, layer: int) -> torch.Tensor:
+        """Q(s, ·) of one layer, shape (layer + 1,), with gradient."""
+        _check(self.num_layers, state, layer)
+        return self.q_network(torch.tensor([float(j) for j in state]))[q_slice(layer)]
+
+    @torch.no_grad()
+    def q_values(self, state: State, layer: int) -> np.ndarray:
+        """Q(s, a) for the actions a = 0..layer, shape (layer + 1,)."""
+        return self._q(state, layer).numpy()
+
+    def act(self, state: State, layer: int) -> int:
+        """Epsilon-greedy: a random action with probability ε, else the one of largest Q (the lowest of equals)."""
+        _check(self.num_layers, state, layer)
+        self.explored = bool(self.rng.random() < self.epsilon)
+        if self.explored:
+            return int(self.rng.integers(layer + 1))
+        return int(np.argmax(self.q_values(state, layer)))
+
+    def learn(self, state: State, layer: int, action: int, reward: float, next_state: State) -> float:
+        """One temporal-difference step on (s, a, r, s'); returns the loss before the step.
+
+        loss = (Q(s, a) - (r + γ max_a' Q(s', a')))², a' over the same layer's actions, the target held constant.
+        Raises ValueError if the reward is not finite or layer i has no such action.
+        """
+        if not 0 <= action <= layer:
+            raise ValueError(f"layer {layer} has the actions 0..{layer}, got {action}")
+        if not math.isfinite(reward):
+            raise ValueError(f"the reward for layer {layer} is {reward}: Q cannot learn from it")
+        target = reward + self.gamma * float(self.q_values(next_state, layer).max())
+        loss = (self._q(state, layer)[action] - target) ** 2
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def end_episode(self) -> None:
+        """After a turn over all layers: ε <- max(ε_min, ε · decay)."""
+        self.epsilon = max(self.epsilon_min, self.epsilon * self.epsilon_decay)
+
+    def state_dict(self) -> dict:
+        """Everything that decides the agent's future: {"tensors": name -> tensor, "values": JSON-able}."""
+        tensors = {f"q_network.{name}": p.detach().clone() for name, p in self.q_network.named_parameters()}
+        for name, p in self.q_network.named_parameters():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value.clone()
+        return {"tensors": tensors, "values": {"epsilon": self.epsilon, "rng": self.rng.bit_generator.state}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Undo of `state_dict`, on an agent made with the same arguments."""
+        tensors = state["tensors"]
+        for name, p in self.q_network.named_parameters():
+            p.data.copy_(tensors[f"q_network.{name}"])
+            prefix = f"optimizer.{name}."
+            found = {key.removeprefix(prefix): t.clone() for key, t in tensors.items() if key.startswith(prefix)}
+            if found:
+                self.optimizer.state[p] = found
+        self.epsilon = state["values"]["epsilon"]
+        self.rng.bit_generator.state = state["values"]["rng"]
+
+
+class RandomAgent:
+    """Picks uniformly among the i + 1 actions of layer i and learns nothing: the baseline that Q must beat."""
+
+    method = "random"
+    epsilon = 1.0
+    explored = True
+
+    def __init__(self, num_layers: int, *, seed: int) -> None:
+        self.num_layers = num_layers
+        self.rng = np.random.default_rng(seed)
+
+    def act(self, state: State, layer: int) -> int:
+        """One of 0..layer, each with probability 1 / (layer + 1)."""
+        _check(self.num_layers, state, layer)
+        return int(self.rng.integers(layer + 1))
+
+    def q_values(self, state: State, layer: int) -> np.ndarray:
+        """NaN for each action: this agent has no opinion."""
+        return np.full(layer + 1, np.nan)
+
+    def learn(self, state: State, layer: int, action: int, reward: float, next_state: State) -> float:
+        """Nothing is learned; the loss is 0."""
+        return 0.0
+
+    def end_episode(self) -> None:
+        """Nothing changes between turns."""
+
+    def state_dict(self) -> dict:
+        return {"tensors": {}, "values": {"rng": self.rng.bit_generator.state}}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rng.bit_generator.state = state["values"]["rng"]
+
+
+class ReplayAgent(RandomAgent):
+    """Repeats a list of recorded actions in order, whatever the state."""
+
+    method = "replay"
+    epsilon = 0.0
+    explored = False
+
+    def __init__(self, actions: Sequence[int]) -> None:
+        self.actions = [int(a) for a in actions]
+        self.position = 0
+
+    def act(self, state: State, layer: int) -> int:
+        """The next recorded action. Raises ValueError when the list is used up or does not fit the layer."""
+        if self.position >= len(self.actions):
+            raise ValueError(f"only {len(self.actions)} actions were recorded")
+        action = self.actions[self.position]
+        if not 0 <= action <= layer:
+            raise ValueError(f"recorded action {self.position} is {action}, layer {layer} has 0..{layer}")
+        self.position += 1
+        return action
+
+    def state_dict(self) -> dict:
+        return {"tensors": {}, "values": {"position": self.position}}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.position = state["values"]["position"]
+
+
+class FixedAgent(ReplayAgent):
+    """Always asks for the same map: after one turn over the layers the model is tied like `tie_map`."""
+
+    method = "fixed"
+
+    def __init__(self, tie_map: TieMap) -> None:
+        super().__init__([])
+        self.tie_map = tie_map
+
+    def act(self, state: State, layer: int) -> int:
+        """The source that the map gives this layer."""
+        _check(len(self.tie_map), state, layer)
+        return self.tie_map[layer]
+
+
+Agent = QAgent | RandomAgent
+
+
+def _check(num_layers: int, state: State, layer: int) -> None:
+    if len(state) != num_layers:
+        raise ValueError(f"the agent was made for {num_layers} layers, the state has {len(state)}")
+    if not 0 <= layer < num_layers:
+        raise ValueError(f"layer {layer} does not exist: the agent has layers 0..{num_layers - 1}")

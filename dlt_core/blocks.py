@@ -1,0 +1,98 @@
+"""Find the transformer blocks of a Hugging Face model, and build the models that the paper ties.
+
+Nothing of the transformer is written by hand: the models are transformers' own classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA, ViT, each with and without its head.
+KNOWN_PATHS = (
+    "transformer.h",
+    "h",
+    "bert.encoder.layer",
+    "encoder.layer",
+    "model.layers",
+    "vit.layers",
+    "vit.encoder.layer",
+    "layers",
+)
+
+
+def locate_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
+    """The list behind `find_blocks`, without the comparison of shapes. Raises ValueError if there is none."""
+    for path in (blocks,) if blocks is not None else KNOWN_PATHS:
+        found = model
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if isinstance(found, (nn.ModuleList, nn.Sequential, list, tuple)) and len(found) > 0:
+            return list(found)
+    if blocks is not None:
+        raise ValueError(f"{type(model).__name__} has no list of blocks at {blocks!r}")
+    raise ValueError(
+        f"cannot find the blocks of {type(model).__name__}: name their list with blocks='dotted.path'; "
+        f"looked at {', '.join(KNOWN_PATHS)}"
+    )
+
+
+def find_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
+    """The model's transformer blocks, bottom to top.
+
+    `blocks` is the dotted path of the list for a model that is not GPT-2, BERT, LLaMA or ViT.
+    Raises ValueError if there is no such list, or if the blocks' parameters differ in name, shape or dtype.
+    """
+    found = locate_blocks(model, blocks)
+    expected = _shapes(found[0])
+    for i, block in enumerate(found[1:], start=1):
+        shapes = _shapes(block)
+        if shapes != expected:
+            name = next(n for n in [*expected, *shapes] if expected.get(n) != shapes.get(n))
+            raise ValueError(
+                f"blocks of unlike shape cannot be tied: {name} of block {i} is {shapes.get(name)}, "
+                f"of block 0 {expected.get(name)}"
+            )
+    return found
+
+
+def _shapes(block: nn.Module) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    return {name: (tuple(p.shape), p.dtype) for name, p in block.named_parameters(remove_duplicate=False)}
+
+
+def build_gpt2(
+    *,
+    vocab_size: int,
+    n_positions: int,
+    n_layer: int,
+    n_head: int,
+    n_embd: int,
+    dropout: float,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> GPT2LMHeadModel:
+    """A freshly initialised GPT-2 of the given shape, on `device` ("meta" for counting without memory).
+
+    `dropout` is used in its three places (embeddings, attention, residual). The weights depend on `seed` alone and
+    leave torch's global generator as it was. Raises ValueError if n_embd is not a multiple of n_head.
+    """
+    if n_embd % n_head:
+        raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+    config = GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=n_positions,
+        n_layer=n_layer,
+        n_head=n_head,
+        n_embd=n_embd,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+        resid_pdrop=dropout,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own "gelu_new" in one fused kernel
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=False,
+    )
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(config)

@@ -1,0 +1,133 @@
+"""Algorithm 1's world as a gymnasium environment: re-tie one layer, train k steps, report minus perplexity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Dict, Discrete, MultiDiscrete
+
+from dlt_core.evaluation import perplexity
+from dlt_core.learner import Learner
+from dlt_core.tie_map import ORPHANS, TieMap
+
+BASELINE_RATE = 0.1  # log_improvement: how fast its running baseline follows
+
+# reward name -> function of (loss in nats per token, running baseline of that loss)
+REWARDS: dict[str, Callable[[float, float], float]] = {
+    "neg_perplexity": lambda loss, baseline: -perplexity(loss),  # the paper's
+    "neg_loss": lambda loss, baseline: -loss,
+    "neg_perplexity_clipped": lambda loss, baseline: min(10.0, max(-10.0, -perplexity(loss))),  # the released code's
+    "log_improvement": lambda loss, baseline: baseline - loss,
+}
+
+
+class LayerTyingEnv(gymnasium.Env):
+    """One step: the action re-ties the current layer, the learner trains k = steps_per_action steps, and the reward
+    is computed from the loss on one training minibatch, dropout off. One episode: a turn over the layers 1..L-1.
+
+    observation: {"tie_map": int64[L] (the state s), "layer": int (the layer to decide about)}.
+    action: 0..L-1; layer i has only 0..i, which `info["action_mask"]` (int8[L]) and `action_masks()` (bool[L]) say.
+        An action beyond them leaves the tie as it is, trains all the same, and sets `info["invalid_action"]`.
+    reward: "neg_perplexity", "neg_loss", "neg_perplexity_clipped" (to [-10, 10]) or "log_improvement" (a running
+        baseline of the loss minus the loss).
+    orphans: see `TieMap.with_action`.
+
+    The world is one transformer being trained: `reset()` begins the next turn with model and ties as they are.
+    `reset(seed=...)` begins a new world: a new model from that seed, all layers tied (the paper's start, s = 0).
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's own convention
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        steps_per_action: int = 15,
+        reward: str = "neg_perplexity",
+        orphans: str = "follow",
+    ) -> None:
+        if reward not in REWARDS:
+            raise ValueError(f"unknown reward {reward!r}; known: {', '.join(REWARDS)}")
+        if orphans not in ORPHANS:
+            raise ValueError(f"unknown orphans {orphans!r}; known: {', '.join(ORPHANS)}")
+        if steps_per_action < 1:
+            raise ValueError(f"steps_per_action={steps_per_action} must be at least 1: nothing would be trained")
+        self.n_layer = len(learner.tie_map)
+        if self.n_layer < 2:
+            raise ValueError(f"the model has {self.n_layer} layer: with fewer than 2 there is nothing to tie")
+        self.learner = learner
+        self.steps_per_action = steps_per_action
+        self.reward = reward
+        self.orphans = orphans
+        self.observation_space = Dict(
+            {"tie_map": MultiDiscrete(np.arange(1, self.n_layer + 1)), "layer": Discrete(self.n_layer)}
+        )
+        self.action_space = Discrete(self.n_layer)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.tie_map = TieMap.all_tied(self.n_layer)
+        self.learner.tie(self.tie_map)
+        self.layer = 1
+        self.decisions = 0  # also the number of the next reward minibatch
+        self.baseline: float | None = None  # running mean of the reward minibatches' losses
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.learner.restart(seed)
+            self._begin()
+        self.layer = 1
+        return self._observation(), {"action_mask": self._mask()}
+
+    def step(self, action: int) -> tuple[dict, float, bool, bool, dict[str, Any]]:
+        layer, action = self.layer, int(action)
+        valid = 0 <= action <= layer
+        if valid:
+            self.tie_map = self.tie_map.with_action(layer, action, orphans=self.orphans)
+            self.learner.tie(self.tie_map)
+        train_losses = self.learner.train(self.steps_per_action)
+        loss = self.learner.probe(self.decisions)
+        self.baseline = loss if self.baseline is None else self.baseline
+        reward = REWARDS[self.reward](loss, self.baseline)
+        self.baseline += BASELINE_RATE * (loss - self.baseline)
+        self.decisions += 1
+        terminated = layer == self.n_layer - 1
+        self.layer = 1 if terminated else layer + 1  # after the last layer the next turn begins at layer 1
+        info = {
+            "action_mask": self._mask(),
+            "invalid_action": not valid,
+            "loss": loss,
+            "perplexity": perplexity(loss),
+            "train_loss": math.fsum(train_losses) / len(train_losses),
+            "num_independent": self.tie_map.num_independent,
+        }
+        return self._observation(), reward, terminated, False, info
+
+    def action_masks(self) -> np.ndarray:
+        """bool[L]: which actions the current layer has (the name that sb3-contrib expects)."""
+        return np.arange(self.n_layer) <= self.layer
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the environment remembers beside its learner, JSON-able."""
+        return {
+            "tie_map": list(self.tie_map),
+            "layer": self.layer,
+            "decisions": self.decisions,
+            "baseline": self.baseline,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo of `state_dict`; the learner is restored by its own."""
+        self.tie_map = TieMap(tuple(state["tie_map"]))
+        self.layer, self.decisions, self.baseline = state["layer"], state["decisions"], state["baseline"]
+
+    def _mask(self) -> np.ndarray:
+        return self.action_masks().astype(np.int8)  # gymnasium's sample(mask=...) takes nothing else
+
+    def _observation(self) -> dict[str, Any]:
+        return {"tie_map": np.array(self.tie_map.sources, dtype=np.int64), "layer": self.layer}

@@ -1,0 +1,83 @@
+"""How good a language model is: perplexity per token, and bits per byte beside it.
+
+Perplexities over different tokenizers cannot be compared; bits per byte can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Sum of the negative log-likelihoods (nats) of `tokens` predicted tokens that stand for `bytes` bytes of text."""
+
+    nll: float
+    tokens: int
+    bytes: int
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy, nats per token."""
+        return self.nll / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss), per token."""
+        return perplexity(self.loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits needed for each byte of the original text."""
+        return self.nll / math.log(2) / self.bytes
+
+
+def perplexity(loss: float) -> float:
+    """exp of a mean cross entropy in nats; infinity where that is too large for a float."""
+    return math.exp(loss) if loss < 700 else math.nan if math.isnan(loss) else math.inf
+
+
+def token_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of each predicted token in nats, shape (B, T), for a batch (B, T + 1) of token ids."""
+    targets = batch[:, 1:]
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()  # (B, T, vocab_size)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    tokens: np.ndarray,
+    *,
+    block_size: int,
+    batch_size: int,
+    token_bytes: np.ndarray,
+    autocast: contextlib.AbstractContextManager | None = None,
+) -> Evaluation:
+    """Predict each token but the first once, in windows of `block_size` that do not overlap, dropout off.
+
+    tokens: (N,) ids with N >= 2. token_bytes: (vocab_size,) bytes of each token. The model's training mode is restored.
+    """
+    if len(tokens) < 2:
+        raise ValueError(f"cannot evaluate on {len(tokens)} tokens: at least 2 are needed")
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    whole = (len(tokens) - 1) // block_size * block_size
+    windows = tokens[np.arange(0, whole, block_size)[:, None] + np.arange(block_size + 1)].astype(np.int64)
+    batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
+    if whole < len(tokens) - 1:  # the shorter window at the end
+        batches.append(np.asarray(tokens[whole:], dtype=np.int64)[None])
+    with autocast or contextlib.nullcontext():
+        for batch in batches:
+            total += token_losses(model, torch.from_numpy(batch).to(device)).sum(dtype=torch.float64)
+    model.train(was_training)
+    return Evaluation(float(total), len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))

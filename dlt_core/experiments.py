@@ -1,0 +1,174 @@
+"""The experiments as data: an Experiment is everything that decides a run, a preset is how large it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dlt_core.corpora import CORPORA
+from dlt_core.env import REWARDS
+from dlt_core.learner import PRECISIONS
+from dlt_core.tie_map import ORPHANS
+from dlt_core.tying import GRADIENTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All settings of a run; the defaults are the paper's own values. Raises ValueError for values that cannot be."""
+
+    name: str
+    """Which experiment of the paper, see EXPERIMENTS."""
+    preset: str = "custom"
+    """How large: smoke, laptop, gpu or paper; a note for the record, the fields below are what counts."""
+    seed: int = 0
+    """Of weights, data order, dropout and agent, each from a generator of its own."""
+
+    corpus: str
+    """Name for `corpora.load`."""
+    tokenizer: str = "gpt2"
+    """"gpt2", or "bpe-N" for N pieces trained on the training split."""
+    n_layer: int = 48
+    """L, transformer layers. The released job scripts' "typical" WikiText-2 run."""
+    n_head: int = 25
+    """Attention heads. The paper's number is not available to us; this is GPT-2 XL's."""
+    n_embd: int = 1600
+    """d, width. The released job scripts'."""
+    n_positions: int = 1024
+    """Length of the position table; counts in the parameters."""
+    block_size: int = 256
+    """T, predicted tokens in a sequence. The released job scripts'."""
+    dropout: float = 0.2
+    """In embeddings, attention and residual. The released code's."""
+
+    batch_size: int = 16
+    """B, sequences in a step. The paper's."""
+    episodes: int = 300
+    """K, turns over the layers 1..L-1. The paper's (it calls them epochs)."""
+    steps_per_action: int = 15
+    """k, optimiser steps between two decisions. The paper's."""
+    learning_rate: float = 1e-4
+    """Of the transformer (AdamW). The paper's."""
+    weight_decay: float = 0.01
+    """AdamW's, on all parameters. The released code's."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient. The released code's."""
+    gradient: str = "shared"
+    """What gradient a weight set gets: "shared" over all uses, "source" from the root's use alone."""
+
+    q_hidden: int = 128
+    """Hidden units of the Q-network. The released code's."""
+    q_learning_rate: float = 1e-3
+    """Of Q (AdamW). The paper's."""
+    gamma: float = 0.99
+    """γ, discount. The paper's."""
+    epsilon: float = 1.0
+    """ε at the start. The paper's."""
+    epsilon_decay: float = 0.95
+    """ε is multiplied by this after each turn. The paper's."""
+    epsilon_min: float = 0.1
+    """ε never falls below this. The paper's."""
+    reward: str = "neg_perplexity"
+    """Computed from one training minibatch after the k steps, see `env.REWARDS`."""
+    orphans: str = "follow"
+    """What layers do whose root is tied away, see `TieMap.with_action`."""
+
+    evaluate_every: int = 1
+    """Turns between two evaluations on the validation split."""
+    evaluation_tokens: int | None = None
+    """Evaluate on at most so many tokens of validation and test; None: on all."""
+    precision: str = "fp32"
+    """"fp32", or "bf16": autocast over fp32 weights."""
+    device: str = "auto"
+    """A torch device; "auto" is CUDA where there is one."""
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "n_layer": 2, "n_head": 1, "n_embd": 1, "n_positions": 1, "block_size": 1, "batch_size": 1, "episodes": 1,
+            "steps_per_action": 1, "q_hidden": 1, "evaluate_every": 1, "seed": 0,
+        }  # fmt: skip
+        for field, least in at_least.items():
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{field} must be a whole number of at least {least}, got {value!r}")
+        if self.evaluation_tokens is not None and self.evaluation_tokens < 2:
+            raise ValueError(f"evaluation_tokens must be at least 2 or None, got {self.evaluation_tokens!r}")
+        for field in ("learning_rate", "q_learning_rate", "grad_clip"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} must be positive, got {getattr(self, field)!r}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay!r}")
+        for field in ("gamma", "epsilon", "epsilon_min", "epsilon_decay"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise ValueError(f"{field} must lie in [0, 1], got {getattr(self, field)!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout!r}")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd={self.n_embd} must be a multiple of n_head={self.n_head}")
+        if self.block_size > self.n_positions:
+            raise ValueError(f"block_size={self.block_size} is longer than n_positions={self.n_positions}")
+        known = {
+            "corpus": CORPORA, "reward": tuple(REWARDS), "orphans": ORPHANS, "gradient": GRADIENTS,
+            "precision": PRECISIONS,
+        }  # fmt: skip
+        for field, values in known.items():
+            if getattr(self, field) not in values:
+                raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(values)}")
+        if self.tokenizer != "gpt2" and not re.fullmatch(r"bpe-\d+", self.tokenizer):
+            raise ValueError(f"unknown tokenizer {self.tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+
+    @classmethod
+    def preset(cls, name: str, preset: str, **overrides: Any) -> Experiment:
+        """The experiment `name` at the size `preset`, with single fields overridden.
+
+        Raises ValueError, listing what is known, for an unknown experiment, preset or field.
+        """
+        if name not in EXPERIMENTS:
+            raise ValueError(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := sorted(overrides.keys() - set(known)):
+            raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
+        return cls(**{**PRESETS[preset], **EXPERIMENTS[name][preset], "name": name, "preset": preset, **overrides})
+
+    def replace(self, **changes: Any) -> Experiment:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+# What a size means for every experiment. `paper` is the defaults: nothing is changed.
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {  # seconds on any machine: every mechanism once, results meaningless
+        "n_layer": 4, "n_head": 2, "n_embd": 32, "n_positions": 32, "block_size": 32, "dropout": 0.0, "batch_size": 4,
+        "episodes": 3, "steps_per_action": 2, "learning_rate": 1e-3, "evaluation_tokens": 1024,
+    },
+    "laptop": {  # minutes on two cores
+        "n_layer": 6, "n_head": 4, "n_embd": 128, "n_positions": 128, "block_size": 128, "dropout": 0.1, "batch_size": 8,
+        "episodes": 16, "steps_per_action": 15, "learning_rate": 1e-3, "epsilon_decay": 0.85,
+    },
+    "gpu": {  # one modern GPU, under half an hour
+        "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 256, "block_size": 256, "episodes": 60,
+        "precision": "bf16",
+    },
+    "paper": {"precision": "bf16"},  # the paper's own values
+}  # fmt: skip
+
+EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "gpt2-embedded": {
+        "smoke": {"corpus": "embedded", "tokenizer": "bpe-512"},
+        "laptop": {"corpus": "embedded", "tokenizer": "bpe-2048"},
+        "gpu": {"corpus": "embedded", "tokenizer": "bpe-2048"},
+        "paper": {"corpus": "embedded", "tokenizer": "bpe-2048"},
+    },
+    "gpt2-wikitext2": {
+        "smoke": {"corpus": "wikitext-2", "tokenizer": "bpe-512"},
+        "laptop": {"corpus": "wikitext-2", "tokenizer": "bpe-4096", "evaluation_tokens": 65536},
+        "gpu": {"corpus": "wikitext-2"},
+        "paper": {"corpus": "wikitext-2"},
+    },
+}

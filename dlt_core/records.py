@@ -1,0 +1,135 @@
+"""What a run leaves behind: a RunRecord, in JSON, versioned, written atomically.
+
+Figures, tables and notebooks are made from records and from nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SCHEMA_VERSION = 1
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy", "dlt-core")
+
+
+@dataclass
+class RunRecord:
+    """One training run. Lists under `history` have an entry for each decision, in order."""
+
+    experiment: dict[str, Any]
+    """`name`, `preset` and every other field of the Experiment."""
+    method: str
+    """dynamic, conventional, random, all_tied, sequence, replay, ..."""
+    seed: int
+    corpus: dict[str, Any]
+    """`name`, `sha256`, `is_sample`, `source`, number of `tokens` and `bytes` of each split."""
+    status: str = "running"
+    """running, stopped (at a checkpoint), diverged, finished."""
+    error: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    budget: dict[str, int] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
+    tie_map: list[int] | None = None
+    """The ties of the best-validation model, the one that `test` and `parameters` are about."""
+    final_tie_map: list[int] | None = None
+    """The ties at the end of the run."""
+    history: dict[str, list] = field(default_factory=dict)
+    """episode, layer, action, explored, epsilon, reward, loss (of the reward minibatch), td_loss, num_independent,
+    tie_map (after the action), q_values (of the layer, before the action; null for agents that have none)."""
+    curves: dict[str, dict[str, list]] = field(
+        default_factory=lambda: {
+            "train": {"step": [], "loss": []},
+            "validation": {"step": [], "loss": [], "perplexity": [], "bits_per_byte": []},
+        }
+    )
+    test: dict[str, Any] | None = None
+    """`perplexity`, `unit`, `bits_per_byte`, ... of the best-validation model, read once, at the end."""
+    parameters: dict[str, int] | None = None
+    """`unique`: trainable parameters of the best-validation model. `conventional`: with all layers independent."""
+    bytes: dict[str, Any] | None = None
+    """Training state, measured and in closed form, and the device's peak where it can be measured."""
+    seconds: float = 0.0
+    """Wall-clock time of the run, over all its parts if it was resumed."""
+    timing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("training", "control", "validation"), 0.0))
+    """Seconds in optimiser steps, in control (agent, ties, reward), in validation."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def key(self) -> str:
+        """Name of the record's file, without its ending."""
+        return f"{self.experiment['name']}-{self.experiment['preset']}-{self.method}-seed{self.seed}"
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the record to `path` (a .json file, or a folder, where it is named by its key): whole or not at all."""
+        path = Path(path)
+        if path.suffix != ".json":
+            path = path / f"{self.key}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}")
+        beside.write_text(self.to_json() + "\n", encoding="utf-8")
+        os.replace(beside, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> RunRecord:
+        """Read a record. Raises ValueError if it is of another schema version or has unknown fields."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"), name=str(path))
+
+    def to_json(self) -> str:
+        """JSON with a line for each field; numbers that are not finite become null."""
+        fields = {f.name: _finite(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        order = ["schema_version", *(name for name in fields if name != "schema_version")]
+        lines = [f"  {json.dumps(name)}: {json.dumps(fields[name], allow_nan=False)}" for name in order]
+        return "{\n" + ",\n".join(lines) + "\n}"
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str = "record") -> RunRecord:
+        fields = json.loads(text)
+        if fields.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"{name} has schema version {fields.get('schema_version')}, this code reads {SCHEMA_VERSION}")
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(fields.keys() - known):
+            raise ValueError(f"{name} has unknown fields {unknown}; known: {sorted(known)}")
+        return cls(**fields)
+
+
+def load_all(folder: str | os.PathLike) -> list[RunRecord]:
+    """The records in a folder, by file name."""
+    return [RunRecord.load(path) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the run is computed on."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,171 @@
+"""The state s of Dynamic Layer Tying: which layer shares whose weights.
+
+A `TieMap` is an immutable value. Pure Python, no torch: everything here can be followed with pencil and paper.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+ORPHANS = ("follow", "promote")
+PATTERNS = ("sequence", "cycle", "cycle_rev", "sandwich", "pairs", "mirror")
+
+
+def as_layer_index(value: object, what: str) -> int:
+    """Return `value` as an int; ValueError naming `what` for anything that is not a whole number."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # accepts numpy integers, refuses floats and strings
+    except TypeError:
+        raise ValueError(f"{what} must be an int, got {value!r}") from None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TieMap:
+    """The state s: `sources[i] = j <= i` says that layer i uses the weights of layer j; j = i is "independent".
+
+    Canonical: `sources[sources[i]] == sources[i]`, so that each group of layers goes by its lowest index and two
+    maps share weights in the same way exactly when they are equal. Source: abstract of the paper and its example
+    [0, 0, 2, 2, 2].
+
+    Raises ValueError, naming the layer, if a source is negative, larger than its layer, not an int, or itself tied.
+    """
+
+    sources: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sources = tuple(as_layer_index(j, f"source of layer {i}") for i, j in enumerate(self.sources))
+        if not sources:
+            raise ValueError("a TieMap needs at least one layer (layer 0), got an empty sequence")
+        for i, j in enumerate(sources):
+            if j < 0:
+                raise ValueError(f"layer {i} has the negative source {j}")
+            if j > i:
+                raise ValueError(f"layer {i} has source {j}: a layer can only be tied to itself or an earlier one")
+            if sources[j] != j:
+                raise ValueError(
+                    f"layer {i} has source {j}, which is itself tied to layer {sources[j]}: not canonical, "
+                    f"write {sources[j]}"
+                )
+        object.__setattr__(self, "sources", sources)
+
+    @classmethod
+    def all_tied(cls, n_layer: int) -> TieMap:
+        """One weight set for all `n_layer` layers: the paper's starting state (s = 0)."""
+        return cls((0,) * n_layer)
+
+    @classmethod
+    def independent(cls, n_layer: int) -> TieMap:
+        """A weight set for each of the `n_layer` layers: the conventional transformer."""
+        return cls(tuple(range(n_layer)))
+
+    @classmethod
+    def pattern(cls, name: str, n_layer: int, num_groups: int | None = None) -> TieMap:
+        """A fixed pattern from the literature with `num_groups` weight sets over `n_layer` layers.
+
+        `sequence`, `cycle`, `cycle_rev`: Takase and Kiyono, "Lessons on Parameter Sharing across Layers".
+        `sandwich`: Subformer; the middle is shared, the outer `num_groups - 1` layers are not (at the bottom first).
+        `pairs`, `mirror`: the ablations in the authors' released code. These two have ceil(n_layer / 2) groups;
+        `num_groups` may be left out for them. Raises ValueError for an unknown name or an impossible number.
+        """
+        if name not in PATTERNS:
+            raise ValueError(f"unknown pattern {name!r}; known: {', '.join(PATTERNS)}")
+        n_layer = as_layer_index(n_layer, "n_layer")
+        halves = math.ceil(n_layer / 2)
+        if name in ("pairs", "mirror"):
+            num_groups = halves if num_groups is None else num_groups
+            if num_groups != halves:
+                raise ValueError(f"{name} over {n_layer} layers always has {halves} groups, got {num_groups}")
+        if num_groups is None:
+            raise ValueError(f"pattern {name!r} needs num_groups")
+        num_groups = as_layer_index(num_groups, "num_groups")
+        if not 1 <= num_groups <= n_layer:
+            raise ValueError(f"num_groups must be between 1 and n_layer={n_layer}, got {num_groups}")
+
+        bottom = math.ceil((num_groups - 1) / 2)  # sandwich: independent layers below the shared middle ...
+        top = num_groups - 1 - bottom  # ... and above it
+        last_turn = num_groups * (math.ceil(n_layer / num_groups) - 1)  # cycle_rev: where the mirrored turn starts
+
+        def group(i: int) -> int:
+            if name == "sequence":
+                return i * num_groups // n_layer
+            if name == "cycle":
+                return i % num_groups
+            if name == "cycle_rev":
+                mirrored = i >= last_turn and i >= num_groups
+                return num_groups - 1 - i % num_groups if mirrored else i % num_groups
+            if name == "sandwich":
+                return bottom if bottom <= i < n_layer - top else i
+            if name == "pairs":
+                return i // 2
+            return min(i, n_layer - 1 - i)  # mirror
+
+        labels = [group(i) for i in range(n_layer)]
+        return cls(tuple(labels.index(label) for label in labels))
+
+    def with_action(self, layer: int, action: int, *, orphans: str = "follow") -> TieMap:
+        """The paper's transition for action a on layer i: s'_i = i if a = i, otherwise s'_i = s_a.
+
+        A tie to a tied layer lands on its root. When a root is tied away, the layers that used its weights either
+        `follow` it to the new root (our reading of s'_i = s'_{a_i}) or are `promote`d: they stay together under
+        their own lowest index. Raises ValueError for an action that layer i does not have (it has 0..i).
+        """
+        layer = as_layer_index(layer, "layer")
+        action = as_layer_index(action, "action")
+        if orphans not in ORPHANS:
+            raise ValueError(f"unknown orphans {orphans!r}; known: {', '.join(ORPHANS)}")
+        if not 0 <= layer < len(self):
+            raise ValueError(f"layer {layer} does not exist: this map has layers 0..{len(self) - 1}")
+        if not 0 <= action <= layer:
+            raise ValueError(f"layer {layer} has the actions 0..{layer}, got {action}")
+        sources = list(self.sources)
+        sources[layer] = layer if action == layer else self.sources[action]
+        orphaned = [i for i, j in enumerate(self.sources) if j == layer and i != layer] if action != layer else []
+        for i in orphaned:
+            sources[i] = sources[layer] if orphans == "follow" else orphaned[0]
+        return TieMap(tuple(sources))
+
+    @property
+    def num_independent(self) -> int:
+        """Number of independent layers (s_i = i), which is the number of weight sets."""
+        return sum(i == j for i, j in enumerate(self.sources))
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The layers of each weight set, in the order of their lowest index."""
+        members: dict[int, list[int]] = {}
+        for i, j in enumerate(self.sources):
+            members.setdefault(j, []).append(i)
+        return tuple(tuple(group) for group in members.values())
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sources)
+
+    def __getitem__(self, layer: int) -> int:
+        return self.sources[layer]
+
+    def __repr__(self) -> str:
+        return f"TieMap({list(self.sources)})"
+
+
+def expected_independent(n_layer: int) -> float:
+    """Mean number of independent layers under a policy that picks uniformly among the i + 1 actions of each layer.
+
+    Layer i is independent with probability 1 / (i + 1), whatever the others do (transition with orphans="follow").
+    """
+    return sum(1 / (i + 1) for i in range(n_layer))
+
+
+def from_actions(n_layer: int, actions: Iterable[tuple[int, int]], *, orphans: str = "follow") -> TieMap:
+    """The map that the (layer, action) pairs lead to from the all-tied start."""
+    tie_map = TieMap.all_tied(n_layer)
+    for layer, action in actions:
+        tie_map = tie_map.with_action(layer, action, orphans=orphans)
+    return tie_map

@@ -1,0 +1,174 @@
+"""Make a model's blocks obey a TieMap by sharing Parameters.
+
+Tying puts the very same `nn.Parameter` objects into several blocks. The block *modules* stay distinct, so that each
+keeps its own layer index and KV cache. Which blocks are tied is read off the model itself: nothing is stored twice.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+import weakref
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from dlt_core.blocks import find_blocks, locate_blocks
+from dlt_core.tie_map import TieMap
+
+GRADIENTS = ("shared", "source")
+
+
+class _Slot(NamedTuple):
+    """A place that holds a Parameter: `module._parameters[name]`."""
+
+    module: nn.Module
+    name: str
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        return self.module._parameters[self.name]
+
+    @parameter.setter
+    def parameter(self, parameter: nn.Parameter) -> None:
+        self.module._parameters[self.name] = parameter
+
+
+class _SourceGradient:
+    """Forward hooks of one block that, while `active`, let it use its weights without giving them a gradient."""
+
+    def __init__(self, block: nn.Module, slots: list[_Slot]) -> None:
+        self.active = False
+        self.slots = slots
+        self.kept: list[nn.Parameter] = []
+        block.register_forward_pre_hook(self.detach)
+        block.register_forward_hook(self.restore, always_call=True)
+
+    def detach(self, *_: object) -> None:
+        if self.active and torch.is_grad_enabled():
+            self.kept = [slot.parameter for slot in self.slots]
+            for slot in self.slots:
+                slot.parameter = slot.parameter.detach()
+
+    def restore(self, *_: object) -> None:
+        for slot, parameter in zip(self.slots, self.kept, strict=False):  # `kept` is empty if nothing was detached
+            slot.parameter = parameter
+        self.kept = []
+
+
+class _Layout(NamedTuple):
+    """A model's blocks, and for each block the places of its Parameters, in the same order in every block."""
+
+    blocks: list[nn.Module]
+    slots: list[list[_Slot]]
+
+
+# Walking the module tree costs milliseconds at 48 layers, so each model's layout is found once.
+_layouts: weakref.WeakKeyDictionary[nn.Module, _Layout] = weakref.WeakKeyDictionary()
+
+
+def _layout(model: nn.Module, blocks: str | None) -> _Layout:
+    layout = _layouts.get(model)
+    found = locate_blocks(model, blocks)
+    if layout is None or len(found) != len(layout.blocks) or any(map(operator.is_not, found, layout.blocks)):
+        found = find_blocks(model, blocks)
+        layout = _Layout(
+            found, [[_Slot(m, name) for m in b.modules() for name, p in m._parameters.items() if p is not None]
+                    for b in found]
+        )
+        _layouts[model] = layout
+    return layout
+
+
+def read_tie_map(model: nn.Module, *, blocks: str | None = None) -> TieMap:
+    """The TieMap that the model's blocks obey now, read from the identity of each block's first Parameter."""
+    first_user: dict[int, int] = {}
+    slots = _layout(model, blocks).slots
+    return TieMap(tuple(first_user.setdefault(id(layer[0].parameter), i) for i, layer in enumerate(slots)))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters, a shared one counted once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def tie_layers(
+    model: nn.Module,
+    tie_map: TieMap,
+    *,
+    gradient: str = "shared",
+    optimizer: torch.optim.Optimizer | None = None,
+    blocks: str | None = None,
+) -> None:
+    """Make `model` obey `tie_map` (the transition of Algorithm 1 carried out on the weights).
+
+    A tied layer uses its root's Parameters. A layer that leaves its root gets clones of the values of that moment,
+    and trains on its own from then on. Only what changes is touched.
+
+    gradient: "shared" sums the gradient over all uses of a weight set (weight tying proper); "source" takes it from
+        the root's use alone, as if the weights had been copied (the paper's wording), and saves that work.
+    optimizer: kept in step. The state of Parameters that no layer uses any more is freed; a clone joins the
+        parameter group of its donor with a clone of the donor's state.
+    blocks: dotted path of the blocks, see `find_blocks`.
+
+    Raises ValueError if the map has another number of layers than the model, or for an unknown gradient.
+    """
+    if gradient not in GRADIENTS:
+        raise ValueError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")
+    layout = _layout(model, blocks)
+    slots = layout.slots
+    if len(tie_map) != len(slots):
+        raise ValueError(f"the tie map has {len(tie_map)} layers, the model has {len(slots)}")
+
+    before = read_tie_map(model, blocks=blocks)
+    dropped = {id(s.parameter): s.parameter for i, j in enumerate(before) if i == j != tie_map[i] for s in slots[i]}
+    owner: dict[int, int] = {}  # a weight set (by its old root) -> the layer that takes it over as it is
+    for i, root in enumerate(tie_map):
+        if i != root:  # tied: point at the root's Parameters, which were settled before, since root < i
+            if slots[i][0].parameter is not slots[root][0].parameter:
+                for slot, source in zip(slots[i], slots[root], strict=True):
+                    slot.parameter = source.parameter
+        elif owner.setdefault(before[i], i) == i:  # the first heir keeps the Parameters, and their optimiser state
+            for slot in slots[i] if before[i] != i else ():
+                dropped.pop(id(slot.parameter), None)
+        else:  # untied: its own copy, from now on
+            for slot in slots[i]:
+                donor = slot.parameter
+                slot.parameter = nn.Parameter(donor.detach().clone(), requires_grad=donor.requires_grad)
+                if optimizer is not None:
+                    _adopt(optimizer, slot.parameter, donor)
+    if optimizer is not None and dropped:
+        _forget(optimizer, dropped)
+    _route_gradient(layout, tie_map, gradient)
+
+
+def _adopt(optimizer: torch.optim.Optimizer, clone: nn.Parameter, donor: nn.Parameter) -> None:
+    """Put `clone` into the donor's parameter group, with a clone of the donor's state."""
+    group = next((g for g in optimizer.param_groups if any(p is donor for p in g["params"])), None)
+    if group is None:
+        raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
+    group["params"].append(clone)
+    if donor in optimizer.state:
+        optimizer.state[clone] = {
+            key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+            for key, value in optimizer.state[donor].items()
+        }
+
+
+def _forget(optimizer: torch.optim.Optimizer, dropped: dict[int, nn.Parameter]) -> None:
+    """Take Parameters and their state out of the optimizer. In place: schedulers hold on to the group lists."""
+    for group in optimizer.param_groups:
+        group["params"][:] = [p for p in group["params"] if id(p) not in dropped]
+    for parameter in dropped.values():
+        optimizer.state.pop(parameter, None)
+
+
+def _route_gradient(layout: _Layout, tie_map: TieMap, gradient: str) -> None:
+    """Switch the hooks of the blocks whose use of the weights gives no gradient; made when first asked for."""
+    for i, block in enumerate(layout.blocks):
+        active = gradient == "source" and tie_map[i] != i
+        if active and not hasattr(block, "source_gradient"):
+            block.source_gradient = _SourceGradient(block, layout.slots[i])
+        if hasattr(block, "source_gradient"):
+            block.source_gradient.active = active
