@@ -148,8 +148,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "episodes": 3, "steps_per_action": 2, "learning_rate": 1e-3, "evaluation_tokens": 1024,
     },
     "laptop": {  # minutes on two cores
-        "n_layer": 6, "n_head": 4, "n_embd": 128, "n_positions": 128, "block_size": 128, "dropout": 0.1, "batch_size": 8,
-        "episodes": 16, "steps_per_action": 15, "learning_rate": 1e-3, "epsilon_decay": 0.85,
+        "n_layer": 6, "n_head": 4, "n_embd": 128, "n_positions": 64, "block_size": 64, "dropout": 0.0, "batch_size": 8,
+        "episodes": 12, "steps_per_action": 15, "learning_rate": 1e-3, "epsilon_decay": 0.8,
     },
     "gpu": {  # one modern GPU, under half an hour
         "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 256, "block_size": 256, "episodes": 60,
@@ -167,7 +167,7 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "gpt2-wikitext2": {
         "smoke": {"corpus": "wikitext-2", "tokenizer": "bpe-512"},
-        "laptop": {"corpus": "wikitext-2", "tokenizer": "bpe-4096", "evaluation_tokens": 65536},
+        "laptop": {"corpus": "wikitext-2", "tokenizer": "bpe-4096", "episodes": 40, "epsilon_decay": 0.94, "evaluation_tokens": 32768},
         "gpu": {"corpus": "wikitext-2"},
         "paper": {"corpus": "wikitext-2"},
     },

@@ -112,6 +112,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
+def stamp(device: str = "cpu") -> str:
+    """One line for the head of a notebook: versions and hardware."""
+    machine = hardware(torch.device(device))
+    packages = " · ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{packages} · {machine['device']}, {machine['threads']} threads, {machine['system']} {machine['machine']}"
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
     """What the run is computed on."""
     cuda = device.type == "cuda"
