@@ -19,7 +19,9 @@ def save(path: str | os.PathLike, parts: dict[str, dict[str, Any]], values: dict
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
-        f"{part}/{name}": tensor.contiguous() for part, state in parts.items() for name, tensor in state["tensors"].items()
+        f"{part}/{name}": tensor.contiguous()
+        for part, state in parts.items()
+        for name, tensor in state["tensors"].items()
     }
     state = {"values": values, "parts": {part: state["values"] for part, state in parts.items()}}
     beside = path.with_name(f"{path.name}.{os.getpid()}")

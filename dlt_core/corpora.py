@@ -213,7 +213,9 @@ def cache_dir() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"cannot make the cache directory {path}: set DLT_CACHE_DIR to one that can be written") from error
+        raise OSError(
+            f"cannot make the cache directory {path}: set DLT_CACHE_DIR to one that can be written"
+        ) from error
     return path
 
 

@@ -20,7 +20,7 @@ class Experiment:
 
     name: str
     """Which experiment of the paper, see EXPERIMENTS."""
-    preset: str = "custom"
+    preset_name: str = "custom"
     """How large: smoke, laptop, gpu or paper; a note for the record, the fields below are what counts."""
     seed: int = 0
     """Of weights, data order, dropout and agent, each from a generator of its own."""
@@ -131,21 +131,23 @@ class Experiment:
         known = [field.name for field in dataclasses.fields(cls)]
         if unknown := sorted(overrides.keys() - set(known)):
             raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
-        return cls(**{**PRESETS[preset], **EXPERIMENTS[name][preset], "name": name, "preset": preset, **overrides})
+        return cls(**{**PRESETS[preset], **EXPERIMENTS[name][preset], "name": name, "preset_name": preset, **overrides})
 
     def replace(self, **changes: Any) -> Experiment:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """`name`, `preset` and every other field, as a record holds them."""
+        fields = dataclasses.asdict(self)
+        return {"name": fields.pop("name"), "preset": fields.pop("preset_name"), **fields}
 
 
 # What a size means for every experiment. `paper` is the defaults: nothing is changed.
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {  # seconds on any machine: every mechanism once, results meaningless
         "n_layer": 4, "n_head": 2, "n_embd": 32, "n_positions": 32, "block_size": 32, "dropout": 0.0, "batch_size": 4,
-        "episodes": 3, "steps_per_action": 2, "learning_rate": 1e-3, "evaluation_tokens": 1024,
+        "episodes": 8, "steps_per_action": 2, "learning_rate": 1e-3, "evaluation_tokens": 1024,
     },
     "laptop": {  # minutes on two cores
         "n_layer": 6, "n_head": 4, "n_embd": 128, "n_positions": 64, "block_size": 64, "dropout": 0.0, "batch_size": 8,
@@ -167,7 +169,13 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "gpt2-wikitext2": {
         "smoke": {"corpus": "wikitext-2", "tokenizer": "bpe-512"},
-        "laptop": {"corpus": "wikitext-2", "tokenizer": "bpe-4096", "episodes": 40, "epsilon_decay": 0.94, "evaluation_tokens": 32768},
+        "laptop": {
+            "corpus": "wikitext-2",
+            "tokenizer": "bpe-4096",
+            "episodes": 40,
+            "epsilon_decay": 0.94,
+            "evaluation_tokens": 32768,
+        },
         "gpu": {"corpus": "wikitext-2"},
         "paper": {"corpus": "wikitext-2"},
     },

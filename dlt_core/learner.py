@@ -191,8 +191,13 @@ class Learner:
         last_loss = None if math.isnan(self.last_loss) else self.last_loss
         return {
             "tensors": tensors,
-            "values": {"seed": self.seed, "step": self.step, "last_loss": last_loss, "tie_map": list(self.tie_map),
-                "seconds": self.seconds},
+            "values": {
+                "seed": self.seed,
+                "step": self.step,
+                "last_loss": last_loss,
+                "tie_map": list(self.tie_map),
+                "seconds": self.seconds,
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

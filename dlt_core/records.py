@@ -95,7 +95,8 @@ class RunRecord:
     def from_json(cls, text: str, *, name: str = "record") -> RunRecord:
         fields = json.loads(text)
         if fields.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"{name} has schema version {fields.get('schema_version')}, this code reads {SCHEMA_VERSION}")
+            found = fields.get("schema_version")
+            raise ValueError(f"{name} has schema version {found}, this code reads {SCHEMA_VERSION}")
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(fields.keys() - known):
             raise ValueError(f"{name} has unknown fields {unknown}; known: {sorted(known)}")

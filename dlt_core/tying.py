@@ -74,8 +74,11 @@ def _layout(model: nn.Module, blocks: str | None) -> _Layout:
     if layout is None or len(found) != len(layout.blocks) or any(map(operator.is_not, found, layout.blocks)):
         found = find_blocks(model, blocks)
         layout = _Layout(
-            found, [[_Slot(m, name) for m in b.modules() for name, p in m._parameters.items() if p is not None]
-                    for b in found]
+            found,
+            [
+                [_Slot(m, name) for m in b.modules() for name, p in m._parameters.items() if p is not None]
+                for b in found
+            ],
         )
         _layouts[model] = layout
     return layout

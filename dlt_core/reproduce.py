@@ -1,0 +1,254 @@
+"""The batch command: execute notebooks with papermill, presets x seeds, and collect what they leave.
+
+    python -m dlt_core.reproduce [--preset P] [--notebooks 03 04] [--seeds 0 1 2] [--jobs N] [--out DIR] [--in-place]
+
+DIR/<preset>-seed<seed>/ holds the executed notebooks, figures and records/ of a seed, DIR/summary.json what happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dlt_core.experiments import PRESETS
+from dlt_core.records import RunRecord, load_all
+from dlt_core.tie_map import TieMap
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+DEFAULT_NOTEBOOKS = ("00", "01", "02", "03")  # need no data that is not already here
+CELL_SECONDS = 6 * 3600  # a cell that takes longer is broken
+KERNEL_ERRORS = ("DeadKernelError", "RuntimeError: Kernel", "ZMQError")  # a kernel that did not start: tried twice
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status, 0 only if every notebook ran to its end."""
+    parser = argparse.ArgumentParser(prog="python -m dlt_core.reproduce", description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="laptop", choices=list(PRESETS), help="how large (default: laptop)")
+    parser.add_argument(
+        "--notebooks",
+        nargs="+",
+        default=DEFAULT_NOTEBOOKS,
+        metavar="NN",
+        help=f"the beginning of their names, or 'all' (default: {' '.join(DEFAULT_NOTEBOOKS)})",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("reproduction"), metavar="DIR", help="(default: reproduction)")
+    parser.add_argument(
+        "--in-place",
+        action="store_true",
+        help="also refresh the outputs in notebooks/ and the contents of figures/ of this checkout",
+    )
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {options.jobs}")
+    if options.in_place and len(options.seeds) > 1:
+        parser.error("--in-place takes one seed: the notebooks can show only one")
+    try:
+        notebooks = _find(options.notebooks)
+    except ValueError as error:
+        parser.error(str(error))
+    return reproduce(
+        notebooks,
+        preset=options.preset,
+        seeds=options.seeds,
+        jobs=options.jobs,
+        out=options.out.resolve(),
+        in_place=options.in_place,
+    )
+
+
+def reproduce(
+    notebooks: Sequence[Path], *, preset: str, seeds: Sequence[int], jobs: int, out: Path, in_place: bool = False
+) -> int:
+    """Execute each notebook for each seed; what is already done is skipped. Returns the exit status."""
+    out.mkdir(parents=True, exist_ok=True)
+    todo, results = [], []
+    for seed in seeds:
+        folder = out / f"{preset}-seed{seed}"
+        for notebook in notebooks:
+            job = {"notebook": notebook, "preset": preset, "seed": seed, "folder": folder}
+            job["fingerprint"] = _fingerprint(notebook, preset, seed)
+            done = _read_result(folder, notebook)
+            if not in_place and done.get("status") == "done" and done["fingerprint"] == job["fingerprint"]:
+                print(f"{_name(done)}: done before, skipped", flush=True)
+                results.append({**done, "skipped": True})
+            else:
+                todo.append(job)
+    # Each notebook gets its share of the cores; spawned workers read these variables when they import torch.
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", str(threads)))
+    if todo:
+        with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=multiprocessing.get_context("spawn")) as pool:
+            for job, future in [(job, pool.submit(_execute, **job)) for job in todo]:
+                result = future.result()
+                results.append(result)
+                failed = result["status"] == "failed"
+                print(f"{_name(result)}: {result['status']}, {result['seconds']:.0f} s", flush=True)
+                if failed:
+                    print(f"  {result['error']}", flush=True)
+                elif in_place:
+                    _refresh(job["notebook"], job["folder"])
+    failures = [r for r in results if r["status"] == "failed"]
+    _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "runs": results})
+    _print_summary(results, out)
+    return 1 if failures else 0
+
+
+def _find(names: Sequence[str]) -> list[Path]:
+    """The notebooks whose names begin so. Raises ValueError, listing what there is, for one that matches none."""
+    there = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not there:
+        raise ValueError(f"no notebooks in {NOTEBOOKS}: run this from a checkout, installed with pip install -e .")
+    found = []
+    for name in names:
+        matching = [path for path in there if name == "all" or path.stem.startswith(name)]
+        if not matching:
+            raise ValueError(f"no notebook begins with {name!r}; there are: {', '.join(path.stem for path in there)}")
+        found += [path for path in matching if path not in found]
+    return found
+
+
+def _execute(notebook: Path, preset: str, seed: int, folder: Path, fingerprint: str) -> dict[str, Any]:
+    """Execute one notebook in a kernel of its own; what came of it, also written beside the executed notebook."""
+    executed = folder / notebook.name
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    error = _papermill(notebook, executed, preset, seed)
+    if error is not None and error.startswith(KERNEL_ERRORS):  # two kernels can race for a port: once more
+        error = _papermill(notebook, executed, preset, seed)
+    result = {
+        "notebook": notebook.stem,
+        "preset": preset,
+        "seed": seed,
+        "fingerprint": fingerprint,
+        "status": "done" if error is None else "failed",
+        "error": error,
+    }
+    result["seconds"] = time.time() - started
+    result["executed"] = str(executed)
+    records = [p for p in sorted((folder / "records").glob("*.json")) if p.stat().st_mtime >= started - 1]
+    result["records"] = [str(path) for path in records]
+    _write_json(folder / f"{notebook.stem}.result.json", result)
+    return result
+
+
+def _papermill(notebook: Path, executed: Path, preset: str, seed: int) -> str | None:
+    """Execute `notebook` to `executed`, in its folder; what went wrong, or None."""
+    import papermill
+
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(executed),
+            parameters={"preset": preset, "seed": seed, "out_dir": str(executed.parent)},
+            kernel_name="python3",
+            execution_timeout=CELL_SECONDS,
+            progress_bar=False,
+            cwd=str(executed.parent),
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}"
+    except Exception as error:  # a kernel that did not start or died, a file that is no notebook, ...
+        return f"{type(error).__name__}: {error}"
+    return _stopped_early(executed)
+
+
+def _stopped_early(executed: Path) -> str | None:
+    """What the notebook printed before it stopped itself with sys.exit(0), which papermill counts as success."""
+    import nbformat
+
+    for index, cell in enumerate(nbformat.read(executed, as_version=4).cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                printed = "".join(o.get("text", "") for o in cell.outputs if o.output_type == "stream")
+                return f"cell {index + 1} stopped the notebook: {printed.strip()}"
+    return None
+
+
+def _refresh(notebook: Path, folder: Path) -> None:
+    """Put the executed notebook, its figures and records into the checkout, without traces of how it was executed."""
+    import nbformat
+
+    nb = nbformat.read(folder / notebook.name, as_version=4)
+    nb.cells = [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    count = 0
+    for index, cell in enumerate(nb.cells):
+        cell["id"] = f"cell-{index:02d}"
+        cell.metadata = {key: cell.metadata[key] for key in cell.metadata if key == "tags" and cell.metadata[key]}
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
+    nb.metadata = {key: nb.metadata[key] for key in ("kernelspec", "language_info") if key in nb.metadata}
+    nb.metadata.get("language_info", {}).pop("version", None)
+    nbformat.write(nb, notebook)
+    figures = NOTEBOOKS.parent / "figures"
+    for path in [*folder.glob("*.png"), *(folder / "records").glob("*.json")]:
+        target = figures / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
+def _fingerprint(notebook: Path, preset: str, seed: int) -> str:
+    """Changes when the notebook, the core or the parameters do: then what was done is not done any more."""
+    digest = hashlib.sha256(f"{preset} {seed}".encode())
+    for path in (notebook, *sorted(Path(__file__).parent.glob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_result(folder: Path, notebook: Path) -> dict[str, Any]:
+    path = folder / f"{notebook.stem}.result.json"
+    if path.exists() and (folder / notebook.name).exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _name(result: dict[str, Any]) -> str:
+    return f"{result['notebook']} ({result['preset']}, seed {result['seed']})"
+
+
+def _print_summary(results: Sequence[dict[str, Any]], out: Path) -> None:
+    """Where everything lies, and the three numbers that matter for each run of Algorithm 1 at the chosen size."""
+    folders = sorted({Path(r["executed"]).parent for r in results})
+    preset = results[0]["preset"]
+    for folder in folders:
+        for record in load_all(folder / "records"):
+            if record.status == "finished" and record.experiment["preset"] == preset:
+                print(f"\n{describe(record)}")
+    print(f"\nExecuted notebooks, figures and records/: {', '.join(map(str, folders))}")
+    print(f"Summary: {out / 'summary.json'}")
+
+
+def describe(record: RunRecord) -> str:
+    """The three numbers that matter: perplexity with bits per byte, trainable parameters, independent layers."""
+    parameters, test = record.parameters, record.test
+    share = parameters["unique"] / parameters["conventional"]
+    return (
+        f"{record.experiment['name']}, {record.method}, seed {record.seed}:\n"
+        f"  test perplexity       {test['perplexity']:.1f} {test['unit']} ({test['bits_per_byte']:.3f} bits per byte)\n"
+        f"  trainable parameters  {parameters['unique']:,} ({share:.0%} of {parameters['conventional']:,} conventional)\n"
+        f"  independent layers    {TieMap(tuple(record.tie_map)).num_independent} of {len(record.tie_map)}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
