@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
-from dlt_core import checkpoints, corpora, records
-from dlt_core.accounting import gpt2_parameters, measured_bytes, training_bytes
+from dlt_core import corpora
 from dlt_core.agents import Agent, QAgent
 from dlt_core.blocks import build_gpt2
 from dlt_core.env import LayerTyingEnv
-from dlt_core.evaluation import perplexity
-from dlt_core.learner import Learner, TrainingDiverged
+from dlt_core.learner import Learner
 from dlt_core.records import RunRecord
+from dlt_core.run import Run
 from dlt_core.tie_map import TieMap
 
 if TYPE_CHECKING:
     from dlt_core.experiments import Experiment
-
-CHECKPOINT_SECONDS = 600.0  # a run with a checkpoint path writes one at least this often
 
 
 def load_data(experiment: Experiment) -> corpora.TokenizedCorpus:
@@ -121,22 +115,23 @@ def train_dynamic(
     """
     agent = agent or build_agent(experiment)
     env = build_env(experiment, data)
-    run = _Run(experiment, method or agent.method, env.learner, record_path, checkpoint, max_seconds, max_decisions)
+    run = Run(experiment, method or agent.method, env.learner, record_path, checkpoint, max_seconds, max_decisions)
     run.resume({"agent": agent, "env": env})
+    # 1   s <- (0, ..., 0): all layers share one weight set;  ε <- ε_0  (done: `env` and `agent` start so)
     with run:
-        for _decision in run.decisions():  #    1  s <- (0, ..., 0), one trained layer;  ε <- ε_0
-            state = env.tie_map  #              2  for K turns, for each layer i = 1, ..., L - 1:
-            layer = env.layer
+        # 2   for each of K turns, for each layer i = 1, ..., L - 1:
+        for _ in run.decisions():
+            state, layer, epsilon = env.tie_map, env.layer, agent.epsilon
+            # 3   a <- a random one of {0..i} with probability ε, otherwise argmax_a Q(s, a)
             q_values = agent.q_values(state, layer)
-            epsilon = agent.epsilon
-            action = agent.act(state, layer)  # 3    a <- random in {0..i} with probability ε, else argmax_a Q(s, a)
+            action = agent.act(state, layer)
+            # 4   s'_i <- i if a = i, otherwise s_a;  tie the layers accordingly
+            # 5   train the transformer for k steps
+            # 6   r <- -perplexity on a training minibatch
             _, reward, end_of_turn, _, info = env.step(action)
-            #                                   4    s'_i <- i if a = i, otherwise s_a; tie the layers accordingly
-            #                                   5    train the transformer k steps
-            #                                   6    r <- -perplexity on a training minibatch
             next_state = env.tie_map
+            # 7   take a step down the gradient of (Q(s, a) - (r + γ max_a' Q(s', a')))²
             td_loss = agent.learn(state, layer, action, reward, next_state)
-            #                                   7    Q <- step down the gradient of (Q(s,a) - r - γ max_a' Q(s',a'))²
             run.note(
                 info["train_loss"],
                 layer=layer,
@@ -151,8 +146,10 @@ def train_dynamic(
                 q_values=None if np.isnan(q_values).all() else [float(f"{q:.6g}") for q in q_values],
             )
             if end_of_turn:
-                agent.end_episode()  #          8  after each turn: ε <- max(ε_min, ε · decay)
-                run.validate()  #               9  keep the model if it is the best on the validation split
+                # 8   ε <- max(ε_min, ε · decay)
+                agent.end_episode()
+                # 9   keep the model if it is the best so far on the validation split
+                run.validate()
             if on_decision is not None:
                 on_decision(run.record)
     return run.record
@@ -181,227 +178,14 @@ def train_conventional(
         method = "conventional"
     learner = build_learner(experiment, data)
     learner.tie(tie_map or TieMap.independent(experiment.n_layer))
-    run = _Run(experiment, method, learner, record_path, checkpoint, max_seconds, max_decisions)
+    run = Run(experiment, method, learner, record_path, checkpoint, max_seconds, max_decisions)
     run.resume({})
     with run:
         for decision in run.decisions():
             losses = learner.train(experiment.steps_per_action)
-            run.note(sum(losses) / len(losses))
+            run.note(fmean(losses))
             if (decision + 1) % (experiment.n_layer - 1) == 0:
                 run.validate()
             if on_decision is not None:
                 on_decision(run.record)
     return run.record
-
-
-class _Run:
-    """What both kinds of training share: the record, the best model, checkpoints, limits and the progress bar.
-
-    As a context manager it finishes the record, or writes down how the run ended otherwise.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        method: str,
-        learner: Learner,
-        record_path: str | os.PathLike | None,
-        checkpoint: str | os.PathLike | None,
-        max_seconds: float | None,
-        max_decisions: int | None,
-    ) -> None:
-        if checkpoint is None and (max_seconds is not None or max_decisions is not None):
-            raise ValueError("max_seconds and max_decisions stop at a checkpoint: name a checkpoint file")
-        self.experiment = experiment
-        self.learner = learner
-        self.record_path = record_path
-        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
-        self.max_seconds = max_seconds
-        self.max_decisions = max_decisions
-        self.total = experiment.episodes * (experiment.n_layer - 1)
-        self.done = 0
-        self.best: dict[str, Any] | None = None  # {"tensors": weights, "values": step, loss, tie_map}
-        self.parts: dict[str, Any] = {}
-        data = learner.data
-        self.record = RunRecord(
-            experiment=experiment.to_dict(),
-            method=method,
-            seed=experiment.seed,
-            corpus={
-                "name": data.corpus.name,
-                "sha256": data.corpus.sha256,
-                "is_sample": data.corpus.is_sample,
-                "source": data.corpus.source,
-                "tokens": {split: len(t) for split, t in data.tokens.items()},
-                "bytes": {split: len(t.encode()) for split, t in data.corpus.splits.items()},
-            },
-            versions=records.versions(),
-            hardware=records.hardware(learner.device),
-        )
-        if learner.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(learner.device)
-
-    def resume(self, parts: dict[str, Any]) -> None:
-        """Take up the checkpoint, if there is one. `parts`: what else has a state, "agent" and "env"."""
-        self.parts = parts
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return
-        saved, values = checkpoints.load(self.checkpoint)
-        record = RunRecord.from_json(values["record"], name=str(self.checkpoint))
-        for what in ("experiment", "method", "corpus"):
-            if getattr(record, what) != getattr(self.record, what):
-                raise ValueError(
-                    f"{self.checkpoint} belongs to another run: its {what} is {getattr(record, what)}, "
-                    f"not {getattr(self.record, what)}. Name another checkpoint file, or delete this one."
-                )
-        self.record = record
-        self.done = values["done"]
-        self.best = saved.get("best")
-        self.learner.load_state_dict(saved["learner"])
-        if "agent" in parts:
-            parts["agent"].load_state_dict(saved["agent"])
-            parts["env"].load_state_dict(values["env"])
-
-    def save_checkpoint(self) -> None:
-        parts = {"learner": self.learner.state_dict()}
-        if self.best is not None:
-            parts["best"] = self.best
-        values: dict[str, Any] = {"record": self.record.to_json(), "done": self.done}
-        if "agent" in self.parts:
-            parts["agent"] = self.parts["agent"].state_dict()
-            values["env"] = self.parts["env"].state_dict()
-        checkpoints.save(self.checkpoint, parts, values)
-        self.last_checkpoint = time.perf_counter()
-
-    def __enter__(self) -> _Run:
-        self.started = self.lap = self.last_checkpoint = time.perf_counter()
-        self.seconds_before = self.record.seconds
-        self.record.status = "running"
-        quiet = {} if _someone_watches() else {"disable": True}
-        self.bar = tqdm(total=self.total, initial=self.done, desc=self.record.method, unit="decision", **quiet)
-        return self
-
-    def decisions(self) -> Iterator[int]:
-        """The numbers of the decisions still to be made, as long as this call may go on."""
-        first = self.done
-        while self.done < self.total:
-            yield self.done
-            self.done += 1
-            self.bar.update()
-            now = time.perf_counter()
-            self.record.seconds = self.seconds_before + now - self.started
-            if self.done == self.total or self.checkpoint is None:
-                continue
-            if (self.max_decisions is not None and self.done - first >= self.max_decisions) or (
-                self.max_seconds is not None and now - self.started >= self.max_seconds
-            ):
-                self.record.status = "stopped"
-                return
-            if now - self.last_checkpoint >= CHECKPOINT_SECONDS:
-                self.save_checkpoint()
-
-    def note(self, train_loss: float, **decision: Any) -> None:
-        """Enter one decision (or k steps without one) into the record."""
-        record, learner = self.record, self.learner
-        episode = self.done // (self.experiment.n_layer - 1)
-        if decision:
-            for name, value in {"episode": episode, **decision}.items():
-                record.history.setdefault(name, []).append(value)
-        record.curves["train"]["step"].append(learner.step)
-        record.curves["train"]["loss"].append(train_loss)
-        record.budget = {
-            "optimizer_steps": learner.step,
-            "tokens": learner.step * learner.batch_size * learner.block_size,
-        }
-        now = time.perf_counter()
-        trained = learner.seconds - record.timing["training"]
-        record.timing["training"] += trained
-        record.timing["control"] += now - self.lap - trained
-        self.lap = now
-        shown = {"perplexity": f"{perplexity(train_loss):.1f}", "independent": learner.tie_map.num_independent}
-        if decision:
-            shown = {"layer": decision["layer"], **shown, "epsilon": f"{decision['epsilon']:.2f}"}
-        self.bar.set_postfix({"episode": episode + 1, **shown})
-
-    def validate(self) -> None:
-        """Evaluate on the validation split and keep the weights if they are the best so far."""
-        turn = (self.done + 1) // (self.experiment.n_layer - 1)
-        if turn % self.experiment.evaluate_every and self.done + 1 < self.total:
-            return
-        found = self.learner.evaluate("validation")
-        if not np.isfinite(found.perplexity):
-            raise TrainingDiverged(
-                f"the validation loss is {found.loss} after step {self.learner.step} with {self.learner.tie_map}; "
-                f"the last finite training loss was {self.learner.last_loss:.4f}"
-            )
-        curve = self.record.curves["validation"]
-        for name in ("loss", "perplexity", "bits_per_byte"):
-            curve[name].append(getattr(found, name))
-        curve["step"].append(self.learner.step)
-        if self.best is None or found.loss < self.best["values"]["loss"]:
-            values = {"step": self.learner.step, "loss": found.loss, "tie_map": list(self.learner.tie_map)}
-            self.best = {"tensors": self.learner.weights(), "values": values}
-        now = time.perf_counter()
-        self.record.timing["validation"] += now - self.lap
-        self.lap = now
-
-    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
-        self.bar.close()
-        record = self.record
-        if error is None and record.status == "running":
-            self._finish()
-        record.seconds = self.seconds_before + time.perf_counter() - self.started
-        if record.status == "stopped":
-            self.save_checkpoint()
-        if isinstance(error, TrainingDiverged):
-            record.status, record.error = "diverged", str(error)
-            record.final_tie_map = list(self.learner.tie_map)
-            error.record = record
-        if self.record_path is not None and (error is None or record.status == "diverged"):
-            record.save(self.record_path)
-        if record.status == "finished" and self.checkpoint is not None:
-            self.checkpoint.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        """Count, go back to the best-validation model, and read the test split once."""
-        record, learner, experiment = self.record, self.learner, self.experiment
-        record.final_tie_map = list(learner.tie_map)
-        measured = measured_bytes(learner.model, learner.optimizer)
-        best = self.best["values"]
-        record.tie_map = best["tie_map"]
-        learner.load_weights(TieMap(tuple(best["tie_map"])), self.best["tensors"])
-        test = learner.evaluate("test")
-        record.test = {
-            "perplexity": test.perplexity,
-            "unit": f"per {learner.data.unit}",
-            "bits_per_byte": test.bits_per_byte,
-            "tokens": test.tokens,
-            "bytes": test.bytes,
-            "selected_by": "validation",
-            "selected_step": best["step"],
-            "validation_perplexity": perplexity(best["loss"]),
-        }
-        shape = {
-            "vocab_size": learner.data.vocab_size,
-            "n_positions": experiment.n_positions,
-            "n_embd": experiment.n_embd,
-        }
-        record.parameters = {
-            "unique": sum(p.numel() for p in learner.model.parameters()),
-            "conventional": gpt2_parameters(**shape, num_groups=experiment.n_layer),
-        }
-        final_groups = TieMap(tuple(record.final_tie_map)).num_independent
-        record.bytes = {
-            "measured_at_end": measured,
-            "closed_form_at_end": training_bytes(gpt2_parameters(**shape, num_groups=final_groups)),
-            "conventional": training_bytes(record.parameters["conventional"]),
-            "device_peak": torch.cuda.max_memory_allocated() if learner.device.type == "cuda" else None,
-        }
-        record.status = "finished"
-
-
-def _someone_watches() -> bool:
-    """Whether a progress bar would be seen: in a terminal or a notebook."""
-    if "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel"):
-        return True
-    return sys.stderr.isatty()

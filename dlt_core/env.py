@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 import gymnasium
@@ -103,7 +103,7 @@ class LayerTyingEnv(gymnasium.Env):
             "invalid_action": not valid,
             "loss": loss,
             "perplexity": perplexity(loss),
-            "train_loss": math.fsum(train_losses) / len(train_losses),
+            "train_loss": fmean(train_losses),
             "num_independent": self.tie_map.num_independent,
         }
         return self._observation(), reward, terminated, False, info

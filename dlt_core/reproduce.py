@@ -240,12 +240,12 @@ def _print_summary(results: Sequence[dict[str, Any]], out: Path) -> None:
 
 def describe(record: RunRecord) -> str:
     """The three numbers that matter: perplexity with bits per byte, trainable parameters, independent layers."""
-    parameters, test = record.parameters, record.test
-    share = parameters["unique"] / parameters["conventional"]
+    test = record.test
+    unique, conventional = record.parameters["unique"], record.parameters["conventional"]
     return (
         f"{record.experiment['name']}, {record.method}, seed {record.seed}:\n"
         f"  test perplexity       {test['perplexity']:.1f} {test['unit']} ({test['bits_per_byte']:.3f} bits per byte)\n"
-        f"  trainable parameters  {parameters['unique']:,} ({share:.0%} of {parameters['conventional']:,} conventional)\n"
+        f"  trainable parameters  {unique:,}, {unique / conventional:.0%} of {conventional:,} conventional\n"
         f"  independent layers    {TieMap(tuple(record.tie_map)).num_independent} of {len(record.tie_map)}"
     )
 
