@@ -6,6 +6,7 @@ Figures, tables and notebooks are made from records and from nothing else.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -67,6 +68,16 @@ class RunRecord:
     def key(self) -> str:
         """Name of the record's file, without its ending."""
         return f"{self.experiment['name']}-{self.experiment['preset']}-{self.method}-seed{self.seed}"
+
+    def transitions(self) -> dict[str, int]:
+        """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
+        maps = self.history["tie_map"]
+        found = {"ties": 0, "unties": 0}
+        for before, after in itertools.pairwise([[0] * len(maps[0]), *maps]):  # the start is all tied
+            for i, (old, new) in enumerate(zip(before, after, strict=True)):
+                found["ties"] += old == i != new
+                found["unties"] += old != i == new
+        return found
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the record to `path` (a .json file, or a folder, where it is named by its key): whole or not at all."""

@@ -170,7 +170,7 @@ def _stopped_early(executed: Path) -> str | None:
     for index, cell in enumerate(nbformat.read(executed, as_version=4).cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                printed = "".join(o.get("text", "") for o in cell.outputs if o.output_type == "stream")
+                printed = "".join(o.get("text", "") for o in cell.outputs if o.get("name") == "stdout")
                 return f"cell {index + 1} stopped the notebook: {printed.strip()}"
     return None
 

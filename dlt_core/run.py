@@ -236,7 +236,9 @@ class Run:
 
 
 def _someone_watches() -> bool:
-    """Whether a progress bar would be seen: in a terminal or a notebook."""
+    """Whether a progress bar would be seen: in a terminal or a notebook, unless TQDM_DISABLE is set."""
+    if os.environ.get("TQDM_DISABLE"):  # tqdm's own switch, which its notebook bar does not heed
+        return False
     if "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel"):
         return True
     return sys.stderr.isatty()

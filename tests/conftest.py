@@ -1,0 +1,64 @@
+"""What all tests share: a cache of their own, CPU and one thread by default, quiet bars, tiny data."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+# Before the libraries are imported. The xdist workers inherit the controller's cache directory.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["DLT_CACHE_DIR"] = tempfile.mkdtemp(prefix="dlt-tests-")
+os.environ["TQDM_DISABLE"] = "1"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from dlt_core.algorithm1 import load_data
+from dlt_core.corpora import TokenizedCorpus
+from dlt_core.experiments import Experiment
+from dlt_core.tie_map import TieMap
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "dlt",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("dlt")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["DLT_CACHE_DIR"], ignore_errors=True)
+
+
+@st.composite
+def tie_maps(draw, n_layer: int | None = None, *, max_layers: int = 10) -> TieMap:
+    """Any tie map; of `n_layer` layers if given."""
+    n_layer = n_layer or draw(st.integers(1, max_layers))
+    labels = draw(st.lists(st.integers(0, n_layer - 1), min_size=n_layer, max_size=n_layer))
+    return TieMap(tuple(labels.index(label) for label in labels))
+
+
+@st.composite
+def actions(draw, n_layer: int, *, max_size: int = 20) -> list[tuple[int, int]]:
+    """A list of (layer, action) pairs that a map of `n_layer` layers allows."""
+    pair = st.integers(0, n_layer - 1).flatmap(lambda i: st.tuples(st.just(i), st.integers(0, i)))
+    return draw(st.lists(pair, max_size=max_size))
+
+
+@pytest.fixture
+def smoke() -> Experiment:
+    """The smallest preset, on data that needs neither network nor files."""
+    return Experiment.preset("gpt2-embedded", "smoke", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> TokenizedCorpus:
+    """The smoke preset's corpus, tokenised."""
+    return load_data(Experiment.preset("gpt2-embedded", "smoke"))

@@ -1,0 +1,240 @@
+"""Whole runs: fair comparisons, complete records, and runs that stop and go on."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dlt_core import checkpoints
+from dlt_core.accounting import gpt2_parameters
+from dlt_core.agents import FixedAgent, RandomAgent, ReplayAgent
+from dlt_core.algorithm1 import build_learner, train_conventional, train_dynamic
+from dlt_core.learner import Learner, TrainingDiverged
+from dlt_core.records import RunRecord
+from dlt_core.tie_map import TieMap, from_actions
+
+TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in
+
+
+def untimed(record: RunRecord) -> dict:
+    fields = json.loads(record.to_json())
+    return {name: value for name, value in fields.items() if name not in TIMED}
+
+
+@pytest.fixture
+def twenty(smoke):
+    """20 decisions: 4 turns over the layers 1..5."""
+    return smoke.replace(n_layer=6, episodes=4, dropout=0.1, reward="log_improvement")
+
+
+def test_the_record_of_a_dynamic_run_is_complete(smoke, tiny_data, tmp_path):
+    record = train_dynamic(smoke, data=tiny_data, record_path=tmp_path)
+    saved = RunRecord.load(tmp_path / "gpt2-embedded-smoke-dynamic-seed0.json")
+    assert saved.to_json() == record.to_json()
+    assert record.status == "finished"
+    assert record.method == "dynamic"
+    assert record.experiment["preset"] == "smoke"
+    decisions = smoke.episodes * (smoke.n_layer - 1)
+    assert {len(column) for column in record.history.values()} == {decisions}
+    assert record.history["layer"] == [1, 2, 3] * smoke.episodes
+    assert [len(q) for q in record.history["q_values"]] == [2, 3, 4] * smoke.episodes
+    pairs = list(zip(record.history["layer"], record.history["action"], strict=True))
+    assert list(from_actions(4, pairs)) == record.history["tie_map"][-1] == record.final_tie_map
+    assert record.history["num_independent"] == [len(set(s)) for s in record.history["tie_map"]]
+    epsilons = [max(0.1, 0.95**turn) for turn in range(smoke.episodes) for _ in range(3)]
+    assert record.history["epsilon"] == pytest.approx(epsilons)
+    steps = decisions * smoke.steps_per_action
+    assert record.budget == {"optimizer_steps": steps, "tokens": steps * smoke.batch_size * smoke.block_size}
+    assert record.curves["validation"]["step"] == [6 * turn for turn in range(1, smoke.episodes + 1)]
+    best = min(record.curves["validation"]["perplexity"])
+    assert record.test["validation_perplexity"] == pytest.approx(best)
+    assert record.test["selected_by"] == "validation"
+    assert record.test["unit"] == "per token of a 512-piece BPE"
+    turn = record.curves["validation"]["perplexity"].index(best)
+    assert record.tie_map == record.history["tie_map"][3 * turn + 2]
+    shape = {"vocab_size": 512, "n_positions": 32, "n_embd": 32}
+    assert record.parameters == {
+        "unique": gpt2_parameters(**shape, num_groups=len(set(record.tie_map))),
+        "conventional": gpt2_parameters(**shape, num_groups=4),
+    }
+    closed, measured = record.bytes["closed_form_at_end"], record.bytes["measured_at_end"]
+    assert measured["weights"] == closed["weights"]
+    assert measured["gradients"] == closed["gradients"]
+    assert measured["optimizer"] == pytest.approx(closed["optimizer"], rel=0.01)  # AdamW's step counters
+    assert record.transitions()["ties"] > 0
+    assert record.transitions()["unties"] > 0
+    assert max(record.history["td_loss"]) > 0
+
+
+def test_the_test_split_is_read_once_and_after_everything_else(smoke, tiny_data, monkeypatch):
+    splits = []
+    evaluate = Learner.evaluate
+    monkeypatch.setattr(Learner, "evaluate", lambda self, split: splits.append(split) or evaluate(self, split))
+    train_dynamic(smoke, data=tiny_data)
+    assert splits == ["validation"] * smoke.episodes + ["test"]
+
+
+def test_the_tested_model_is_the_best_on_validation(smoke, tiny_data, monkeypatch):
+    evaluate = Learner.evaluate
+
+    def overfitting(self, split):
+        """As if the validation loss rose by a nat for each step after step 18."""
+        found = evaluate(self, split)
+        if split == "test":
+            return found
+        return dataclasses.replace(found, nll=found.nll + found.tokens * max(0, self.step - 18))
+
+    monkeypatch.setattr(Learner, "evaluate", overfitting)
+    record = train_dynamic(smoke, data=tiny_data)
+    assert record.test["selected_step"] == 18
+    assert record.tie_map == record.history["tie_map"][8]
+    monkeypatch.undo()
+    stopped_there = train_dynamic(smoke.replace(episodes=3), data=tiny_data)
+    assert stopped_there.test == record.test
+
+
+def test_conventional_and_dynamic_share_data_budget_and_start(smoke, tiny_data):
+    conventional = train_conventional(smoke, data=tiny_data)
+    independent = train_dynamic(smoke, agent=FixedAgent(TieMap.all_tied(4)), data=tiny_data)
+    assert conventional.budget == independent.budget
+    assert conventional.corpus == independent.corpus
+    assert conventional.curves["validation"]["step"] == independent.curves["validation"]["step"]
+    assert conventional.parameters["unique"] == conventional.parameters["conventional"]
+    # an agent that never ties anything else trains exactly as the static all-tied model does
+    tied = train_conventional(smoke, tie_map=TieMap.all_tied(4), method="all_tied", data=tiny_data)
+    assert tied.curves == independent.curves
+    assert tied.test == independent.test
+    with pytest.raises(ValueError, match="method name"):
+        train_conventional(smoke, tie_map=TieMap.all_tied(4), data=tiny_data)
+
+
+def test_two_runs_with_one_seed_are_equal_and_replay_repeats_them(twenty, tiny_data):
+    first = train_dynamic(twenty, data=tiny_data)
+    assert untimed(train_dynamic(twenty, data=tiny_data)) == untimed(first)
+    replay = train_dynamic(twenty, agent=ReplayAgent(first.history["action"]), data=tiny_data)
+    assert replay.curves == first.curves
+    assert replay.test == first.test
+    other = train_dynamic(twenty.replace(seed=1), data=tiny_data)
+    assert other.history["action"] != first.history["action"]
+    assert other.test != first.test
+
+
+@pytest.mark.parametrize("method", ["dynamic", "random", "conventional"])
+def test_stopped_after_7_of_20_and_resumed_equals_uninterrupted(method, twenty, tiny_data, tmp_path):
+    def run(**arguments):
+        if method == "conventional":
+            return train_conventional(twenty, data=tiny_data, **arguments)
+        agent = RandomAgent(6, seed=3) if method == "random" else None
+        return train_dynamic(twenty, agent=agent, data=tiny_data, **arguments)
+
+    def weights(path, decisions):
+        """All tensors of a checkpoint after so many decisions in all."""
+        stopped = run(checkpoint=path, max_decisions=decisions)
+        assert stopped.status == "stopped"
+        return load_file(path)
+
+    uninterrupted = weights(tmp_path / "one", 19)
+    slots = tmp_path / "slots"
+    assert weights(slots, 7)
+    assert len(json.loads(checkpoints.load(slots)[1]["record"])["curves"]["train"]["loss"]) == 7
+    resumed = weights(slots, 12)
+    assert resumed.keys() == uninterrupted.keys()
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in resumed)
+
+    finished = run(checkpoint=slots)
+    assert finished.status == "finished"
+    assert not slots.exists()
+    assert untimed(finished) == untimed(run())
+
+
+def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
+    path = tmp_path / "checkpoint"
+    slots = 0
+    while (record := train_dynamic(twenty, data=tiny_data, checkpoint=path, max_seconds=0)).status == "stopped":
+        slots += 1
+    assert slots == 19
+    assert untimed(record) == untimed(train_dynamic(twenty, data=tiny_data))
+    with pytest.raises(ValueError, match="name a checkpoint file"):
+        train_dynamic(twenty, data=tiny_data, max_seconds=1)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("dlt_core.run.CHECKPOINT_SECONDS", 0)
+
+    def power_cut(record):
+        if len(record.history["action"]) == 9:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        train_dynamic(twenty, data=tiny_data, checkpoint=path, on_decision=power_cut)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]  # nothing half-written beside it
+    assert untimed(train_dynamic(twenty, data=tiny_data, checkpoint=path)) == untimed(
+        train_dynamic(twenty, data=tiny_data)
+    )
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_whole(twenty, tiny_data, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
+    before = path.read_bytes()
+
+    def disk_full(tensors, file, metadata):
+        file.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("dlt_core.checkpoints.save_file", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
+    assert path.read_bytes() == before
+
+
+def test_another_runs_checkpoint_and_a_broken_one_are_refused(twenty, tiny_data, tmp_path):
+    path = tmp_path / "checkpoint"
+    train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=1)
+    with pytest.raises(ValueError, match="belongs to another run: its experiment"):
+        train_dynamic(twenty.replace(gamma=0.5), data=tiny_data, checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run: its method"):
+        train_conventional(twenty, data=tiny_data, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        train_dynamic(twenty, data=tiny_data, checkpoint=path)
+
+
+def test_divergence_writes_the_record_and_then_raises(smoke, tiny_data, tmp_path, monkeypatch):
+    train = Learner.train
+
+    def explode(self, steps):
+        if self.step == 3 * steps:
+            with torch.no_grad():
+                self.model.transformer.ln_f.weight.fill_(math.nan)
+        return train(self, steps)
+
+    monkeypatch.setattr(Learner, "train", explode)
+    with pytest.raises(TrainingDiverged, match="step 7 with TieMap") as caught:
+        train_dynamic(smoke, data=tiny_data, record_path=tmp_path)
+    (path,) = tmp_path.iterdir()
+    saved = RunRecord.load(path)
+    assert saved.status == "diverged"
+    assert saved.error == str(caught.value)
+    assert len(saved.history["action"]) == 3
+    assert saved.test is None
+    assert dataclasses.asdict(caught.value.record) == dataclasses.asdict(saved)
+
+
+def test_evaluate_every_thins_the_validation_but_keeps_the_last(smoke, tiny_data):
+    record = train_conventional(smoke.replace(evaluate_every=3), data=tiny_data)
+    assert record.curves["validation"]["step"] == [18, 36, 48]
+
+
+def test_a_tie_leaves_a_learners_function_alone_only_if_values_were_equal(smoke, tiny_data):
+    learner = build_learner(smoke, tiny_data)
+    untied = learner.probe(0)
+    learner.tie(TieMap.all_tied(4))
+    tied = learner.probe(0)
+    assert tied != untied
+    learner.tie(TieMap.independent(4))
+    assert learner.probe(0) == tied

@@ -1,0 +1,101 @@
+"""The gymnasium environment: its contract, its transition, its rewards."""
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from dlt_core.algorithm1 import build_env
+from dlt_core.env import BASELINE_RATE, LayerTyingEnv
+from dlt_core.tie_map import TieMap
+
+
+@pytest.mark.filterwarnings("error")
+def test_passes_gymnasiums_checker(smoke, tiny_data):
+    check_env(build_env(smoke, tiny_data), skip_render_check=True)
+
+
+def test_one_episode_is_one_turn_over_the_layers(smoke, tiny_data):
+    env = build_env(smoke, tiny_data)
+    for turn in range(2):
+        observation, info = env.reset()
+        expected = env.tie_map
+        for layer in range(1, 4):
+            assert observation["layer"] == layer
+            assert info["action_mask"].dtype == np.int8
+            assert info["action_mask"].tolist() == [int(a <= layer) for a in range(4)]
+            assert env.action_masks().tolist() == [a <= layer for a in range(4)]
+            action = layer if turn == 0 else 0
+            expected = expected.with_action(layer, action)
+            observation, reward, terminated, truncated, info = env.step(action)
+            assert observation["tie_map"].tolist() == list(expected) == list(env.learner.tie_map)
+            assert reward == pytest.approx(-info["perplexity"])
+            assert info["num_independent"] == expected.num_independent
+            assert terminated == (layer == 3)
+            assert not truncated
+        assert env.learner.step == (turn + 1) * 3 * smoke.steps_per_action
+    assert env.tie_map == TieMap.all_tied(4)
+
+
+def test_reset_goes_on_and_reset_with_a_seed_starts_anew(smoke, tiny_data):
+    env = build_env(smoke, tiny_data)
+    env.reset(seed=7)
+    first = env.step(1)[1]
+    env.step(2)
+    env.reset()
+    assert env.learner.step == 2 * smoke.steps_per_action
+    assert env.tie_map == TieMap([0, 1, 2, 0])
+    env.reset(seed=7)
+    assert env.learner.step == 0
+    assert env.tie_map == env.learner.tie_map == TieMap.all_tied(4)
+    assert env.step(1)[1] == first
+
+
+@pytest.mark.parametrize("action", [2, 3, -1])
+def test_an_action_beyond_the_mask_keeps_the_tie_and_says_so(smoke, tiny_data, action):
+    env = build_env(smoke, tiny_data)
+    *_, info = env.step(action)
+    assert info["invalid_action"]
+    assert env.tie_map == TieMap.all_tied(4)
+    assert env.learner.step == smoke.steps_per_action
+
+
+def test_rewards_are_the_same_losses_seen_differently(smoke, tiny_data):
+    rewards, losses = {}, {}
+    for reward in ("neg_perplexity", "neg_loss", "neg_perplexity_clipped", "log_improvement"):
+        env = build_env(smoke.replace(reward=reward), tiny_data)
+        steps = [env.step(a) for a in (1, 2, 0)]
+        rewards[reward] = np.array([step[1] for step in steps])
+        losses[reward] = np.array([step[4]["loss"] for step in steps])
+    loss = losses["neg_loss"]
+    assert all((found == loss).all() for found in losses.values())
+    np.testing.assert_allclose(rewards["neg_loss"], -loss)
+    np.testing.assert_allclose(rewards["neg_perplexity"], -np.exp(loss))
+    assert rewards["neg_perplexity_clipped"].tolist() == [-10, -10, -10]  # every perplexity above 10
+    baseline, expected = loss[0], []
+    for value in loss:
+        expected.append(baseline - value)
+        baseline += BASELINE_RATE * (value - baseline)
+    np.testing.assert_allclose(rewards["log_improvement"], expected)
+
+
+def test_orphans_reach_the_transition(smoke, tiny_data):
+    for orphans, expected in (("follow", [0, 0, 0, 3]), ("promote", [0, 0, 2, 3])):
+        env = build_env(smoke.replace(orphans=orphans), tiny_data)
+        for action in (1, 1, 3):
+            env.step(action)
+        env.step(0)  # layer 1 is tied away; layer 2 was tied to it
+        assert list(env.tie_map) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reward": "profit"}, "unknown reward 'profit'; known: neg_perplexity, neg_loss"),
+        ({"orphans": "adopt"}, "unknown orphans 'adopt'; known: follow, promote"),
+        ({"steps_per_action": 0}, "steps_per_action=0"),
+    ],
+)
+def test_bad_arguments(smoke, tiny_data, arguments, message):
+    learner = build_env(smoke, tiny_data).learner
+    with pytest.raises(ValueError, match=message):
+        LayerTyingEnv(learner, **arguments)

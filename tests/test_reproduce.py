@@ -1,0 +1,123 @@
+"""The batch command: exit status, the failing cell's name, skipping what is done, refreshing in place."""
+
+import json
+import sys
+
+import nbformat
+import pytest
+
+from dlt_core import reproduce
+
+GOOD = """
+from pathlib import Path
+from dlt_core.records import RunRecord
+record = RunRecord({"name": "e", "preset": preset}, "dynamic", seed, {}, status="finished")
+record.test = {"perplexity": 20.0, "unit": "per token", "bits_per_byte": 1.5}
+record.parameters, record.tie_map = {"unique": 1, "conventional": 4}, [0, 0]
+record.save(Path(out_dir) / "records")
+Path(out_dir, "fig_x.png").write_bytes(b"png")
+with open(Path(out_dir) / "times.txt", "a") as file:
+    file.write("ran ")
+print(out_dir)
+"""
+
+
+def notebook(path, *cells):
+    parameters = nbformat.v4.new_code_cell("preset = 'laptop'\nseed = 0\nout_dir = None")
+    parameters.metadata["tags"] = ["parameters"]
+    nb = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
+    nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, path)
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    folder = tmp_path / "checkout" / "notebooks"
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", folder)
+    notebook(folder / "00_good.ipynb", GOOD)
+    return folder
+
+
+def run(tmp_path, *arguments):
+    status = reproduce.main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments])
+    summary = tmp_path / "out" / "summary.json"
+    return status, json.loads(summary.read_text()) if summary.exists() else None
+
+
+def test_it_runs_records_and_skips_what_is_done(notebooks, tmp_path, capsys):
+    arguments = ("--notebooks", "00", "--seeds", "0", "1", "--jobs", "2")
+    status, summary = run(tmp_path, *arguments)
+    assert status == 0
+    assert [(r["seed"], r["status"]) for r in summary["runs"]] == [(0, "done"), (1, "done")]
+    printed = capsys.readouterr().out
+    assert "test perplexity       20.0 per token (1.500 bits per byte)" in printed
+    assert "trainable parameters  1, 25% of 4 conventional" in printed
+    assert "independent layers    1 of 2" in printed
+    assert str(tmp_path / "out" / "summary.json") in printed
+    for seed in (0, 1):
+        folder = tmp_path / "out" / f"smoke-seed{seed}"
+        assert (folder / "00_good.ipynb").exists()
+        assert (folder / "records" / f"e-smoke-dynamic-seed{seed}.json").exists()
+    assert run(tmp_path, *arguments)[0] == 0
+    assert capsys.readouterr().out.count("done before, skipped") == 2
+    assert (tmp_path / "out" / "smoke-seed0" / "times.txt").read_text() == "ran "
+    notebook(notebooks / "00_good.ipynb", GOOD, "1 + 1")  # a changed notebook is not done any more
+    assert run(tmp_path, "--notebooks", "00")[0] == 0
+    assert (tmp_path / "out" / "smoke-seed0" / "times.txt").read_text() == "ran ran "
+
+
+def test_a_failure_names_the_cell_and_is_tried_again_the_next_time(notebooks, tmp_path, capsys):
+    notebook(notebooks / "01_bad.ipynb", "x = 1", "raise ValueError('no such thing')")
+    status, summary = run(tmp_path, "--notebooks", "00", "01")
+    assert status == 1
+    assert [r["status"] for r in summary["runs"]] == ["done", "failed"]
+    # cell 4 of the executed notebook: papermill has put the parameters behind cell 1
+    assert summary["runs"][1]["error"] == "cell 4: ValueError: no such thing"
+    assert "01_bad (smoke, seed 0): failed" in capsys.readouterr().out
+    notebook(notebooks / "01_bad.ipynb", "x = 1")
+    assert run(tmp_path, "--notebooks", "all")[0] == 0
+
+
+def test_a_notebook_that_stops_itself_did_not_succeed(notebooks, tmp_path):
+    notebook(notebooks / "02_stops.ipynb", "import sys\nprint('no data: do this')\nsys.exit(0)", "1 / 0")
+    status, summary = run(tmp_path, "--notebooks", "02")
+    assert status == 1
+    assert summary["runs"][0]["error"] == "cell 3 stopped the notebook: no data: do this"
+
+
+def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
+    notebook(notebooks / "03_dies.ipynb", "import os\nos._exit(1)")
+    status, summary = run(tmp_path, "--notebooks", "03")
+    assert status == 1
+    assert "Kernel" in summary["runs"][0]["error"]
+
+
+def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
+    assert run(tmp_path, "--notebooks", "00", "--in-place")[0] == 0
+    nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
+    assert [cell.source for cell in nb.cells[1:]] == [GOOD]
+    assert [cell.execution_count for cell in nb.cells] == [1, 2]
+    assert nb.cells[0].metadata["tags"] == ["parameters"]
+    assert "papermill" not in nb.metadata
+    assert all("papermill" not in cell.metadata for cell in nb.cells)
+    figures = notebooks.parent / "figures"
+    assert (figures / "fig_x.png").read_bytes() == b"png"
+    assert (figures / "records" / "e-smoke-dynamic-seed0.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "huge"], "invalid choice: 'huge'"),
+        (["--notebooks", "77"], "no notebook begins with '77'; there are: 00_good"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--in-place", "--seeds", "0", "1"], "--in-place takes one seed"),
+    ],
+)
+def test_bad_arguments(notebooks, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        reproduce.main(["--out", str(tmp_path / "out"), *arguments])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert sys.exc_info() == (None, None, None)

@@ -1,0 +1,250 @@
+"""TieMap: the paper's state and transition as a value."""
+
+import itertools
+import math
+import random
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlt_core.tie_map import ORPHANS, PATTERNS, TieMap, expected_independent, from_actions
+from tests.conftest import actions, tie_maps
+
+HARMONIC_12 = 86021 / 27720  # 1 + 1/2 + ... + 1/12
+maps_with_actions = tie_maps().flatmap(lambda m: st.tuples(st.just(m), actions(len(m))))
+
+
+def naive_transition(tie_map: TieMap, layer: int, action: int, orphans: str) -> list[int]:
+    """The transition on a partition into sets, without sources: an independent model of `with_action`."""
+    groups = [set(group) for group in tie_map.groups]
+    mine = next(group for group in groups if layer in group)
+    theirs = next(group for group in groups if action in group)
+    if action == layer:
+        moves = {layer} if layer != min(mine) else set()
+        target: set[int] = set()
+        groups.append(target)
+    else:
+        moves = set(mine) if layer == min(mine) and orphans == "follow" else {layer}
+        target = theirs
+    mine -= moves
+    target |= moves
+    return [min(next(group for group in groups if i in group)) for i in range(len(tie_map))]
+
+
+@given(maps_with_actions, st.sampled_from(ORPHANS))
+def test_every_transition_equals_the_naive_model_and_stays_canonical(case, orphans):
+    tie_map, sequence = case
+    for layer, action in sequence:
+        expected = naive_transition(tie_map, layer, action, orphans)
+        tie_map = tie_map.with_action(layer, action, orphans=orphans)
+        assert list(tie_map) == expected
+        assert all(tie_map[i] <= i and tie_map[tie_map[i]] == tie_map[i] for i in range(len(tie_map)))
+        assert tie_map[0] == 0
+
+
+def test_orphans_follow_the_root_or_are_promoted():
+    tie_map = TieMap((0, 1, 1, 1, 0))
+    assert tie_map.with_action(1, 0) == TieMap((0, 0, 0, 0, 0))
+    assert tie_map.with_action(1, 0, orphans="follow") == TieMap((0, 0, 0, 0, 0))
+    assert tie_map.with_action(1, 0, orphans="promote") == TieMap((0, 0, 2, 2, 0))
+    # A tie to a tied layer lands on that layer's root; a root that stays independent keeps its followers.
+    assert tie_map.with_action(4, 3) == TieMap((0, 1, 1, 1, 1))
+    assert tie_map.with_action(1, 1) == tie_map
+    assert tie_map.with_action(3, 3) == TieMap((0, 1, 1, 3, 0))
+
+
+@given(maps_with_actions)
+def test_from_actions_is_the_fold_of_with_action_from_all_tied(case):
+    tie_map, sequence = case
+    for orphans in ORPHANS:
+        expected = TieMap.all_tied(len(tie_map))
+        for layer, action in sequence:
+            expected = expected.with_action(layer, action, orphans=orphans)
+        assert from_actions(len(tie_map), sequence, orphans=orphans) == expected
+
+
+@given(tie_maps())
+def test_groups_partition_the_layers_and_are_what_is_counted(tie_map):
+    assert sorted(itertools.chain(*tie_map.groups)) == list(range(len(tie_map)))
+    assert [group[0] for group in tie_map.groups] == sorted(min(group) for group in tie_map.groups)
+    assert all(tie_map[i] == group[0] for group in tie_map.groups for i in group)
+    assert tie_map.num_independent == len(tie_map.groups) == len(set(tie_map))
+
+
+@given(st.integers(1, 60))
+def test_the_two_ends(n_layer):
+    assert list(TieMap.all_tied(n_layer)) == [0] * n_layer
+    assert list(TieMap.independent(n_layer)) == list(range(n_layer))
+    assert TieMap.all_tied(n_layer).num_independent == 1
+    assert TieMap.independent(n_layer).num_independent == n_layer
+
+
+@given(tie_maps(), tie_maps())
+def test_equal_sharing_means_equal_value(one, other):
+    def sharing(m):
+        return [[m[i] == m[j] for j in range(len(m))] for i in range(len(m))]
+
+    assert (one == other) == (sharing(one) == sharing(other))
+    if one == other:
+        assert hash(one) == hash(other)
+    twin = TieMap(list(one))
+    assert twin == one
+    assert hash(twin) == hash(one)
+    assert len({one, twin}) == 1
+
+
+@given(tie_maps())
+def test_repr_can_be_pasted_back_and_sequence_access_agrees(tie_map):
+    assert eval(repr(tie_map)) == tie_map
+    assert TieMap(np.array(list(tie_map))) == tie_map
+    assert list(tie_map) == [tie_map[i] for i in range(len(tie_map))]
+    assert all(type(j) is int for j in TieMap(np.array(list(tie_map))))
+
+
+def test_a_tie_map_cannot_be_changed():
+    tie_map = TieMap((0, 0))
+    with pytest.raises((AttributeError, TypeError)):
+        tie_map.sources = (0, 1)
+    with pytest.raises(TypeError):
+        tie_map[1] = 1
+    sources = [0, 0, 2]
+    kept = TieMap(sources)
+    sources[2] = 0
+    assert kept == TieMap((0, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("sources", "named"),
+    [
+        ([], "layer"),
+        ([1], "layer 0"),
+        ([0, 0, 3, 3], "layer 2"),
+        ([0, 0, -1], "layer 2"),
+        ([0, 0, 1], "layer 2"),
+        ([0, 0.0], "layer 1"),
+        ([0, 1.5], "layer 1"),
+        ([0, True], "layer 1"),
+        ([False, 0], "layer 0"),
+        ([0, "0"], "layer 1"),
+        ([0, None], "layer 1"),
+        ([0, math.nan], "layer 1"),
+    ],
+)
+def test_bad_sources_raise_and_name_the_layer(sources, named):
+    with pytest.raises(ValueError, match=rf"\b{named}\b"):
+        TieMap(sources)
+
+
+@pytest.mark.parametrize(
+    ("layer", "action", "named"),
+    [
+        (3, 0, "layer 3"),
+        (-1, 0, "layer -1"),
+        (1, 2, "layer 1"),
+        (1, -1, "layer 1"),
+        (1.0, 0, "layer"),
+        (True, 0, "layer"),
+        ("1", 0, "layer"),
+        (1, 0.0, "action"),
+        (1, False, "action"),
+        (1, "0", "action"),
+    ],
+)
+def test_bad_actions_raise_and_name_the_layer(layer, action, named):
+    with pytest.raises(ValueError, match=rf"{named}\b"):
+        TieMap.all_tied(3).with_action(layer, action)
+
+
+def test_unknown_orphans_list_the_known():
+    with pytest.raises(ValueError, match=r"adopt.*follow.*promote"):
+        TieMap.all_tied(3).with_action(1, 1, orphans="adopt")
+
+
+@pytest.mark.parametrize(
+    ("name", "n_layer", "num_groups", "expected"),
+    [
+        ("sequence", 6, 3, [0, 0, 2, 2, 4, 4]),
+        ("sequence", 6, 2, [0, 0, 0, 3, 3, 3]),
+        ("cycle", 6, 3, [0, 1, 2, 0, 1, 2]),
+        ("cycle", 7, 3, [0, 1, 2, 0, 1, 2, 0]),
+        ("cycle_rev", 6, 3, [0, 1, 2, 2, 1, 0]),
+        ("cycle_rev", 9, 3, [0, 1, 2, 0, 1, 2, 2, 1, 0]),
+        ("cycle_rev", 3, 3, [0, 1, 2]),
+        ("sandwich", 6, 3, [0, 1, 1, 1, 1, 5]),
+        ("sandwich", 6, 2, [0, 1, 1, 1, 1, 1]),
+        ("sandwich", 6, 4, [0, 1, 2, 2, 2, 5]),
+        ("pairs", 6, None, [0, 0, 2, 2, 4, 4]),
+        ("pairs", 5, 3, [0, 0, 2, 2, 4]),
+        ("mirror", 6, None, [0, 1, 2, 2, 1, 0]),
+        ("mirror", 5, 3, [0, 1, 2, 1, 0]),
+    ],
+)
+def test_patterns_by_hand(name, n_layer, num_groups, expected):
+    assert list(TieMap.pattern(name, n_layer, num_groups)) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in PATTERNS if name not in ("pairs", "mirror")])
+def test_patterns_have_the_groups_asked_for(name):
+    for n_layer in range(1, 25):
+        for num_groups in range(1, n_layer + 1):
+            tie_map = TieMap.pattern(name, n_layer, num_groups)
+            assert (len(tie_map), tie_map.num_independent) == (n_layer, num_groups)
+        assert TieMap.pattern(name, n_layer, 1) == TieMap.all_tied(n_layer)
+        assert TieMap.pattern(name, n_layer, n_layer) == TieMap.independent(n_layer)
+
+
+@pytest.mark.parametrize("name", ["pairs", "mirror"])
+def test_the_two_halving_patterns_have_half_the_groups(name):
+    for n_layer in range(1, 25):
+        tie_map = TieMap.pattern(name, n_layer)
+        assert tie_map.num_independent == (n_layer + 1) // 2
+        assert max(map(len, tie_map.groups)) <= 2
+        with pytest.raises(ValueError, match=name):
+            TieMap.pattern(name, n_layer, (n_layer + 1) // 2 + 1)
+
+
+def test_an_unknown_pattern_lists_the_known():
+    with pytest.raises(ValueError, match="zigzag") as error:
+        TieMap.pattern("zigzag", 4, 2)
+    assert all(name in str(error.value) for name in PATTERNS)
+
+
+@pytest.mark.parametrize(("n_layer", "num_groups"), [(4, 0), (4, 5), (4, -1), (4, None), (4, 2.0), (0, 1), (4.0, 2)])
+def test_impossible_pattern_sizes_raise(n_layer, num_groups):
+    with pytest.raises(ValueError, match=r"num_groups|n_layer"):
+        TieMap.pattern("cycle", n_layer, num_groups)
+
+
+def turn(tie_map: TieMap, choices) -> TieMap:
+    for layer, action in enumerate(choices):
+        tie_map = tie_map.with_action(layer, action)
+    return tie_map
+
+
+@pytest.mark.parametrize("start", [TieMap.all_tied(5), TieMap.independent(5), TieMap((0, 1, 1, 0, 1))])
+def test_a_uniform_policy_leaves_each_layer_independent_with_probability_one_in_its_actions(start):
+    ends = [turn(start, choices) for choices in itertools.product(*(range(i + 1) for i in range(5)))]
+    for i in range(5):
+        assert sum(end[i] == i for end in ends) * (i + 1) == len(ends)
+
+
+@pytest.mark.parametrize(("n_layer", "published"), [(12, 3.10), (48, 4.46)])
+def test_a_simulated_uniform_policy_agrees_with_the_harmonic_number(n_layer, published):
+    rng = random.Random(n_layer)
+    counts = []
+    tie_map = TieMap.all_tied(n_layer)
+    for _ in range(1500):
+        tie_map = turn(tie_map, [rng.randrange(i + 1) for i in range(n_layer)])
+        counts.append(tie_map.num_independent)
+    standard_error = statistics.stdev(counts) / len(counts) ** 0.5
+    assert abs(statistics.fmean(counts) - expected_independent(n_layer)) < 4 * standard_error
+    assert round(expected_independent(n_layer), 2) == published
+
+
+def test_the_harmonic_numbers_exactly():
+    assert expected_independent(12) == pytest.approx(HARMONIC_12, rel=1e-14)
+    assert expected_independent(1) == 1
+    assert expected_independent(48) == pytest.approx(4.458797, abs=1e-6)
