@@ -124,6 +124,7 @@ class QAgent:
     def load_state_dict(self, state: dict) -> None:
         """Undo of `state_dict`, on an agent made with the same arguments."""
         tensors = state["tensors"]
+        self.optimizer.state.clear()
         for name, p in self.q_network.named_parameters():
             p.data.copy_(tensors[f"q_network.{name}"])
             prefix = f"optimizer.{name}."

@@ -199,32 +199,37 @@ def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
             ids = np.array(encoder.encode(corpus.splits[split]).ids, dtype=np.int32)
             _write_atomically(path, lambda file, ids=ids: np.save(file, ids))
         tokens[split] = np.load(path, mmap_mode="r")
-    # In a byte-level vocabulary each character of a piece stands for one byte. Special tokens stand for none.
-    special = {t.content for t in encoder.get_added_tokens_decoder().values()}
     sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
     for piece, index in encoder.get_vocab().items():
-        sizes[index] = 0 if piece in special else len(piece)
+        sizes[index] = len(piece)  # in a byte-level vocabulary each character of a piece stands for one byte
     return TokenizedCorpus(corpus, encoder, tokens, sizes, unit)
 
 
 def cache_dir() -> Path:
     """`$DLT_CACHE_DIR`, or the user's cache directory; made if it does not exist."""
     path = Path(os.environ.get("DLT_CACHE_DIR") or platformdirs.user_cache_dir("dlt_core")).expanduser()
-    try:
+    with _naming_the_cache(path):
         path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def _naming_the_cache(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OSError(
-            f"cannot make the cache directory {path}: set DLT_CACHE_DIR to one that can be written"
+            f"cannot write to the cache ({path}): {error}. Set DLT_CACHE_DIR to a folder that can be"
         ) from error
-    return path
 
 
 def _write_atomically(path: Path, write) -> None:
     """Write beside and rename, so that a reader finds the whole file or none."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(beside, "wb") as file:
-        write(file)
-    os.replace(beside, path)
+    with _naming_the_cache(path.parent):
+        with open(beside, "wb") as file:
+            write(file)
+        os.replace(beside, path)
 
 
 def _gpt2_bpe() -> tokenizers.Tokenizer:
@@ -238,10 +243,8 @@ def _gpt2_bpe() -> tokenizers.Tokenizer:
                 ]
             except Exception as error:
                 raise _unavailable("GPT-2's tokenizer", repository, reachable, GPT2_LOCAL) from error
-    vocabulary, merges = models.BPE.read_file(*map(str, files))
-    encoder = _byte_level(models.BPE(vocabulary, merges))
-    encoder.add_special_tokens(["<|endoftext|>"])
-    return encoder
+    # <|endoftext|> is in the vocabulary, but not made special: text that contains it is text
+    return _byte_level(models.BPE(*models.BPE.read_file(*map(str, files))))
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
@@ -268,9 +271,9 @@ def _trained_bpe(corpus: Corpus, vocab_size: int) -> tokenizers.Tokenizer:
 class Batches:
     """Endless training batches: `batches[i]` is a pure function of (tokens, sizes, seed, i).
 
-    The tokens are cut into blocks of T = block_size inputs; each pass visits every block once, in an order drawn from
-    seed, `stream` and the number of the pass. So two runs with one seed see the same data, a run resumes by
-    remembering one number, and another `stream` is independent of the first.
+    The tokens are cut into blocks of T = block_size inputs; a pass takes whole batches of them, no block twice, in an
+    order drawn from seed, `stream` and the number of the pass (fewer than B blocks sit out each pass). So two runs with
+    one seed see the same data, a run resumes by remembering one number, and another `stream` is independent.
     Raises ValueError if the tokens do not fill one batch.
     """
 
@@ -290,6 +293,8 @@ class Batches:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Batch number `index`, int64 of shape (B, T + 1): inputs are [:, :-1], targets [:, 1:]."""
+        if index < 0:
+            raise IndexError(f"batches are endless, there is no batch {index}")
         turn, position = divmod(index, self.per_pass)
         if self._pass is None or self._pass[0] != turn:
             self._pass = (turn, np.random.default_rng((*self.entropy, turn)).permutation(self.num_blocks))

@@ -68,16 +68,18 @@ def evaluate(
     if len(tokens) < 2:
         raise ValueError(f"cannot evaluate on {len(tokens)} tokens: at least 2 are needed")
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
     whole = (len(tokens) - 1) // block_size * block_size
     windows = tokens[np.arange(0, whole, block_size)[:, None] + np.arange(block_size + 1)].astype(np.int64)
     batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
     if whole < len(tokens) - 1:  # the shorter window at the end
         batches.append(np.asarray(tokens[whole:], dtype=np.int64)[None])
-    with autocast or contextlib.nullcontext():
-        for batch in batches:
-            total += token_losses(model, torch.from_numpy(batch).to(device)).sum(dtype=torch.float64)
-    model.train(was_training)
+    was_training = model.training
+    model.eval()
+    try:
+        with autocast or contextlib.nullcontext():
+            for batch in batches:
+                total += token_losses(model, torch.from_numpy(batch).to(device)).sum(dtype=torch.float64)
+    finally:
+        model.train(was_training)
     return Evaluation(float(total), len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))

@@ -166,7 +166,9 @@ def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
+    """Rows as a Markdown table; nothing for no rows."""
+    if not rows:
+        return ""
     formats = {
         "test perplexity": ".1f", "bits per byte": ".3f", "parameters": ",", "of conventional": ".0%", "seconds": ".0f"
     }  # fmt: skip

@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from dlt_core import figures
 from dlt_core.experiments import PRESETS
 from dlt_core.records import RunRecord, load_all
 from dlt_core.tie_map import TieMap
@@ -98,6 +99,8 @@ def reproduce(
                     print(f"  {result['error']}", flush=True)
                 elif in_place:
                     _refresh(job["notebook"], job["folder"])
+    if in_place:
+        _refresh_readme(results)
     failures = [r for r in results if r["status"] == "failed"]
     _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "runs": results})
     _print_summary(results, out)
@@ -194,11 +197,46 @@ def _refresh(notebook: Path, folder: Path) -> None:
     nb.metadata = {key: nb.metadata[key] for key in ("kernelspec", "language_info") if key in nb.metadata}
     nb.metadata.get("language_info", {}).pop("version", None)
     nbformat.write(nb, notebook)
-    figures = NOTEBOOKS.parent / "figures"
+    committed = NOTEBOOKS.parent / "figures"
     for path in [*folder.glob("*.png"), *(folder / "records").glob("*.json")]:
-        target = figures / path.relative_to(folder)
+        target = committed / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
+
+
+def _refresh_readme(results: Sequence[dict[str, Any]]) -> None:
+    """Note how long the notebooks took, and write the README's tables anew from what is committed."""
+    root = NOTEBOOKS.parent
+    times = root / "figures" / "notebook_times.json"
+    known = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
+    known.update({r["notebook"]: round(r["seconds"]) for r in results if r["status"] == "done"})
+    _write_json(times, dict(sorted(known.items())))
+    readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for name, table in readme_tables(root).items():
+        head, begin, rest = text.partition(f"<!-- {name}: begin -->\n")
+        _, end, tail = rest.partition(f"<!-- {name}: end -->")
+        text = f"{head}{begin}{table}\n{end}{tail}"
+    readme.write_text(text, encoding="utf-8")
+
+
+def readme_tables(root: Path) -> dict[str, str]:
+    """The tables of the README, made from the committed records, times and titles of the notebooks."""
+    import nbformat
+
+    records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    runs = [
+        {"experiment": r.experiment["name"], **row} for r, row in zip(records, figures.comparison(records), strict=True)
+    ]
+    runs.sort(key=lambda row: (row["experiment"], row["seed"], row["method"]))
+    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
+    notebooks = []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+        seconds = times.get(path.stem)
+        took = f"{seconds} s" if seconds is not None else "not timed"
+        notebooks.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
+    return {"results": figures.markdown_table(runs), "notebooks": figures.markdown_table(notebooks)}
 
 
 def _fingerprint(notebook: Path, preset: str, seed: int) -> str:

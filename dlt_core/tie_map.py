@@ -56,12 +56,12 @@ class TieMap:
     @classmethod
     def all_tied(cls, n_layer: int) -> TieMap:
         """One weight set for all `n_layer` layers: the paper's starting state (s = 0)."""
-        return cls((0,) * n_layer)
+        return cls((0,) * as_layer_index(n_layer, "n_layer"))
 
     @classmethod
     def independent(cls, n_layer: int) -> TieMap:
         """A weight set for each of the `n_layer` layers: the conventional transformer."""
-        return cls(tuple(range(n_layer)))
+        return cls(tuple(range(as_layer_index(n_layer, "n_layer"))))
 
     @classmethod
     def pattern(cls, name: str, n_layer: int, num_groups: int | None = None) -> TieMap:
@@ -96,8 +96,7 @@ class TieMap:
             if name == "cycle":
                 return i % num_groups
             if name == "cycle_rev":
-                mirrored = i >= last_turn and i >= num_groups
-                return num_groups - 1 - i % num_groups if mirrored else i % num_groups
+                return i % num_groups if i < last_turn else num_groups - 1 - i % num_groups
             if name == "sandwich":
                 return bottom if bottom <= i < n_layer - top else i
             if name == "pairs":

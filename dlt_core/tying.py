@@ -7,9 +7,10 @@ keeps its own layer index and KV cache. Which blocks are tied is read off the mo
 from __future__ import annotations
 
 import copy
+import functools
 import operator
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -35,26 +36,39 @@ class _Slot(NamedTuple):
         self.module._parameters[self.name] = parameter
 
 
-class _SourceGradient:
-    """Forward hooks of one block that, while `active`, let it use its weights without giving them a gradient."""
+def _slots_of(block: nn.Module) -> list[_Slot]:
+    return [_Slot(m, name) for m in block.modules() for name, p in m._parameters.items() if p is not None]
 
-    def __init__(self, block: nn.Module, slots: list[_Slot]) -> None:
-        self.active = False
-        self.slots = slots
-        self.kept: list[nn.Parameter] = []
-        block.register_forward_pre_hook(self.detach)
-        block.register_forward_hook(self.restore, always_call=True)
 
-    def detach(self, *_: object) -> None:
-        if self.active and torch.is_grad_enabled():
-            self.kept = [slot.parameter for slot in self.slots]
-            for slot in self.slots:
-                slot.parameter = slot.parameter.detach()
+@functools.cache
+def _with_constant_weights(base: type[nn.Module]) -> type[nn.Module]:
+    """A subclass of a block's class whose forward pass uses the weights as constants.
 
-    def restore(self, *_: object) -> None:
-        for slot, parameter in zip(self.slots, self.kept, strict=False):  # `kept` is empty if nothing was detached
-            slot.parameter = parameter
-        self.kept = []
+    A subclass and no hook, because transformers' activation checkpointing repeats `forward` without the hooks.
+    """
+
+    class ConstantWeights(base):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            slots = _slots_of(self)
+            kept = [slot.parameter for slot in slots]
+            try:
+                for slot in slots:
+                    slot.parameter = slot.parameter.detach()
+                return super().forward(*args, **kwargs)
+            finally:  # also when a notebook's stop button interrupts it
+                for slot, parameter in zip(slots, kept, strict=True):
+                    slot.parameter = parameter
+
+        def __reduce__(self) -> tuple:  # this class has no name to be pickled by
+            return _new_with_constant_weights, (base,), self.__dict__
+
+    ConstantWeights.constant_weights_of = base
+    ConstantWeights.__name__, ConstantWeights.__qualname__ = base.__name__, base.__qualname__
+    return ConstantWeights
+
+
+def _new_with_constant_weights(base: type[nn.Module]) -> nn.Module:
+    return object.__new__(_with_constant_weights(base))
 
 
 class _Layout(NamedTuple):
@@ -73,13 +87,7 @@ def _layout(model: nn.Module, blocks: str | None) -> _Layout:
     found = locate_blocks(model, blocks)
     if layout is None or len(found) != len(layout.blocks) or any(map(operator.is_not, found, layout.blocks)):
         found = find_blocks(model, blocks)
-        layout = _Layout(
-            found,
-            [
-                [_Slot(m, name) for m in b.modules() for name, p in m._parameters.items() if p is not None]
-                for b in found
-            ],
-        )
+        layout = _Layout(found, [_slots_of(block) for block in found])
         _layouts[model] = layout
     return layout
 
@@ -115,7 +123,8 @@ def tie_layers(
         parameter group of its donor with a clone of the donor's state.
     blocks: dotted path of the blocks, see `find_blocks`.
 
-    Raises ValueError if the map has another number of layers than the model, or for an unknown gradient.
+    Raises ValueError if the map has another number of layers than the model, if the optimizer does not hold the model's
+    Parameters, or for an unknown gradient.
     """
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")
@@ -123,6 +132,9 @@ def tie_layers(
     slots = layout.slots
     if len(tie_map) != len(slots):
         raise ValueError(f"the tie map has {len(tie_map)} layers, the model has {len(slots)}")
+
+    if optimizer is not None:
+        _group_of(optimizer, slots[0][0].parameter)  # another model's optimiser is found out before anything changes
 
     before = read_tie_map(model, blocks=blocks)
     dropped = {id(s.parameter): s.parameter for i, j in enumerate(before) if i == j != tie_map[i] for s in slots[i]}
@@ -148,15 +160,19 @@ def tie_layers(
 
 def _adopt(optimizer: torch.optim.Optimizer, clone: nn.Parameter, donor: nn.Parameter) -> None:
     """Put `clone` into the donor's parameter group, with a clone of the donor's state."""
-    group = next((g for g in optimizer.param_groups if any(p is donor for p in g["params"])), None)
-    if group is None:
-        raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
-    group["params"].append(clone)
+    _group_of(optimizer, donor)["params"].append(clone)
     if donor in optimizer.state:
         optimizer.state[clone] = {
             key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
             for key, value in optimizer.state[donor].items()
         }
+
+
+def _group_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
+    for group in optimizer.param_groups:
+        if any(p is parameter for p in group["params"]):
+            return group
+    raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
 
 
 def _forget(optimizer: torch.optim.Optimizer, dropped: dict[int, nn.Parameter]) -> None:
@@ -168,10 +184,11 @@ def _forget(optimizer: torch.optim.Optimizer, dropped: dict[int, nn.Parameter]) 
 
 
 def _route_gradient(layout: _Layout, tie_map: TieMap, gradient: str) -> None:
-    """Switch the hooks of the blocks whose use of the weights gives no gradient; made when first asked for."""
+    """Let the tied blocks use their weights as constants if `gradient` is "source", and the others as usual."""
     for i, block in enumerate(layout.blocks):
-        active = gradient == "source" and tie_map[i] != i
-        if active and not hasattr(block, "source_gradient"):
-            block.source_gradient = _SourceGradient(block, layout.slots[i])
-        if hasattr(block, "source_gradient"):
-            block.source_gradient.active = active
+        base = getattr(block, "constant_weights_of", None)
+        if gradient == "source" and tie_map[i] != i:
+            if base is None:
+                block.__class__ = _with_constant_weights(type(block))
+        elif base is not None:
+            block.__class__ = base

@@ -25,7 +25,8 @@ print(out_dir)
 def notebook(path, *cells):
     parameters = nbformat.v4.new_code_cell("preset = 'laptop'\nseed = 0\nout_dir = None")
     parameters.metadata["tags"] = ["parameters"]
-    nb = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
+    title = nbformat.v4.new_markdown_cell("# First\nText.")
+    nb = nbformat.v4.new_notebook(cells=[title, parameters, *map(nbformat.v4.new_code_cell, cells)])
     nb.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nb, path)
@@ -72,8 +73,8 @@ def test_a_failure_names_the_cell_and_is_tried_again_the_next_time(notebooks, tm
     status, summary = run(tmp_path, "--notebooks", "00", "01")
     assert status == 1
     assert [r["status"] for r in summary["runs"]] == ["done", "failed"]
-    # cell 4 of the executed notebook: papermill has put the parameters behind cell 1
-    assert summary["runs"][1]["error"] == "cell 4: ValueError: no such thing"
+    # cell 5 of the executed notebook: papermill has put the parameters behind cell 2
+    assert summary["runs"][1]["error"] == "cell 5: ValueError: no such thing"
     assert "01_bad (smoke, seed 0): failed" in capsys.readouterr().out
     notebook(notebooks / "01_bad.ipynb", "x = 1")
     assert run(tmp_path, "--notebooks", "all")[0] == 0
@@ -83,7 +84,7 @@ def test_a_notebook_that_stops_itself_did_not_succeed(notebooks, tmp_path):
     notebook(notebooks / "02_stops.ipynb", "import sys\nprint('no data: do this')\nsys.exit(0)", "1 / 0")
     status, summary = run(tmp_path, "--notebooks", "02")
     assert status == 1
-    assert summary["runs"][0]["error"] == "cell 3 stopped the notebook: no data: do this"
+    assert summary["runs"][0]["error"] == "cell 4 stopped the notebook: no data: do this"
 
 
 def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
@@ -94,16 +95,24 @@ def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
 
 
 def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
+    readme = notebooks.parent / "README.md"
+    tables = [f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("results", "notebooks")]
+    readme.write_text("# T\n" + "".join(tables) + "z")
     assert run(tmp_path, "--notebooks", "00", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
-    assert [cell.source for cell in nb.cells[1:]] == [GOOD]
-    assert [cell.execution_count for cell in nb.cells] == [1, 2]
-    assert nb.cells[0].metadata["tags"] == ["parameters"]
+    assert [cell.source for cell in nb.cells[2:]] == [GOOD]
+    assert [cell.execution_count for cell in nb.cells[1:]] == [1, 2]
+    assert nb.cells[1].metadata["tags"] == ["parameters"]
     assert "papermill" not in nb.metadata
     assert all("papermill" not in cell.metadata for cell in nb.cells)
     figures = notebooks.parent / "figures"
     assert (figures / "fig_x.png").read_bytes() == b"png"
     assert (figures / "records" / "e-smoke-dynamic-seed0.json").exists()
+    text = readme.read_text()
+    assert text.startswith("# T\n<!-- results: begin -->\n")
+    assert text.endswith("<!-- notebooks: end -->\nz")
+    assert "old" not in text
+    assert "| [First](notebooks/00_good.ipynb) |" in text
 
 
 @pytest.mark.parametrize(
