@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +107,7 @@ def _offline_if_unreachable() -> Iterator[bool]:
     """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve."""
     import datasets
 
-    try:
-        url = huggingface_hub.constants.ENDPOINT
-        reachable = not huggingface_hub.constants.HF_HUB_OFFLINE
-        if reachable:
-            huggingface_hub.utils.get_session().head(url, timeout=REACH_SECONDS)
-    except Exception:  # whatever the HTTP library in use raises: no answer is no answer
-        reachable = False
+    reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
     modules = (datasets.config, huggingface_hub.constants)
     before = [m.HF_HUB_OFFLINE for m in modules]
     for module in modules:
@@ -122,6 +117,21 @@ def _offline_if_unreachable() -> Iterator[bool]:
     finally:
         for module, value in zip(modules, before, strict=True):
             module.HF_HUB_OFFLINE = value
+
+
+def _hub_answers() -> bool:
+    """Asked in a thread, since looking up a name can hang for longer than any time limit of the request itself."""
+    answers: list[object] = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # whatever the HTTP library in use raises: no answer is no answer
+            session = huggingface_hub.utils.get_session()
+            answers.append(session.head(huggingface_hub.constants.ENDPOINT, timeout=REACH_SECONDS))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(REACH_SECONDS)
+    return bool(answers)
 
 
 def _unavailable(what: str, repository: str, reachable: bool, files: object) -> CorpusUnavailable:

@@ -150,7 +150,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "episodes": 8, "steps_per_action": 2, "learning_rate": 1e-3, "evaluation_tokens": 1024,
     },
     "laptop": {  # minutes on two cores
-        "n_layer": 6, "n_head": 4, "n_embd": 128, "n_positions": 64, "block_size": 64, "dropout": 0.0, "batch_size": 8,
+        "n_layer": 6, "n_head": 4, "n_embd": 96, "n_positions": 64, "block_size": 64, "dropout": 0.0, "batch_size": 8,
         "episodes": 12, "steps_per_action": 15, "learning_rate": 1e-3, "epsilon_decay": 0.8,
     },
     "gpu": {  # one modern GPU, under half an hour
@@ -172,8 +172,8 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {
             "corpus": "wikitext-2",
             "tokenizer": "bpe-4096",
-            "episodes": 40,
-            "epsilon_decay": 0.94,
+            "episodes": 24,
+            "epsilon_decay": 0.9,
             "evaluation_tokens": 32768,
         },
         "gpu": {"corpus": "wikitext-2"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,18 +67,17 @@ def tie_maps(maps: dict[str, TieMap]) -> Figure:
 
 
 def independent_layers(records: Sequence[RunRecord]) -> Figure:
-    """Number of independent layers (weight sets) after each decision, with the mean of a uniform policy."""
+    """Number of independent layers (weight sets) in training over time, with the mean of a uniform policy."""
     figure, ax = _axes()
     for record in records:
         count = record.history["num_independent"]
         colour, dash = _style(record.method)
-        steps = record.experiment["steps_per_action"] * np.arange(1, len(count) + 1)
-        ax.step(steps, count, dash, where="post", color=colour, label=record.method, linewidth=1.5)
+        steps = record.experiment["steps_per_action"] * np.arange(len(count) + 1)
+        ax.step(steps, [*count, count[-1]], dash, where="post", color=colour, label=record.method, linewidth=1.5)
     n_layer = records[0].experiment["n_layer"]
     expected = expected_independent(n_layer)
-    ax.axhline(expected, color="0.4", linewidth=1, linestyle=(0, (1, 2)))
-    ax.annotate(f"uniform policy: mean {expected:.2f}", (0.99, expected), xycoords=("axes fraction", "data"),
-                ha="right", va="bottom", fontsize=8, color="0.3", bbox=_WHITE)  # fmt: skip
+    label = f"mean of a uniform policy, {expected:.2f}"
+    ax.axhline(expected, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)
     ax.set(xlabel="optimiser steps", ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8, loc="upper left")
@@ -106,14 +106,14 @@ def agent_history(record: RunRecord) -> Figure:
     """What the agent saw and did: the reward of each decision, its TD loss, and the exploration ε."""
     history = record.history
     decisions = np.arange(1, len(history["reward"]) + 1)
-    figure = Figure(figsize=(6.2, 4.6), layout="constrained")
+    figure = _NotebookFigure(figsize=(6.2, 4.6), layout="constrained")
     reward, td, epsilon = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1.4, 1))
     explored = np.array(history["explored"], dtype=bool)
     rewards = np.array(history["reward"], dtype=float)
     reward.plot(decisions[explored], rewards[explored], "o", markersize=3, color="#E69F00", label="random action")
     reward.plot(decisions[~explored], rewards[~explored], "o", markersize=3, color="#0072B2", label="greedy action")
     reward.set_ylabel(f"reward r\n({record.experiment['reward']})", fontsize=8)
-    reward.legend(fontsize=8)
+    reward.legend(fontsize=8, loc="lower right")
     td.semilogy(decisions, np.maximum(history["td_loss"], 1e-12), color="#009E73", linewidth=1)
     td.set_ylabel("TD loss", fontsize=8)
     epsilon.step(decisions, history["epsilon"], where="post", color="#000000", linewidth=1.2)
@@ -140,7 +140,7 @@ def q_values(record: RunRecord, layer: int) -> Figure:
             markeredgecolor="black", label="taken")  # fmt: skip
     ax.set(xlabel="turn", ylabel=f"Q(s, a) of layer {layer}")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -194,8 +194,17 @@ def save(figure: Figure, path: str | os.PathLike) -> Path:
 _WHITE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
 
 
+class _NotebookFigure(Figure):
+    """A Figure that a notebook shows as its cell's value, without pyplot and whatever the backend."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
 def _axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _NotebookFigure(figsize=(width, height), layout="constrained")
     ax = figure.subplots()
     _tidy(ax)
     return figure, ax

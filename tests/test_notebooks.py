@@ -76,6 +76,9 @@ def test_committed_notebook_is_whole(path):
     assert path.stat().st_size < 300_000
     assert "widgets" not in nb.metadata
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "execute it: --in-place"
+    shown = [o.data for cell in code for o in cell.outputs if "data" in o]
+    assert any("image/png" in data for data in shown)
+    assert not any(data.get("text/plain", "").startswith("<Figure") and "image/png" not in data for data in shown)
     assert not any(o.output_type == "error" for cell in code for o in cell.outputs)
     assert not any("injected-parameters" in cell.metadata.get("tags", []) for cell in nb.cells)
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]

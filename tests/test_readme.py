@@ -1,0 +1,71 @@
+"""The README says nothing that the project does not do."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dlt_core import reproduce
+from dlt_core.accounting import gpt2_parameters
+from dlt_core.experiments import Experiment
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["results", "notebooks"])
+def test_the_tables_are_made_from_what_is_committed(name):
+    table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
+    assert table == reproduce.readme_tables(ROOT)[name], "run: python -m dlt_core.reproduce --in-place"
+    assert len(table.splitlines()) > 3
+
+
+def test_every_link_and_file_named_is_there():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for name in re.findall(r"`(?:dlt_core/)?(\w+\.py)`", README):
+        assert (ROOT / "dlt_core" / name).exists(), name
+
+
+def test_the_python_examples_run(monkeypatch, tiny_data):
+    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert '"gpt2-embedded", "laptop"' in first
+    exec(compile(first.replace('"laptop"', '"smoke"'), "README", "exec"), {})
+
+    import torch
+
+    from dlt_core.blocks import build_gpt2
+    from dlt_core.tying import read_tie_map
+
+    model = build_gpt2(vocab_size=50, n_positions=8, n_layer=12, n_head=2, n_embd=8, dropout=0.0)
+    exec(second, {"model": model, "optimizer": torch.optim.AdamW(model.parameters())})
+    assert read_tie_map(model).num_independent == 6
+
+
+def test_the_numbers_in_its_prose():
+    paper, gpu = (Experiment.preset("gpt2-wikitext2", preset) for preset in ("paper", "gpu"))
+    steps = paper.episodes * (paper.n_layer - 1) * paper.steps_per_action
+    assert f"{paper.n_layer} layers of width {paper.n_embd}, {paper.episodes} turns, {steps:,}\nsteps" in README
+    assert f"{gpu.n_layer} layers of width {gpu.n_embd}" in README
+    six = gpt2_parameters(vocab_size=50257, n_positions=paper.n_positions, n_embd=paper.n_embd, num_groups=6)
+    assert f"six make {six / 1e6:.1f}M" in README
+    laptop = Experiment.preset("gpt2-embedded", "laptop")
+    assert "learning rate 1e-3, no dropout" in README
+    assert (laptop.learning_rate, laptop.dropout) == (1e-3, 0.0)
+    assert laptop.epsilon_decay < paper.epsilon_decay
+
+
+def test_the_commands_are_understood(capsys):
+    for line in re.findall(r"python -m dlt_core\.reproduce([^\n`&#]*)", README):
+        arguments = line.split()
+        if any("[" in a for a in arguments):
+            continue
+        with pytest.raises(SystemExit) as caught:
+            reproduce.main([*arguments, "--help"])
+        assert caught.value.code == 0
+    with pytest.raises(SystemExit):
+        reproduce.main(["--help"])
+    usage = capsys.readouterr().out
+    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--out", "--in-place"):
+        assert option in README
+        assert option in usage
