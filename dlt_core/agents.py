@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,23 @@ from torch import nn
 from dlt_core.tie_map import TieMap
 
 State = TieMap | Sequence[int] | np.ndarray
+AGENT = 4  # the agent's random stream of a seed; learner.py has the others
+
+
+class Agent(Protocol):
+    """What Algorithm 1 asks of an agent."""
+
+    method: str  # its name in a record
+    settings: dict[str, Any]  # what it was made with, JSON-able
+    epsilon: float
+    explored: bool  # whether the last act() was a random one
+
+    def act(self, state: State, layer: int) -> int: ...
+    def q_values(self, state: State, layer: int) -> np.ndarray: ...
+    def learn(self, state: State, layer: int, action: int, reward: float, next_state: State) -> float: ...
+    def end_episode(self) -> None: ...
+    def state_dict(self) -> dict: ...
+    def load_state_dict(self, state: dict) -> None: ...
 
 
 def q_slice(layer: int) -> slice:
@@ -63,10 +81,19 @@ class QAgent:
         self.epsilon = epsilon
         self.epsilon_decay = epsilon_decay
         self.epsilon_min = epsilon_min
-        self.explored = False  # whether the last act() was a random one
-        self.rng = np.random.default_rng(seed)
+        self.explored = False
+        self.settings = {
+            "hidden": hidden,
+            "learning_rate": learning_rate,
+            "gamma": gamma,
+            "epsilon": epsilon,
+            "epsilon_decay": epsilon_decay,
+            "epsilon_min": epsilon_min,
+            "seed": seed,
+        }
+        self.rng = np.random.default_rng((seed, AGENT))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(int(self.rng.integers(2**32)))
             self.q_network = nn.Sequential(
                 nn.Linear(num_layers, hidden),
                 nn.ReLU(),
@@ -135,21 +162,8 @@ class QAgent:
         self.rng.bit_generator.state = state["values"]["rng"]
 
 
-class RandomAgent:
-    """Picks uniformly among the i + 1 actions of layer i and learns nothing: the baseline that Q must beat."""
-
-    method = "random"
-    epsilon = 1.0
-    explored = True
-
-    def __init__(self, num_layers: int, *, seed: int) -> None:
-        self.num_layers = num_layers
-        self.rng = np.random.default_rng(seed)
-
-    def act(self, state: State, layer: int) -> int:
-        """One of 0..layer, each with probability 1 / (layer + 1)."""
-        _check(self.num_layers, state, layer)
-        return int(self.rng.integers(layer + 1))
+class _Unlearning:
+    """What agents that learn nothing have in common."""
 
     def q_values(self, state: State, layer: int) -> np.ndarray:
         """NaN for each action: this agent has no opinion."""
@@ -163,13 +177,37 @@ class RandomAgent:
         """Nothing changes between turns."""
 
     def state_dict(self) -> dict:
+        return {"tensors": {}, "values": {}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """There is nothing to restore."""
+
+
+class RandomAgent(_Unlearning):
+    """Picks uniformly among the i + 1 actions of layer i: the baseline that Q must beat."""
+
+    method = "random"
+    epsilon = 1.0
+    explored = True
+
+    def __init__(self, num_layers: int, *, seed: int) -> None:
+        self.num_layers = num_layers
+        self.settings = {"seed": seed}
+        self.rng = np.random.default_rng((seed, AGENT))
+
+    def act(self, state: State, layer: int) -> int:
+        """One of 0..layer, each with probability 1 / (layer + 1)."""
+        _check(self.num_layers, state, layer)
+        return int(self.rng.integers(layer + 1))
+
+    def state_dict(self) -> dict:
         return {"tensors": {}, "values": {"rng": self.rng.bit_generator.state}}
 
     def load_state_dict(self, state: dict) -> None:
         self.rng.bit_generator.state = state["values"]["rng"]
 
 
-class ReplayAgent(RandomAgent):
+class ReplayAgent(_Unlearning):
     """Repeats a list of recorded actions in order, whatever the state."""
 
     method = "replay"
@@ -178,6 +216,7 @@ class ReplayAgent(RandomAgent):
 
     def __init__(self, actions: Sequence[int]) -> None:
         self.actions = [int(a) for a in actions]
+        self.settings = {"actions": self.actions}
         self.position = 0
 
     def act(self, state: State, layer: int) -> int:
@@ -197,22 +236,21 @@ class ReplayAgent(RandomAgent):
         self.position = state["values"]["position"]
 
 
-class FixedAgent(ReplayAgent):
+class FixedAgent(_Unlearning):
     """Always asks for the same map: after one turn over the layers the model is tied like `tie_map`."""
 
     method = "fixed"
+    epsilon = 0.0
+    explored = False
 
     def __init__(self, tie_map: TieMap) -> None:
-        super().__init__([])
         self.tie_map = tie_map
+        self.settings = {"tie_map": list(tie_map)}
 
     def act(self, state: State, layer: int) -> int:
         """The source that the map gives this layer."""
         _check(len(self.tie_map), state, layer)
         return self.tie_map[layer]
-
-
-Agent = QAgent | RandomAgent
 
 
 def _check(num_layers: int, state: State, layer: int) -> None:

@@ -10,10 +10,9 @@ import functools
 import os
 from collections.abc import Callable
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from dlt_core import corpora
 from dlt_core.agents import Agent, QAgent
@@ -37,7 +36,7 @@ def build_learner(experiment: Experiment, data: corpora.TokenizedCorpus | None =
     """The experiment's transformer at step 0, all layers independent, with its optimiser and data."""
     data = data or load_data(experiment)
     build_model = functools.partial(
-        _build_model,
+        build_gpt2,
         vocab_size=data.vocab_size,
         n_positions=experiment.n_positions,
         n_layer=experiment.n_layer,
@@ -59,10 +58,6 @@ def build_learner(experiment: Experiment, data: corpora.TokenizedCorpus | None =
         device=experiment.device,
         evaluation_tokens=experiment.evaluation_tokens,
     )
-
-
-def _build_model(seed: int, **shape: Any) -> torch.nn.Module:
-    return build_gpt2(seed=seed, **shape)
 
 
 def build_env(experiment: Experiment, data: corpora.TokenizedCorpus | None = None) -> LayerTyingEnv:
@@ -106,6 +101,7 @@ def train_dynamic(
     agent: the paper's Q-agent unless another is given. method: name in the record, the agent's own by default.
     data: from `load_data`, to share it between runs. record_path: .json file or folder to write the record to.
     checkpoint: file that the run resumes from if it exists, is saved to now and then, and that is removed at the end.
+        With a checkpoint, a run whose finished record is at `record_path` already is not run again.
     max_seconds, max_decisions: stop this call at a checkpoint after so long or so many (status "stopped"); call again
         to go on. on_decision: called with the record after each decision.
 
@@ -116,7 +112,9 @@ def train_dynamic(
     agent = agent or build_agent(experiment)
     env = build_env(experiment, data)
     run = Run(experiment, method or agent.method, env.learner, record_path, checkpoint, max_seconds, max_decisions)
-    run.resume({"agent": agent, "env": env})
+    run.record.agent = {"class": type(agent).__name__, **agent.settings}
+    if run.resume({"agent": agent, "env": env}):
+        return run.record
     # 1   s <- (0, ..., 0): all layers share one weight set;  ε <- ε_0  (done: `env` and `agent` start so)
     with run:
         # 2   for each of K turns, for each layer i = 1, ..., L - 1:
@@ -179,7 +177,9 @@ def train_conventional(
     learner = build_learner(experiment, data)
     learner.tie(tie_map or TieMap.independent(experiment.n_layer))
     run = Run(experiment, method, learner, record_path, checkpoint, max_seconds, max_decisions)
-    run.resume({})
+    run.record.agent = {"class": "static", "tie_map": list(learner.tie_map)}
+    if run.resume({}):
+        return run.record
     with run:
         for decision in run.decisions():
             losses = learner.train(experiment.steps_per_action)

@@ -94,5 +94,5 @@ def build_gpt2(
         use_cache=False,
     )
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return GPT2LMHeadModel(config)

@@ -11,24 +11,21 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from dlt_core.files import write_atomically
+
 FORMAT = "dlt-checkpoint-1"
 
 
 def save(path: str | os.PathLike, parts: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
     """Write `parts` (name -> {"tensors": ..., "values": ...}) and `values` (JSON-able) beside `path`, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{part}/{name}": tensor.contiguous()
         for part, state in parts.items()
         for name, tensor in state["tensors"].items()
     }
     state = {"values": values, "parts": {part: state["values"] for part, state in parts.items()}}
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file(tensors, beside, metadata={"format": FORMAT, "state": json.dumps(state)})
-    with open(beside, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    metadata = {"format": FORMAT, "state": json.dumps(state)}
+    write_atomically(Path(path), lambda beside: save_file(tensors, beside, metadata=metadata))
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -37,7 +34,8 @@ def load(path: str | os.PathLike) -> tuple[dict[str, dict[str, Any]], dict[str, 
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            # clones, since the tensors are otherwise views of the file, which is soon replaced
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     except Exception as error:
         if isinstance(error, OSError):
             raise

@@ -8,7 +8,9 @@ the tokens under `$DLT_CACHE_DIR` or the user's cache directory. `Batches` is a 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import io
 import os
 import re
 import threading
@@ -23,6 +25,8 @@ import numpy as np
 import platformdirs
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from dlt_core.files import write_atomically, write_text_atomically
 
 SPLITS = ("train", "validation", "test")
 # Hub repository and configuration, and the data set's own file names for $DLT_DATA_DIR.
@@ -206,8 +210,10 @@ def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
     for split in SPLITS:
         path = cache_dir() / f"tokens-{key}-{split}.npy"
         if not path.exists():
-            ids = np.array(encoder.encode(corpus.splits[split]).ids, dtype=np.int32)
-            _write_atomically(path, lambda file, ids=ids: np.save(file, ids))
+            buffer = io.BytesIO()
+            np.save(buffer, np.array(encoder.encode(corpus.splits[split]).ids, dtype=np.int32))
+            with _naming_the_cache(path.parent):
+                write_atomically(path, functools.partial(Path.write_bytes, data=buffer.getvalue()))
         tokens[split] = np.load(path, mmap_mode="r")
     sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
     for piece, index in encoder.get_vocab().items():
@@ -231,15 +237,6 @@ def _naming_the_cache(path: Path) -> Iterator[None]:
         raise OSError(
             f"cannot write to the cache ({path}): {error}. Set DLT_CACHE_DIR to a folder that can be"
         ) from error
-
-
-def _write_atomically(path: Path, write) -> None:
-    """Write beside and rename, so that a reader finds the whole file or none."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    with _naming_the_cache(path.parent):
-        with open(beside, "wb") as file:
-            write(file)
-        os.replace(beside, path)
 
 
 def _gpt2_bpe() -> tokenizers.Tokenizer:
@@ -274,7 +271,8 @@ def _trained_bpe(corpus: Corpus, vocab_size: int) -> tokenizers.Tokenizer:
             vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
         )
         encoder.train_from_iterator(corpus.splits["train"].splitlines(keepends=True), trainer)
-        _write_atomically(path, lambda file: file.write(encoder.to_str().encode()))
+        with _naming_the_cache(path.parent):
+            write_text_atomically(path, encoder.to_str())
     return tokenizers.Tokenizer.from_file(str(path))
 
 

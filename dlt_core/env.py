@@ -123,7 +123,7 @@ class LayerTyingEnv(gymnasium.Env):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo of `state_dict`; the learner is restored by its own."""
-        self.tie_map = TieMap(tuple(state["tie_map"]))
+        self.tie_map = TieMap(state["tie_map"])
         self.layer, self.decisions, self.baseline = state["layer"], state["decisions"], state["baseline"]
 
     def _mask(self) -> np.ndarray:

@@ -68,7 +68,7 @@ def evaluate(
     if len(tokens) < 2:
         raise ValueError(f"cannot evaluate on {len(tokens)} tokens: at least 2 are needed")
     device = next(model.parameters()).device
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    sums: list[torch.Tensor] = []  # one for each batch; they stay on the device until the end
     whole = (len(tokens) - 1) // block_size * block_size
     windows = tokens[np.arange(0, whole, block_size)[:, None] + np.arange(block_size + 1)].astype(np.int64)
     batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
@@ -79,7 +79,7 @@ def evaluate(
     try:
         with autocast or contextlib.nullcontext():
             for batch in batches:
-                total += token_losses(model, torch.from_numpy(batch).to(device)).sum(dtype=torch.float64)
+                sums.append(token_losses(model, torch.from_numpy(batch).to(device)).sum())
     finally:
         model.train(was_training)
-    return Evaluation(float(total), len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))
+    return Evaluation(math.fsum(torch.stack(sums).tolist()), len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))

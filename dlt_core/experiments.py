@@ -16,7 +16,10 @@ from dlt_core.tying import GRADIENTS
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All settings of a run; the defaults are the paper's own values. Raises ValueError for values that cannot be."""
+    """All settings of a run. Raises ValueError for values that cannot be.
+
+    The defaults are the paper's values where they are known to us, otherwise the released code's.
+    """
 
     name: str
     """Which experiment of the paper, see EXPERIMENTS."""
@@ -92,16 +95,19 @@ class Experiment:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{field} must be a whole number of at least {least}, got {value!r}")
-        if self.evaluation_tokens is not None and self.evaluation_tokens < 2:
-            raise ValueError(f"evaluation_tokens must be at least 2 or None, got {self.evaluation_tokens!r}")
+        limit = self.evaluation_tokens
+        if limit is not None and (not isinstance(limit, int) or limit < 2):
+            raise ValueError(f"evaluation_tokens must be a whole number of at least 2, or None, got {limit!r}")
         for field in ("learning_rate", "q_learning_rate", "grad_clip"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} must be positive, got {getattr(self, field)!r}")
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay!r}")
         for field in ("gamma", "epsilon", "epsilon_min", "epsilon_decay"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"{field} must lie in [0, 1], got {getattr(self, field)!r}")
+        if self.epsilon_decay == 0:
+            raise ValueError("epsilon_decay must be above 0")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout!r}")
         if self.n_embd % self.n_head:
@@ -138,12 +144,18 @@ class Experiment:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """`name`, `preset` and every other field, as a record holds them."""
+        """`name`, `preset`, every other field, and which of them differ from the preset's, as a record holds them."""
         fields = dataclasses.asdict(self)
-        return {"name": fields.pop("name"), "preset": fields.pop("preset_name"), **fields}
+        overrides = {}
+        if self.name in EXPERIMENTS and self.preset_name in PRESETS:
+            plain = dataclasses.asdict(
+                Experiment.preset(self.name, self.preset_name, seed=self.seed, device=self.device)
+            )
+            overrides = {field: value for field, value in fields.items() if value != plain[field]}
+        return {"name": fields.pop("name"), "preset": fields.pop("preset_name"), **fields, "overrides": overrides}
 
 
-# What a size means for every experiment. `paper` is the defaults: nothing is changed.
+# What a size means for every experiment. `paper` is the defaults, in bf16.
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {  # seconds on any machine: every mechanism once, results meaningless
         "n_layer": 4, "n_head": 2, "n_embd": 32, "n_positions": 32, "block_size": 32, "dropout": 0.0, "batch_size": 4,
@@ -157,7 +169,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 256, "block_size": 256, "episodes": 60,
         "precision": "bf16",
     },
-    "paper": {"precision": "bf16"},  # the paper's own values
+    "paper": {"precision": "bf16"},  # the paper's setting
 }  # fmt: skip
 
 EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {

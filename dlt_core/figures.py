@@ -155,7 +155,7 @@ def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "bits per byte": r.test["bits_per_byte"],
             "parameters": r.parameters["unique"],
             "of conventional": r.parameters["unique"] / r.parameters["conventional"],
-            "independent layers": TieMap(tuple(r.tie_map)).num_independent,
+            "independent layers": TieMap(r.tie_map).num_independent,
             "best at step": r.test["selected_step"],
             "steps": r.budget["optimizer_steps"],
             "seconds": r.seconds,

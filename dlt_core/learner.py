@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
 
 PRECISIONS = ("fp32", "bf16")
-TRAINING, PROBING, DROPOUT = range(3)  # independent random streams of one seed
+TRAINING, PROBING, DROPOUT = range(1, 4)  # independent random streams of one seed; agents.py has a fourth
 
 
 class TrainingDiverged(RuntimeError):
@@ -33,7 +33,7 @@ class TrainingDiverged(RuntimeError):
 class Learner:
     """A transformer language model in training, whose layers can be re-tied between steps.
 
-    build_model: seed -> causal language model, called at the start and by `restart`.
+    build_model: called with seed=..., at the start and by `restart`; returns a causal language model.
     data: its train split is learned; validation and test are only evaluated.
     batch_size, block_size: B sequences of T predicted tokens make a step. evaluation_tokens: evaluate on at most so
     many tokens of a split (None: on all). gradient, see `tie_layers`. precision: "fp32", or "bf16" for autocast over
@@ -43,7 +43,7 @@ class Learner:
 
     def __init__(
         self,
-        build_model,
+        build_model: Callable[..., nn.Module],
         data: TokenizedCorpus,
         *,
         seed: int,
@@ -86,7 +86,7 @@ class Learner:
         self.batches = Batches(self.data.tokens["train"], **sizes, stream=TRAINING)
         self.probes = Batches(self.data.tokens["train"], **sizes, stream=PROBING)
         self.seed = seed
-        self.model: nn.Module = self.build_model(seed).to(self.device)
+        self.model: nn.Module = self.build_model(seed=seed).to(self.device)
         positions = getattr(self.model.config, "n_positions", None) or self.model.config.max_position_embeddings
         if self.block_size > positions:
             raise ValueError(f"block_size={self.block_size} is longer than the model's {positions} positions")
@@ -121,9 +121,9 @@ class Learner:
             for _ in range(steps):
                 batch = self._on_device(self.batches[self.step])
                 torch.manual_seed(_mix(self.seed, DROPOUT, self.step))
+                self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
                 with self._autocast():
                     loss = token_losses(self.model, batch).mean()
-                self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
                 self.optimizer.step()
@@ -142,8 +142,8 @@ class Learner:
 
     @torch.no_grad()
     def probe(self, index: int) -> float:
-        """Loss (nats per token, dropout off) on training minibatch number `index` of a stream that is never trained
-        in step with it: what rewards are computed from. Raises TrainingDiverged if it is not finite."""
+        """Loss (nats per token, dropout off) on minibatch number `index` of the training text in an order of its own:
+        what rewards are computed from. No training step. Raises TrainingDiverged if it is not finite."""
         self.model.eval()
         with self._autocast():
             loss = float(token_losses(self.model, self._on_device(self.probes[index])).mean())
@@ -206,7 +206,7 @@ class Learner:
         self.restart(values["seed"])
         prefix = "weights."
         self.load_weights(
-            TieMap(tuple(values["tie_map"])),
+            TieMap(values["tie_map"]),
             {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)},
         )
         parameters = dict(self.model.named_parameters())
@@ -222,7 +222,7 @@ class Learner:
 
     def _on_device(self, batch: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(batch)
-        if self.device.type == "cuda":  # a pinned copy lets the host run ahead
+        if self.device.type == "cuda":  # a pinned copy need not be waited for
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 

@@ -6,6 +6,7 @@ Figures, tables and notebooks are made from records and from nothing else.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -18,8 +19,11 @@ from typing import Any
 
 import torch
 
+import dlt_core
+from dlt_core.files import write_text_atomically
+
 SCHEMA_VERSION = 1
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy", "dlt-core")
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 
 
 @dataclass
@@ -27,12 +31,14 @@ class RunRecord:
     """One training run. Lists under `history` have an entry for each decision, in order."""
 
     experiment: dict[str, Any]
-    """`name`, `preset` and every other field of the Experiment."""
+    """`name`, `preset`, every other field of the Experiment, and `overrides`: those that differ from the preset's."""
     method: str
     """dynamic, conventional, random, all_tied, sequence, replay, ..."""
     seed: int
     corpus: dict[str, Any]
     """`name`, `sha256`, `is_sample`, `source`, number of `tokens` and `bytes` of each split."""
+    agent: dict[str, Any] = field(default_factory=dict)
+    """`class` of the agent and its settings; for a run without decisions "static" and its `tie_map`."""
     status: str = "running"
     """running, stopped (at a checkpoint), diverged, finished."""
     error: str | None = None
@@ -66,8 +72,10 @@ class RunRecord:
 
     @property
     def key(self) -> str:
-        """Name of the record's file, without its ending."""
-        return f"{self.experiment['name']}-{self.experiment['preset']}-{self.method}-seed{self.seed}"
+        """Name of the record's file, without its ending; a preset with changed fields has a name of its own."""
+        changed = self.experiment.get("overrides")
+        mark = "-" + hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8] if changed else ""
+        return f"{self.experiment['name']}-{self.experiment['preset']}{mark}-{self.method}-seed{self.seed}"
 
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
@@ -79,15 +87,15 @@ class RunRecord:
                 found["unties"] += old != i == new
         return found
 
+    def path_in(self, path: str | os.PathLike) -> Path:
+        """`path` itself if it names a .json file, otherwise the record's own file in that folder."""
+        path = Path(path)
+        return path if path.suffix == ".json" else path / f"{self.key}.json"
+
     def save(self, path: str | os.PathLike) -> Path:
         """Write the record to `path` (a .json file, or a folder, where it is named by its key): whole or not at all."""
-        path = Path(path)
-        if path.suffix != ".json":
-            path = path / f"{self.key}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{os.getpid()}")
-        beside.write_text(self.to_json() + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        path = self.path_in(path)
+        write_text_atomically(path, self.to_json() + "\n")
         return path
 
     @classmethod
@@ -121,12 +129,18 @@ def load_all(folder: str | os.PathLike) -> list[RunRecord]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    found = {"python": platform.python_version(), "dlt_core": dlt_core.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
-def stamp(device: str = "cpu") -> str:
+def stamp() -> str:
     """One line for the head of a notebook: versions and hardware."""
-    machine = hardware(torch.device(device))
+    machine = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     packages = " · ".join(f"{name} {version}" for name, version in versions().items())
     return f"{packages} · {machine['device']}, {machine['threads']} threads, {machine['system']} {machine['machine']}"
 

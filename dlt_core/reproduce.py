@@ -2,7 +2,8 @@
 
     python -m dlt_core.reproduce [--preset P] [--notebooks 03 04] [--seeds 0 1 2] [--jobs N] [--out DIR] [--in-place]
 
-DIR/<preset>-seed<seed>/ holds the executed notebooks, figures and records/ of a seed, DIR/summary.json what happened.
+DIR/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/, and DIR/summary.json says
+what happened.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from dlt_core import figures
 from dlt_core.experiments import PRESETS
+from dlt_core.files import write_text_atomically
 from dlt_core.records import RunRecord, load_all
 from dlt_core.tie_map import TieMap
 
@@ -52,19 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
-    if options.in_place and len(options.seeds) > 1:
-        parser.error("--in-place takes one seed: the notebooks can show only one")
+    if options.in_place and (options.preset, options.seeds) != ("laptop", [0]):
+        parser.error("--in-place is for the preset laptop and seed 0, which the notebooks' parameters show")
+    out = options.out.resolve()
     try:
         notebooks = _find(options.notebooks)
+        out.mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"cannot write to {out} ({error}): name another folder with --out")
     return reproduce(
-        notebooks,
-        preset=options.preset,
-        seeds=options.seeds,
-        jobs=options.jobs,
-        out=options.out.resolve(),
-        in_place=options.in_place,
+        notebooks, preset=options.preset, seeds=options.seeds, jobs=options.jobs, out=out, in_place=options.in_place
     )
 
 
@@ -72,39 +74,44 @@ def reproduce(
     notebooks: Sequence[Path], *, preset: str, seeds: Sequence[int], jobs: int, out: Path, in_place: bool = False
 ) -> int:
     """Execute each notebook for each seed; what is already done is skipped. Returns the exit status."""
-    out.mkdir(parents=True, exist_ok=True)
     todo, results = [], []
     for seed in seeds:
-        folder = out / f"{preset}-seed{seed}"
         for notebook in notebooks:
-            job = {"notebook": notebook, "preset": preset, "seed": seed, "folder": folder}
-            job["fingerprint"] = _fingerprint(notebook, preset, seed)
-            done = _read_result(folder, notebook)
-            if not in_place and done.get("status") == "done" and done["fingerprint"] == job["fingerprint"]:
+            folder = out / f"{preset}-seed{seed}" / notebook.stem
+            fingerprint = _fingerprint(notebook, preset, seed)
+            done = _read_result(folder)
+            if not in_place and done.get("status") == "done" and done["fingerprint"] == fingerprint:
                 print(f"{_name(done)}: done before, skipped", flush=True)
                 results.append({**done, "skipped": True})
             else:
-                todo.append(job)
-    # Each notebook gets its share of the cores; spawned workers read these variables when they import torch.
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+                todo.append((notebook, preset, seed, folder, fingerprint))
+    # Each notebook gets its share of the cores; the workers' kernels read these variables when they start.
+    workers = min(jobs, len(todo)) or 1
+    threads = max(1, (os.cpu_count() or 1) // workers)
     os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", str(threads)))
     if todo:
-        with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=multiprocessing.get_context("spawn")) as pool:
-            for job, future in [(job, pool.submit(_execute, **job)) for job in todo]:
+        print(f"running {len(todo)} notebooks at preset {preset}, {workers} at a time ...", flush=True)
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(_execute, *job): job for job in todo}
+        for future in as_completed(futures):
+            notebook, _, seed, folder, _ = futures[future]
+            try:
                 result = future.result()
-                results.append(result)
-                failed = result["status"] == "failed"
-                print(f"{_name(result)}: {result['status']}, {result['seconds']:.0f} s", flush=True)
-                if failed:
-                    print(f"  {result['error']}", flush=True)
-                elif in_place:
-                    _refresh(job["notebook"], job["folder"])
+            except BrokenProcessPool as error:  # a worker was killed, for want of memory perhaps
+                result = {"notebook": notebook.stem, "preset": preset, "seed": seed, "status": "failed"}
+                result |= {"error": f"the worker process died: {error}", "seconds": 0.0, "runs": []}
+            results.append(result)
+            print(f"{_name(result)}: {result['status']}, {result['seconds']:.0f} s", flush=True)
+            if result["status"] == "failed":
+                print(f"  {result['error']}", flush=True)
+            elif in_place:
+                _refresh(notebook, folder)
+    results.sort(key=lambda r: (r["seed"], r["notebook"]))
     if in_place:
         _refresh_readme(results)
-    failures = [r for r in results if r["status"] == "failed"]
-    _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "runs": results})
+    _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": results})
     _print_summary(results, out)
-    return 1 if failures else 0
+    return 1 if any(r["status"] == "failed" for r in results) else 0
 
 
 def _find(names: Sequence[str]) -> list[Path]:
@@ -133,15 +140,14 @@ def _execute(notebook: Path, preset: str, seed: int, folder: Path, fingerprint: 
         "notebook": notebook.stem,
         "preset": preset,
         "seed": seed,
-        "fingerprint": fingerprint,
         "status": "done" if error is None else "failed",
         "error": error,
+        "seconds": time.time() - started,
+        "folder": str(folder),
+        "runs": [headline(r) for r in load_all(folder / "records") if r.status == "finished"],
+        "fingerprint": fingerprint,
     }
-    result["seconds"] = time.time() - started
-    result["executed"] = str(executed)
-    records = [p for p in sorted((folder / "records").glob("*.json")) if p.stat().st_mtime >= started - 1]
-    result["records"] = [str(path) for path in records]
-    _write_json(folder / f"{notebook.stem}.result.json", result)
+    _write_json(folder / "result.json", result)
     return result
 
 
@@ -157,6 +163,7 @@ def _papermill(notebook: Path, executed: Path, preset: str, seed: int) -> str | 
             kernel_name="python3",
             execution_timeout=CELL_SECONDS,
             progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],  # or each kernel warns about its transport
             cwd=str(executed.parent),
         )
     except papermill.PapermillExecutionError as error:
@@ -216,15 +223,21 @@ def _refresh_readme(results: Sequence[dict[str, Any]]) -> None:
     for name, table in readme_tables(root).items():
         head, begin, rest = text.partition(f"<!-- {name}: begin -->\n")
         _, end, tail = rest.partition(f"<!-- {name}: end -->")
+        if not end:
+            raise ValueError(f"{readme} has lost the marks of its table {name!r}")
         text = f"{head}{begin}{table}\n{end}{tail}"
-    readme.write_text(text, encoding="utf-8")
+    write_text_atomically(readme, text)
 
 
 def readme_tables(root: Path) -> dict[str, str]:
     """The tables of the README, made from the committed records, times and titles of the notebooks."""
     import nbformat
 
-    records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    records = [
+        r
+        for r in load_all(root / "figures" / "records")
+        if r.experiment["preset"] == "laptop" and not r.experiment["overrides"]
+    ]
     runs = [
         {"experiment": r.experiment["name"], **row} for r, row in zip(records, figures.comparison(records), strict=True)
     ]
@@ -240,24 +253,22 @@ def readme_tables(root: Path) -> dict[str, str]:
 
 
 def _fingerprint(notebook: Path, preset: str, seed: int) -> str:
-    """Changes when the notebook, the core or the parameters do: then what was done is not done any more."""
-    digest = hashlib.sha256(f"{preset} {seed}".encode())
-    for path in (notebook, *sorted(Path(__file__).parent.glob("*.py"))):
+    """Changes when the notebook's cells, the core or the parameters do: then what was done is not done any more."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = json.dumps([(cell["cell_type"], "".join(cell["source"])) for cell in cells])
+    digest = hashlib.sha256(f"{preset} {seed} {sources}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _read_result(folder: Path, notebook: Path) -> dict[str, Any]:
-    path = folder / f"{notebook.stem}.result.json"
-    if path.exists() and (folder / notebook.name).exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    return {}
+def _read_result(folder: Path) -> dict[str, Any]:
+    path = folder / "result.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _write_json(path: Path, value: Any) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    write_text_atomically(path, json.dumps(value, indent=1) + "\n")
 
 
 def _name(result: dict[str, Any]) -> str:
@@ -265,26 +276,47 @@ def _name(result: dict[str, Any]) -> str:
 
 
 def _print_summary(results: Sequence[dict[str, Any]], out: Path) -> None:
-    """Where everything lies, and the three numbers that matter for each run of Algorithm 1 at the chosen size."""
-    folders = sorted({Path(r["executed"]).parent for r in results})
-    preset = results[0]["preset"]
-    for folder in folders:
-        for record in load_all(folder / "records"):
-            if record.status == "finished" and record.experiment["preset"] == preset:
-                print(f"\n{describe(record)}")
-    print(f"\nExecuted notebooks, figures and records/: {', '.join(map(str, folders))}")
+    """The three numbers that matter for each run at the chosen size, and where everything lies."""
+    runs = {
+        run["key"]: run for r in results if r["status"] == "done" for run in r["runs"] if run["preset"] == r["preset"]
+    }
+    for run in runs.values():
+        print(f"\n{_in_words(run)}")
+    print(f"\nExecuted notebooks, their figures and records/: {out}")
+    for folder in sorted({r["folder"] for r in results if "folder" in r}):
+        print(f"  {Path(folder).relative_to(out)}")
     print(f"Summary: {out / 'summary.json'}")
 
 
-def describe(record: RunRecord) -> str:
+def headline(record: RunRecord) -> dict[str, Any]:
     """The three numbers that matter: perplexity with bits per byte, trainable parameters, independent layers."""
-    test = record.test
-    unique, conventional = record.parameters["unique"], record.parameters["conventional"]
+    return {
+        "key": record.key,
+        "experiment": record.experiment["name"],
+        "preset": record.experiment["preset"],
+        "method": record.method,
+        "seed": record.seed,
+        "perplexity": record.test["perplexity"],
+        "unit": record.test["unit"],
+        "bits_per_byte": record.test["bits_per_byte"],
+        "parameters": record.parameters,
+        "independent_layers": TieMap(record.tie_map).num_independent,
+        "layers": len(record.tie_map),
+    }
+
+
+def describe(record: RunRecord) -> str:
+    """The three numbers that matter, in words."""
+    return _in_words(headline(record))
+
+
+def _in_words(run: dict[str, Any]) -> str:
+    unique, conventional = run["parameters"]["unique"], run["parameters"]["conventional"]
     return (
-        f"{record.experiment['name']}, {record.method}, seed {record.seed}:\n"
-        f"  test perplexity       {test['perplexity']:.1f} {test['unit']} ({test['bits_per_byte']:.3f} bits per byte)\n"
+        f"{run['experiment']}, {run['method']}, seed {run['seed']}:\n"
+        f"  test perplexity       {run['perplexity']:.1f} {run['unit']} ({run['bits_per_byte']:.3f} bits per byte)\n"
         f"  trainable parameters  {unique:,}, {unique / conventional:.0%} of {conventional:,} conventional\n"
-        f"  independent layers    {TieMap(tuple(record.tie_map)).num_independent} of {len(record.tie_map)}"
+        f"  independent layers    {run['independent_layers']} of {run['layers']}"
     )
 
 

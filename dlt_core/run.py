@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -47,6 +48,8 @@ class Run:
     ) -> None:
         if checkpoint is None and (max_seconds is not None or max_decisions is not None):
             raise ValueError("max_seconds and max_decisions stop at a checkpoint: name a checkpoint file")
+        if max_decisions is not None and max_decisions < 1:
+            raise ValueError(f"max_decisions must be at least 1, got {max_decisions}")
         self.experiment = experiment
         self.learner = learner
         self.record_path = record_path
@@ -76,19 +79,30 @@ class Run:
         if learner.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(learner.device)
 
-    def resume(self, parts: dict[str, Any]) -> None:
-        """Take up the checkpoint, if there is one. `parts`: what else has a state, "agent" and "env"."""
+    def resume(self, parts: dict[str, Any]) -> bool:
+        """Take up the checkpoint, if there is one; True if this very run was finished before, and has its record.
+
+        parts: what else has a state, "agent" and "env".
+        """
         self.parts = parts
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return
+        if self.checkpoint is None:
+            return False
+        if not self.checkpoint.exists():
+            path = self.record.path_in(self.record_path) if self.record_path is not None else None
+            if path is None or not path.exists():
+                return False
+            record = RunRecord.load(path)
+            if record.status != "finished" or self._difference(record) is not None:
+                return False
+            self.record = record
+            return True
         saved, values = checkpoints.load(self.checkpoint)
         record = RunRecord.from_json(values["record"], name=str(self.checkpoint))
-        for what in ("experiment", "method", "corpus"):
-            if getattr(record, what) != getattr(self.record, what):
-                raise ValueError(
-                    f"{self.checkpoint} belongs to another run: its {what} is {getattr(record, what)}, "
-                    f"not {getattr(self.record, what)}. Name another checkpoint file, or delete this one."
-                )
+        if (difference := self._difference(record)) is not None:
+            raise ValueError(
+                f"{self.checkpoint} belongs to another run: {difference}. "
+                "Name another checkpoint file, or delete this one."
+            )
         self.record = record
         self.done = values["done"]
         self.best = saved.get("best")
@@ -96,6 +110,19 @@ class Run:
         if "agent" in parts:
             parts["agent"].load_state_dict(saved["agent"])
             parts["env"].load_state_dict(values["env"])
+        return False
+
+    def _difference(self, record: RunRecord) -> str | None:
+        """What tells another run's record from this run's, in words."""
+        for what, theirs, ours in (
+            ("experiment", record.experiment, self.record.experiment),
+            ("method", record.method, self.record.method),
+            ("agent", record.agent, json.loads(json.dumps(self.record.agent))),
+            ("corpus", record.corpus["sha256"], self.record.corpus["sha256"]),
+        ):
+            if theirs != ours:
+                return f"its {what} is {theirs}, not {ours}"
+        return None
 
     def save_checkpoint(self) -> None:
         parts = {"learner": self.learner.state_dict()}
@@ -106,7 +133,7 @@ class Run:
             parts["agent"] = self.parts["agent"].state_dict()
             values["env"] = self.parts["env"].state_dict()
         checkpoints.save(self.checkpoint, parts, values)
-        self.last_checkpoint = time.perf_counter()
+        self.last_checkpoint = self.lap = time.perf_counter()
 
     def __enter__(self) -> Run:
         self.started = self.lap = self.last_checkpoint = time.perf_counter()
@@ -204,7 +231,7 @@ class Run:
         measured = measured_bytes(learner.model, learner.optimizer)
         best = self.best["values"]
         record.tie_map = best["tie_map"]
-        learner.load_weights(TieMap(tuple(best["tie_map"])), self.best["tensors"])
+        learner.load_weights(TieMap(best["tie_map"]), self.best["tensors"])
         test = learner.evaluate("test")
         record.test = {
             "perplexity": test.perplexity,
@@ -225,12 +252,12 @@ class Run:
             "unique": sum(p.numel() for p in learner.model.parameters()),
             "conventional": gpt2_parameters(**shape, num_groups=experiment.n_layer),
         }
-        final_groups = TieMap(tuple(record.final_tie_map)).num_independent
+        final_groups = TieMap(record.final_tie_map).num_independent
         record.bytes = {
             "measured_at_end": measured,
             "closed_form_at_end": training_bytes(gpt2_parameters(**shape, num_groups=final_groups)),
             "conventional": training_bytes(record.parameters["conventional"]),
-            "device_peak": torch.cuda.max_memory_allocated() if learner.device.type == "cuda" else None,
+            "device_peak": torch.cuda.max_memory_allocated(learner.device) if learner.device.type == "cuda" else None,
         }
         record.status = "finished"
 

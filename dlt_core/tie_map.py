@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 ORPHANS = ("follow", "promote")
@@ -35,7 +35,7 @@ class TieMap:
     Raises ValueError, naming the layer, if a source is negative, larger than its layer, not an int, or itself tied.
     """
 
-    sources: tuple[int, ...]
+    sources: Sequence[int]
 
     def __post_init__(self) -> None:
         sources = tuple(as_layer_index(j, f"source of layer {i}") for i, j in enumerate(self.sources))
@@ -61,7 +61,7 @@ class TieMap:
     @classmethod
     def independent(cls, n_layer: int) -> TieMap:
         """A weight set for each of the `n_layer` layers: the conventional transformer."""
-        return cls(tuple(range(as_layer_index(n_layer, "n_layer"))))
+        return cls(range(as_layer_index(n_layer, "n_layer")))
 
     @classmethod
     def pattern(cls, name: str, n_layer: int, num_groups: int | None = None) -> TieMap:
@@ -104,7 +104,7 @@ class TieMap:
             return min(i, n_layer - 1 - i)  # mirror
 
         labels = [group(i) for i in range(n_layer)]
-        return cls(tuple(labels.index(label) for label in labels))
+        return cls([labels.index(label) for label in labels])
 
     def with_action(self, layer: int, action: int, *, orphans: str = "follow") -> TieMap:
         """The paper's transition for action a on layer i: s'_i = i if a = i, otherwise s'_i = s_a.
@@ -126,7 +126,7 @@ class TieMap:
         orphaned = [i for i, j in enumerate(self.sources) if j == layer and i != layer] if action != layer else []
         for i in orphaned:
             sources[i] = sources[layer] if orphans == "follow" else orphaned[0]
-        return TieMap(tuple(sources))
+        return TieMap(sources)
 
     @property
     def num_independent(self) -> int:

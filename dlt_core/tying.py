@@ -96,7 +96,7 @@ def read_tie_map(model: nn.Module, *, blocks: str | None = None) -> TieMap:
     """The TieMap that the model's blocks obey now, read from the identity of each block's first Parameter."""
     first_user: dict[int, int] = {}
     slots = _layout(model, blocks).slots
-    return TieMap(tuple(first_user.setdefault(id(layer[0].parameter), i) for i, layer in enumerate(slots)))
+    return TieMap([first_user.setdefault(id(layer[0].parameter), i) for i, layer in enumerate(slots)])
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -133,10 +133,12 @@ def tie_layers(
     if len(tie_map) != len(slots):
         raise ValueError(f"the tie map has {len(tie_map)} layers, the model has {len(slots)}")
 
-    if optimizer is not None:
-        _group_of(optimizer, slots[0][0].parameter)  # another model's optimiser is found out before anything changes
-
     before = read_tie_map(model, blocks=blocks)
+    if optimizer is not None:  # another model's optimiser is found out before anything changes
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not all(id(slots[i][0].parameter) in held for i in set(before)):
+            raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
+
     dropped = {id(s.parameter): s.parameter for i, j in enumerate(before) if i == j != tie_map[i] for s in slots[i]}
     owner: dict[int, int] = {}  # a weight set (by its old root) -> the layer that takes it over as it is
     for i, root in enumerate(tie_map):
@@ -160,19 +162,13 @@ def tie_layers(
 
 def _adopt(optimizer: torch.optim.Optimizer, clone: nn.Parameter, donor: nn.Parameter) -> None:
     """Put `clone` into the donor's parameter group, with a clone of the donor's state."""
-    _group_of(optimizer, donor)["params"].append(clone)
+    group = next(g for g in optimizer.param_groups if any(p is donor for p in g["params"]))
+    group["params"].append(clone)
     if donor in optimizer.state:
         optimizer.state[clone] = {
             key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
             for key, value in optimizer.state[donor].items()
         }
-
-
-def _group_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
-    for group in optimizer.param_groups:
-        if any(p is parameter for p in group["params"]):
-            return group
-    raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
 
 
 def _forget(optimizer: torch.optim.Optimizer, dropped: dict[int, nn.Parameter]) -> None:

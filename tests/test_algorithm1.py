@@ -190,6 +190,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(twenty, tiny_data, tmp_p
     with pytest.raises(OSError, match="No space left"):
         train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
     assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_another_runs_checkpoint_and_a_broken_one_are_refused(twenty, tiny_data, tmp_path):
@@ -199,6 +200,13 @@ def test_another_runs_checkpoint_and_a_broken_one_are_refused(twenty, tiny_data,
         train_dynamic(twenty.replace(gamma=0.5), data=tiny_data, checkpoint=path)
     with pytest.raises(ValueError, match="belongs to another run: its method"):
         train_conventional(twenty, data=tiny_data, checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run: its agent"):
+        train_dynamic(twenty, agent=RandomAgent(6, seed=0), method="dynamic", data=tiny_data, checkpoint=path)
+    static = tmp_path / "static"
+    two_maps = TieMap([0, 0, 2, 2, 2, 2]), TieMap([0, 1, 0, 1, 0, 1])
+    train_conventional(twenty, tie_map=two_maps[0], method="m", data=tiny_data, checkpoint=static, max_decisions=1)
+    with pytest.raises(ValueError, match="belongs to another run: its agent"):
+        train_conventional(twenty, tie_map=two_maps[1], method="m", data=tiny_data, checkpoint=static)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         train_dynamic(twenty, data=tiny_data, checkpoint=path)
@@ -238,3 +246,16 @@ def test_a_tie_leaves_a_learners_function_alone_only_if_values_were_equal(smoke,
     assert tied != untied
     learner.tie(TieMap.independent(4))
     assert learner.probe(0) == tied
+
+
+def test_a_finished_run_with_a_checkpoint_is_not_run_again(smoke, tiny_data, tmp_path, monkeypatch):
+    places = {"record_path": tmp_path / "records", "checkpoint": tmp_path / "checkpoint"}
+    first = train_dynamic(smoke, data=tiny_data, **places)
+    monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
+    assert train_dynamic(smoke, data=tiny_data, **places).to_json() == first.to_json()
+    monkeypatch.undo()
+    other = train_dynamic(smoke.replace(gamma=0.5), data=tiny_data, **places)
+    assert other.history["q_values"] != first.history["q_values"]
+    assert len(list((tmp_path / "records").iterdir())) == 2, "a changed preset must not overwrite the preset's record"
+    again = train_dynamic(smoke, data=tiny_data, record_path=tmp_path / "records")  # without a checkpoint it runs
+    assert again.seconds != first.seconds

@@ -335,7 +335,7 @@ def test_a_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch
         def refuse(path, *_, **__):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(corpora, "open", refuse, raising=False)
+        monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(OSError, match="DLT_CACHE_DIR"):
         tokenize(Corpus("any", TEXT, "local"), "bpe-270")
     tmp_path.chmod(0o700)
@@ -344,14 +344,16 @@ def test_a_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch
 def test_an_interrupted_write_leaves_no_half_file(tmp_path, monkeypatch):
     monkeypatch.setenv("DLT_CACHE_DIR", str(tmp_path))
 
-    def half(file, ids):
-        file.write(b"half")
+    def half(path, data):
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", half)
+        patch.setattr(Path, "write_bytes", half)
         with pytest.raises(KeyboardInterrupt):
             tokenize(Corpus("any", TEXT, "local"), "bpe-270")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"], "only the tokenizer was whole"
     data = tokenize(Corpus("any", TEXT, "local"), "bpe-270")
     assert data.tokenizer.decode(data.tokens["train"].tolist()) == TEXT["train"]
 

@@ -29,6 +29,8 @@ def test_every_preset_can_be_made_and_written_down(name, preset):
     fields = experiment.to_dict()
     assert (fields["name"], fields["preset"], fields["seed"]) == (name, preset, 3)
     assert json.loads(json.dumps(fields)) == fields
+    assert fields["overrides"] == {}
+    assert Experiment.preset(name, preset, gamma=0.5).to_dict()["overrides"] == {"gamma": 0.5}
 
 
 def test_unknown_names_list_the_known():
@@ -51,6 +53,9 @@ def test_unknown_names_list_the_known():
         ("learning_rate", 0.0, "learning_rate must be positive"),
         ("learning_rate", float("nan"), "learning_rate must be positive"),
         ("weight_decay", -1.0, "weight_decay"),
+        ("weight_decay", float("nan"), "weight_decay"),
+        ("evaluation_tokens", 1024.0, "evaluation_tokens"),
+        ("epsilon_decay", 0.0, "epsilon_decay"),
         ("gamma", 1.5, r"gamma must lie in \[0, 1\]"),
         ("dropout", 1.0, r"dropout must lie in \[0, 1\)"),
         ("n_head", 5, "n_embd=32 must be a multiple of n_head=5"),

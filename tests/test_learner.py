@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dlt_core.algorithm1 import build_learner
 from dlt_core.blocks import build_gpt2
 from dlt_core.corpora import Batches
-from dlt_core.learner import TrainingDiverged
+from dlt_core.learner import TRAINING, TrainingDiverged
 from dlt_core.tie_map import TieMap
 
 from .conftest import tie_maps
@@ -30,7 +30,11 @@ def test_untied_training_equals_a_plain_pytorch_loop(smoke, tiny_data):
         model.parameters(), lr=smoke.learning_rate, weight_decay=smoke.weight_decay, fused=True
     )
     batches = Batches(
-        tiny_data.tokens["train"], batch_size=smoke.batch_size, block_size=smoke.block_size, seed=smoke.seed
+        tiny_data.tokens["train"],
+        batch_size=smoke.batch_size,
+        block_size=smoke.block_size,
+        seed=smoke.seed,
+        stream=TRAINING,
     )
     expected = []
     for i in range(20):

@@ -8,6 +8,7 @@ import pytest
 from dlt_core import reproduce
 from dlt_core.accounting import gpt2_parameters
 from dlt_core.experiments import Experiment
+from dlt_core.records import load_all
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,3 +70,13 @@ def test_the_commands_are_understood(capsys):
     for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--out", "--in-place"):
         assert option in README
         assert option in usage
+
+
+def test_what_it_says_of_the_results_is_so():
+    assert "In these runs conventional training reaches the lower" in README
+    runs = [r for r in load_all(ROOT / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    best = {(r.experiment["name"], r.seed): r.test["perplexity"] for r in runs if r.method == "conventional"}
+    assert best
+    for r in runs:
+        if r.method == "dynamic":
+            assert r.test["perplexity"] > best[r.experiment["name"], r.seed]

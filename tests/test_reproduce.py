@@ -1,7 +1,6 @@
 """The batch command: exit status, the failing cell's name, skipping what is done, refreshing in place."""
 
 import json
-import sys
 
 import nbformat
 import pytest
@@ -11,8 +10,9 @@ from dlt_core import reproduce
 GOOD = """
 from pathlib import Path
 from dlt_core.records import RunRecord
-record = RunRecord({"name": "e", "preset": preset}, "dynamic", seed, {}, status="finished")
-record.test = {"perplexity": 20.0, "unit": "per token", "bits_per_byte": 1.5}
+record = RunRecord({"name": "e", "preset": preset, "overrides": {}}, "dynamic", seed, {}, status="finished")
+record.budget = {"optimizer_steps": 3, "tokens": 9}
+record.test = {"perplexity": 20.0, "unit": "per token", "bits_per_byte": 1.5, "selected_step": 3}
 record.parameters, record.tie_map = {"unique": 1, "conventional": 4}, [0, 0]
 record.save(Path(out_dir) / "records")
 Path(out_dir, "fig_x.png").write_bytes(b"png")
@@ -41,7 +41,8 @@ def notebooks(tmp_path, monkeypatch):
 
 
 def run(tmp_path, *arguments):
-    status = reproduce.main(["--preset", "smoke", "--out", str(tmp_path / "out"), *arguments])
+    preset = [] if "--in-place" in arguments else ["--preset", "smoke"]
+    status = reproduce.main([*preset, "--out", str(tmp_path / "out"), *arguments])
     summary = tmp_path / "out" / "summary.json"
     return status, json.loads(summary.read_text()) if summary.exists() else None
 
@@ -50,31 +51,37 @@ def test_it_runs_records_and_skips_what_is_done(notebooks, tmp_path, capsys):
     arguments = ("--notebooks", "00", "--seeds", "0", "1", "--jobs", "2")
     status, summary = run(tmp_path, *arguments)
     assert status == 0
-    assert [(r["seed"], r["status"]) for r in summary["runs"]] == [(0, "done"), (1, "done")]
+    assert [(r["seed"], r["status"]) for r in summary["notebooks"]] == [(0, "done"), (1, "done")]
+    assert [run["perplexity"] for r in summary["notebooks"] for run in r["runs"]] == [20.0, 20.0]
     printed = capsys.readouterr().out
     assert "test perplexity       20.0 per token (1.500 bits per byte)" in printed
     assert "trainable parameters  1, 25% of 4 conventional" in printed
     assert "independent layers    1 of 2" in printed
     assert str(tmp_path / "out" / "summary.json") in printed
     for seed in (0, 1):
-        folder = tmp_path / "out" / f"smoke-seed{seed}"
+        folder = tmp_path / "out" / f"smoke-seed{seed}" / "00_good"
         assert (folder / "00_good.ipynb").exists()
         assert (folder / "records" / f"e-smoke-dynamic-seed{seed}.json").exists()
     assert run(tmp_path, *arguments)[0] == 0
     assert capsys.readouterr().out.count("done before, skipped") == 2
-    assert (tmp_path / "out" / "smoke-seed0" / "times.txt").read_text() == "ran "
+    assert (tmp_path / "out" / "smoke-seed0" / "00_good" / "times.txt").read_text() == "ran "
+    nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
+    nb.cells[-1].outputs = [nbformat.v4.new_output("stream", text="looked at in JupyterLab")]
+    nbformat.write(nb, notebooks / "00_good.ipynb")
+    assert run(tmp_path, *arguments)[0] == 0
+    assert (tmp_path / "out" / "smoke-seed0" / "00_good" / "times.txt").read_text() == "ran "
     notebook(notebooks / "00_good.ipynb", GOOD, "1 + 1")  # a changed notebook is not done any more
     assert run(tmp_path, "--notebooks", "00")[0] == 0
-    assert (tmp_path / "out" / "smoke-seed0" / "times.txt").read_text() == "ran ran "
+    assert (tmp_path / "out" / "smoke-seed0" / "00_good" / "times.txt").read_text() == "ran ran "
 
 
 def test_a_failure_names_the_cell_and_is_tried_again_the_next_time(notebooks, tmp_path, capsys):
     notebook(notebooks / "01_bad.ipynb", "x = 1", "raise ValueError('no such thing')")
     status, summary = run(tmp_path, "--notebooks", "00", "01")
     assert status == 1
-    assert [r["status"] for r in summary["runs"]] == ["done", "failed"]
+    assert [r["status"] for r in summary["notebooks"]] == ["done", "failed"]
     # cell 5 of the executed notebook: papermill has put the parameters behind cell 2
-    assert summary["runs"][1]["error"] == "cell 5: ValueError: no such thing"
+    assert summary["notebooks"][1]["error"] == "cell 5: ValueError: no such thing"
     assert "01_bad (smoke, seed 0): failed" in capsys.readouterr().out
     notebook(notebooks / "01_bad.ipynb", "x = 1")
     assert run(tmp_path, "--notebooks", "all")[0] == 0
@@ -84,14 +91,21 @@ def test_a_notebook_that_stops_itself_did_not_succeed(notebooks, tmp_path):
     notebook(notebooks / "02_stops.ipynb", "import sys\nprint('no data: do this')\nsys.exit(0)", "1 / 0")
     status, summary = run(tmp_path, "--notebooks", "02")
     assert status == 1
-    assert summary["runs"][0]["error"] == "cell 4 stopped the notebook: no data: do this"
+    assert summary["notebooks"][0]["error"] == "cell 4 stopped the notebook: no data: do this"
+
+
+def test_a_folder_that_cannot_be_made_is_named(notebooks, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        reproduce.main(["--notebooks", "00", "--out", str(tmp_path / "file" / "out")])
+    assert "name another folder with --out" in capsys.readouterr().err
 
 
 def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
     notebook(notebooks / "03_dies.ipynb", "import os\nos._exit(1)")
     status, summary = run(tmp_path, "--notebooks", "03")
     assert status == 1
-    assert "Kernel" in summary["runs"][0]["error"]
+    assert "Kernel" in summary["notebooks"][0]["error"]
 
 
 def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
@@ -107,7 +121,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     assert all("papermill" not in cell.metadata for cell in nb.cells)
     figures = notebooks.parent / "figures"
     assert (figures / "fig_x.png").read_bytes() == b"png"
-    assert (figures / "records" / "e-smoke-dynamic-seed0.json").exists()
+    assert (figures / "records" / "e-laptop-dynamic-seed0.json").exists()
     text = readme.read_text()
     assert text.startswith("# T\n<!-- results: begin -->\n")
     assert text.endswith("<!-- notebooks: end -->\nz")
@@ -121,7 +135,8 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         (["--preset", "huge"], "invalid choice: 'huge'"),
         (["--notebooks", "77"], "no notebook begins with '77'; there are: 00_good"),
         (["--jobs", "0"], "--jobs must be at least 1"),
-        (["--in-place", "--seeds", "0", "1"], "--in-place takes one seed"),
+        (["--in-place", "--seeds", "0", "1"], "--in-place is for the preset laptop and seed 0"),
+        (["--in-place", "--preset", "smoke"], "--in-place is for the preset laptop and seed 0"),
     ],
 )
 def test_bad_arguments(notebooks, tmp_path, capsys, arguments, message):
@@ -129,4 +144,3 @@ def test_bad_arguments(notebooks, tmp_path, capsys, arguments, message):
         reproduce.main(["--out", str(tmp_path / "out"), *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
-    assert sys.exc_info() == (None, None, None)
