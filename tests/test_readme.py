@@ -46,7 +46,8 @@ def test_the_python_examples_run(monkeypatch, tiny_data):
 def test_the_numbers_in_its_prose():
     paper, gpu = (Experiment.preset("gpt2-wikitext2", preset) for preset in ("paper", "gpu"))
     steps = paper.episodes * (paper.n_layer - 1) * paper.steps_per_action
-    assert f"{paper.n_layer} layers of width {paper.n_embd}, {paper.episodes} turns, {steps:,}\nsteps" in README
+    prose = " ".join(README.split())
+    assert f"{paper.n_layer} layers of width {paper.n_embd}, {paper.episodes} turns, {steps:,} steps" in prose
     assert f"{gpu.n_layer} layers of width {gpu.n_embd}" in README
     six = gpt2_parameters(vocab_size=50257, n_positions=paper.n_positions, n_embd=paper.n_embd, num_groups=6)
     assert f"six make {six / 1e6:.1f}M" in README
