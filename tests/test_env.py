@@ -99,3 +99,14 @@ def test_bad_arguments(smoke, tiny_data, arguments, message):
     learner = build_env(smoke, tiny_data).learner
     with pytest.raises(ValueError, match=message):
         LayerTyingEnv(learner, **arguments)
+
+
+def test_each_reward_is_of_a_new_minibatch(smoke, tiny_data, monkeypatch):
+    env = build_env(smoke, tiny_data)
+    seen = []
+    monkeypatch.setattr(env.learner, "probe", lambda index: seen.append(index) or 1.0)
+    for _ in range(2):
+        env.reset()
+        for action in (0, 1, 2):
+            env.step(action)
+    assert seen == [0, 1, 2, 3, 4, 5]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import build_learner
 from dlt_core.blocks import build_gpt2
 from dlt_core.corpora import Batches
@@ -153,3 +154,18 @@ def test_evaluation_tokens_limit_the_evaluation(smoke, tiny_data):
     whole = build_learner(smoke.replace(evaluation_tokens=None), tiny_data).evaluate("test")
     assert whole.tokens == len(tiny_data.tokens["test"]) - 1
     assert whole.bytes == int(np.sum(tiny_data.token_bytes[tiny_data.tokens["test"][1:]]))
+
+
+def test_dropout_is_drawn_anew_at_each_step(smoke, tiny_data):
+    learner = build_learner(smoke.replace(dropout=0.5, learning_rate=1e-12), tiny_data)
+    one_batch = learner.batches[0]
+    learner.batches = [one_batch] * 3
+    assert len(set(learner.train(3))) == 3
+
+
+def test_the_random_streams_of_a_seed_are_independent(smoke, tiny_data):
+    learner = build_learner(smoke, tiny_data)
+    assert not np.array_equal(learner.batches[0], learner.probes[0])
+    dice = {"batches": np.random.default_rng((*learner.batches.entropy, 0)), "agent": RandomAgent(4, seed=0).rng}
+    dice["probes"] = np.random.default_rng((*learner.probes.entropy, 0))
+    assert len({rng.integers(2**63) for rng in dice.values()}) == 3
