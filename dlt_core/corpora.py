@@ -57,7 +57,7 @@ class Corpus:
     source: str
     is_sample: bool = False
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Over the UTF-8 bytes of the splits in order, each behind its name; the same wherever it came from."""
         digest = hashlib.sha256()
@@ -193,18 +193,26 @@ class TokenizedCorpus:
         return len(self.token_bytes)
 
 
+def bpe_pieces(tokenizer: str) -> int | None:
+    """N for the tokenizer name "bpe-N", None for "gpt2". Raises ValueError for any other name."""
+    if tokenizer == "gpt2":
+        return None
+    if match := re.fullmatch(r"bpe-(\d+)", tokenizer):
+        return int(match[1])
+    raise ValueError(f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+
+
 def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
     """Encode all splits with "gpt2" (GPT-2's BPE, 50,257 pieces) or "bpe-N" (N pieces, trained on the train split).
 
     Tokens and trained tokenizers are cached. Raises ValueError for another name, OSError if the cache directory
     cannot be written.
     """
-    if tokenizer == "gpt2":
+    pieces = bpe_pieces(tokenizer)
+    if pieces is None:
         encoder, unit = _gpt2_bpe(), "GPT-2 BPE token"
-    elif match := re.fullmatch(r"bpe-(\d+)", tokenizer):
-        encoder, unit = _trained_bpe(corpus, int(match[1])), f"token of a {int(match[1]):,}-piece BPE"
     else:
-        raise ValueError(f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+        encoder, unit = _trained_bpe(corpus, pieces), f"token of a {pieces:,}-piece BPE"
     key = hashlib.sha256((corpus.sha256 + encoder.to_str()).encode()).hexdigest()[:32]
     tokens = {}
     for split in SPLITS:

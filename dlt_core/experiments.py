@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from dlt_core.corpora import CORPORA
+from dlt_core.corpora import CORPORA, bpe_pieces
 from dlt_core.env import REWARDS
 from dlt_core.learner import PRECISIONS
 from dlt_core.tie_map import ORPHANS
@@ -121,8 +120,7 @@ class Experiment:
         for field, values in known.items():
             if getattr(self, field) not in values:
                 raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(values)}")
-        if self.tokenizer != "gpt2" and not re.fullmatch(r"bpe-\d+", self.tokenizer):
-            raise ValueError(f"unknown tokenizer {self.tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+        bpe_pieces(self.tokenizer)  # refuses what it does not know
 
     @classmethod
     def preset(cls, name: str, preset: str, **overrides: Any) -> Experiment:

@@ -23,6 +23,7 @@ from dlt_core.evaluation import perplexity
 from dlt_core.learner import Learner, TrainingDiverged
 from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap
+from dlt_core.tying import count_parameters
 
 if TYPE_CHECKING:
     from dlt_core.experiments import Experiment
@@ -249,7 +250,7 @@ class Run:
             "n_embd": experiment.n_embd,
         }
         record.parameters = {
-            "unique": sum(p.numel() for p in learner.model.parameters()),
+            "unique": count_parameters(learner.model),
             "conventional": gpt2_parameters(**shape, num_groups=experiment.n_layer),
         }
         final_groups = TieMap(record.final_tie_map).num_independent

@@ -94,8 +94,11 @@ def _layout(model: nn.Module, blocks: str | None) -> _Layout:
 
 def read_tie_map(model: nn.Module, *, blocks: str | None = None) -> TieMap:
     """The TieMap that the model's blocks obey now, read from the identity of each block's first Parameter."""
+    return _read(_layout(model, blocks).slots)
+
+
+def _read(slots: list[list[_Slot]]) -> TieMap:
     first_user: dict[int, int] = {}
-    slots = _layout(model, blocks).slots
     return TieMap([first_user.setdefault(id(layer[0].parameter), i) for i, layer in enumerate(slots)])
 
 
@@ -133,7 +136,7 @@ def tie_layers(
     if len(tie_map) != len(slots):
         raise ValueError(f"the tie map has {len(tie_map)} layers, the model has {len(slots)}")
 
-    before = read_tie_map(model, blocks=blocks)
+    before = _read(slots)
     if optimizer is not None:  # another model's optimiser is found out before anything changes
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not all(id(slots[i][0].parameter) in held for i in set(before)):
