@@ -1,73 +1,176 @@
-"""Text to tokens to batches.
+"""The data sets as text in three splits.
 
 `load(name)` looks in `$DLT_DATA_DIR`, then on the Hugging Face hub; "embedded" needs neither: it is the Python language
-reference that ships with CPython. Data never silently becomes other data. `tokenize` encodes a corpus once and caches
-the tokens under `$DLT_CACHE_DIR` or the user's cache directory. `Batches` is a pure function of seed and index.
+reference that ships with CPython. Data never silently becomes other data. A text is read piece by piece, so the large
+ones need not fit in memory; `tokenization` makes tokens of it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import io
+import itertools
 import os
 import re
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import huggingface_hub
-import huggingface_hub.constants
-import huggingface_hub.utils
-import numpy as np
-import platformdirs
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
-
-from dlt_core.files import write_atomically, write_text_atomically
+from dlt_core.hub import CorpusUnavailable as CorpusUnavailable  # part of what `load` promises
+from dlt_core.hub import local_files, offline_if_unreachable, unavailable
+from dlt_core.text import PIECE, Text
 
 SPLITS = ("train", "validation", "test")
-# Hub repository and configuration, and the data set's own file names for $DLT_DATA_DIR.
-HUB = {"wikitext-2": ("Salesforce/wikitext", "wikitext-2-v1")}
-LOCAL = {
-    "wikitext-2": {
-        "train": "wikitext-2/wiki.train.tokens",
-        "validation": "wikitext-2/wiki.valid.tokens",
-        "test": "wikitext-2/wiki.test.tokens",
-    }
-}
-CORPORA = ("embedded", *HUB)
-GPT2_HUB = ("openai-community/gpt2", "vocab.json", "merges.txt")
-GPT2_LOCAL = ("gpt2-bpe/encoder.json", "gpt2-bpe/vocab.bpe")
-REACH_SECONDS = 3.0  # how long the hub may take to answer before it counts as unreachable
-
-
-class CorpusUnavailable(RuntimeError):
-    """Neither a local copy nor the hub has the data; the message names both remedies."""
+ROWS_AT_ONCE = 32  # read from a data set of the hub; a row of LAMBADA is a novel of some 400 kB
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Text in three splits. `source` is "embedded", "local" or "hub"; `is_sample` if it is only part of the corpus."""
+    """Text in three splits; plain strings will do for `splits`.
+
+    source: "embedded", "local" or "hub". is_sample: it is only part of the corpus. note: what is particular about it.
+    """
 
     name: str
-    splits: Mapping[str, str]
+    splits: Mapping[str, Text]
     source: str
     is_sample: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        texts = {split: Text(text) if isinstance(text, str) else text for split, text in self.splits.items()}
+        object.__setattr__(self, "splits", texts)
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Over the UTF-8 bytes of the splits in order, each behind its name; the same wherever it came from."""
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            digest.update(split.encode() + b"\0" + self.splits[split].encode() + b"\0")
-        return digest.hexdigest()
+        """Over name and sha256 of each split; the same wherever the text came from."""
+        return hashlib.sha256("".join(f"{s} {self.splits[s].sha256}\n" for s in SPLITS).encode()).hexdigest()
 
 
-def load(name: str) -> Corpus:
+@dataclass(frozen=True)
+class Part:
+    """Lines first..last-1 of the files that match a pattern (or of a split on the hub), files in order of their names.
+
+    count: how many files make it complete; with fewer the corpus is a sample.
+    """
+
+    where: str
+    first: int = 0
+    last: int | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the splits of a data set lie under $DLT_DATA_DIR, by the data set's own file names."""
+
+    train: Part
+    validation: Part
+    test: Part
+    is_sample: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Where the splits of a data set lie on the hub, and how a row of its column "text" becomes text."""
+
+    repository: str
+    configuration: str | None
+    row_to_text: Callable[[str], str]
+    train: Part = Part("train")
+    validation: Part = Part("validation")
+    test: Part = Part("test")
+    revision: str | None = None
+    note: str = ""
+
+
+def _line(row: str) -> str:
+    return row + "\n"
+
+
+def _wikitext_line(row: str) -> str:
+    """The hub's WikiText has a line as a row, with the blank lines " \\n" made empty: with them put back, the text is
+    byte for byte that of the original files."""
+    return row or " \n"
+
+
+# One Billion Words has no validation split. We hold out as many sentences as about one of its 50 held-out shards has.
+LM1B_HELD_OUT = 6_000
+_LM1B_NOTE = f"no official validation split: the first {LM1B_HELD_OUT:,} sentences of {{}} are held out for validation"
+_LM1B_SHARDS = "lm1b/{0}-monolingual.tokenized.shuffled/news.en{1}"
+
+HUB = {
+    "wikitext-2": HubSource("Salesforce/wikitext", "wikitext-2-v1", _wikitext_line),
+    "wikitext-103": HubSource("Salesforce/wikitext", "wikitext-103-v1", _wikitext_line),
+    "lambada": HubSource("cimec/lambada", "plain_text", _line),
+    "lm1b": HubSource(
+        "billion-word-benchmark/lm1b",
+        None,
+        _line,
+        train=Part("train", first=LM1B_HELD_OUT),
+        validation=Part("train", last=LM1B_HELD_OUT),
+        revision="refs/convert/parquet",
+        note=_LM1B_NOTE.format("the training text"),
+    ),
+}
+
+
+def _wikitext(folder: str, train: str = "wiki.train.tokens") -> dict[str, Part]:
+    names = {"train": train, "validation": "wiki.valid.tokens", "test": "wiki.test.tokens"}
+    return {split: Part(f"{folder}/{name}") for split, name in names.items()}
+
+
+_LAMBADA_PASSAGES = {
+    "validation": Part("lambada/lambada_development_plain_text.txt"),
+    "test": Part("lambada/lambada_test_plain_text.txt"),
+}
+# For each corpus the complete layout first, then what may stand in for it as a sample.
+LOCAL = {
+    "wikitext-2": (Layout(**_wikitext("wikitext-2")),),
+    "wikitext-103": (
+        Layout(**_wikitext("wikitext-103")),
+        Layout(
+            **_wikitext("wikitext-103", "wiki.train.prefix.tokens"),
+            is_sample=True,
+            note="the training text is only the beginning of WikiText-103's",
+        ),
+    ),
+    "lambada": (
+        Layout(train=Part("lambada/train-novels/**/*.txt", count=2_662), **_LAMBADA_PASSAGES),
+        Layout(
+            train=Part("lambada/train_sample/train.txt"),
+            **_LAMBADA_PASSAGES,
+            is_sample=True,
+            note="the training text is an unofficial sample of novels",
+        ),
+    ),
+    "lm1b": (
+        Layout(
+            train=Part(_LM1B_SHARDS.format("training", "-*-of-00100"), first=LM1B_HELD_OUT, count=99),
+            validation=Part(_LM1B_SHARDS.format("training", "-*-of-00100"), last=LM1B_HELD_OUT, count=99),
+            test=Part(_LM1B_SHARDS.format("heldout", ".heldout-*-of-00050"), count=50),
+            note=_LM1B_NOTE.format("the training text"),
+        ),
+        Layout(
+            train=Part("lm1b/1b_benchmark.heldout-10-11.tokens"),
+            validation=Part("lm1b/1b_benchmark.heldout-12-13.tokens", last=LM1B_HELD_OUT),
+            test=Part("lm1b/1b_benchmark.heldout-12-13.tokens", first=LM1B_HELD_OUT),
+            is_sample=True,
+            note="four of the 50 held-out shards, two of them as training text; " + _LM1B_NOTE.format("the other two"),
+        ),
+    ),
+}
+CORPORA = ("embedded", *HUB)
+LAST_WORD = ("lambada",)  # a line is a passage, whose last word is to be guessed
+
+
+def load(name: str, *, train_bytes: int | None = None) -> Corpus:
     """The corpus `name`, from `$DLT_DATA_DIR` or the hub.
+
+    train_bytes: take at most so many bytes of the training text, up to the end of a line; from the hub, no more than
+    that is downloaded then. A corpus cut so counts as a sample.
 
     Raises ValueError for an unknown name, CorpusUnavailable (within seconds) if it can be had from neither place,
     FileNotFoundError if the local copy lacks a split.
@@ -75,77 +178,96 @@ def load(name: str) -> Corpus:
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(CORPORA)}")
     if name == "embedded":
-        return Corpus(name, _python_reference(), "embedded")
-    paths = {split: _local(LOCAL[name][split]) for split in SPLITS}
-    if all(paths.values()):
-        return Corpus(name, {s: p.read_bytes().decode() for s, p in paths.items()}, "local")
-    if any(paths.values()):
-        missing = ", ".join(LOCAL[name][split] for split, path in paths.items() if path is None)
-        raise FileNotFoundError(f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']} has only a part of {name}: no {missing}")
-    return Corpus(name, _from_hub(name), "hub")
+        corpus = Corpus(name, _python_reference(), "embedded")
+    else:
+        corpus = _from_files(name) or _from_hub(name, streaming=train_bytes is not None)
+    return corpus if train_bytes is None else _cut(corpus, train_bytes)
 
 
-def _local(relative: str) -> Path | None:
-    """The file under $DLT_DATA_DIR, if it is there."""
-    root = os.environ.get("DLT_DATA_DIR")
-    path = Path(root).expanduser() / relative if root else None
-    return path if path is not None and path.is_file() else None
+def _from_files(name: str) -> Corpus | None:
+    """From $DLT_DATA_DIR; None if nothing of it is there."""
+    partial = None
+    for layout in LOCAL[name]:
+        parts = {split: getattr(layout, split) for split in SPLITS}
+        files = {split: local_files(part.where) for split, part in parts.items()}
+        if all(files.values()):
+            texts = {split: Text(functools.partial(_read_files, files[split], parts[split])) for split in SPLITS}
+            short = [
+                f"{len(files[s])} of {parts[s].count} files of {s}" for s in SPLITS if len(files[s]) < parts[s].count
+            ]
+            note = "; ".join([*([layout.note] if layout.note else []), *short])
+            return Corpus(name, texts, "local", layout.is_sample or bool(short), note)
+        if any(files.values()) and partial is None:
+            partial = ", ".join(parts[split].where for split in SPLITS if not files[split])
+    if partial:
+        raise FileNotFoundError(f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']} has only a part of {name}: no {partial}")
+    return None
 
 
-def _from_hub(name: str) -> dict[str, str]:
+def _read_files(files: list[Path], part: Part) -> Iterator[str]:
+    """The part's text, in blocks, or line by line where it does not begin and end with the files.
+
+    A file whose last line has no end gets one if another file follows: a novel does not run on into the next.
+    """
+    if part.first or part.last is not None:
+        lines = itertools.chain.from_iterable(map(_read_lines, files))
+        yield from itertools.islice(lines, part.first, part.last)
+        return
+    last = "\n"
+    for path in files:
+        if last != "\n":
+            yield (last := "\n")
+        with open(path, encoding="utf-8", newline="\n") as file:
+            while block := file.read(PIECE):
+                yield block
+                last = block[-1]
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    with open(path, encoding="utf-8", newline="\n") as file:
+        yield from file
+
+
+def _from_hub(name: str, *, streaming: bool) -> Corpus:
     import datasets  # a second to import, and only needed here
 
-    repository, configuration = HUB[name]
-    with _offline_if_unreachable() as reachable:
+    source = HUB[name]
+    parts = {split: getattr(source, split) for split in SPLITS}
+    arguments = {"revision": source.revision} if source.revision else {}
+    if streaming:
+        arguments["streaming"] = True
+    with offline_if_unreachable() as reachable:
         try:
-            rows = {s: datasets.load_dataset(repository, configuration, split=s)["text"] for s in SPLITS}
+            rows = {
+                where: datasets.load_dataset(source.repository, source.configuration, split=where, **arguments)
+                for where in dict.fromkeys(part.where for part in parts.values())
+            }
         except Exception as error:
-            raise _unavailable(f"the corpus {name!r}", repository, reachable, LOCAL[name].values()) from error
-    # The hub's copy of WikiText gives each line as a row, with the blank lines " \n" made empty: put them back, so
-    # that the text is byte for byte that of the original files.
-    return {split: "".join(line or " \n" for line in lines) for split, lines in rows.items()}
+            files = [getattr(LOCAL[name][0], split).where for split in SPLITS]
+            raise unavailable(f"the corpus {name!r}", source.repository, reachable, files) from error
+    texts = {s: Text(functools.partial(_read_rows, rows[p.where], p, source.row_to_text)) for s, p in parts.items()}
+    return Corpus(name, texts, "hub", note=source.note)
 
 
-@contextlib.contextmanager
-def _offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve."""
-    import datasets
-
-    reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
-    modules = (datasets.config, huggingface_hub.constants)
-    before = [m.HF_HUB_OFFLINE for m in modules]
-    for module in modules:
-        module.HF_HUB_OFFLINE = not reachable
-    try:
-        yield reachable
-    finally:
-        for module, value in zip(modules, before, strict=True):
-            module.HF_HUB_OFFLINE = value
+def _read_rows(rows: Any, part: Part, row_to_text: Callable[[str], str]) -> Iterator[str]:
+    """The part's text, row by row; neither a memory-mapped nor a streamed data set is ever in memory as a whole."""
+    texts = itertools.chain.from_iterable(batch["text"] for batch in rows.iter(ROWS_AT_ONCE))
+    return map(row_to_text, itertools.islice(texts, part.first, part.last))
 
 
-def _hub_answers() -> bool:
-    """Asked in a thread, since looking up a name can hang for longer than any time limit of the request itself."""
-    answers: list[object] = []
-
-    def ask() -> None:
-        with contextlib.suppress(Exception):  # whatever the HTTP library in use raises: no answer is no answer
-            session = huggingface_hub.utils.get_session()
-            answers.append(session.head(huggingface_hub.constants.ENDPOINT, timeout=REACH_SECONDS))
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(REACH_SECONDS)
-    return bool(answers)
-
-
-def _unavailable(what: str, repository: str, reachable: bool, files: object) -> CorpusUnavailable:
-    state = "the hub answered, but loading failed" if reachable else "the Hugging Face hub cannot be reached"
-    return CorpusUnavailable(
-        f"{what} is not here: {state}, and DLT_DATA_DIR"
-        f"{'=' + os.environ['DLT_DATA_DIR'] if os.environ.get('DLT_DATA_DIR') else ' (not set)'} does not hold it.\n"
-        f"Remedy 1: connect to the internet; it is then downloaded once from {repository!r}.\n"
-        f"Remedy 2: set DLT_DATA_DIR to a folder that holds {', '.join(files)}."
-    )
+def _cut(corpus: Corpus, train_bytes: int) -> Corpus:
+    """The corpus with the first lines of its training text, read now, since a streamed one is downloaded each time."""
+    kept, size = [], 0
+    for line in corpus.splits["train"].lines():
+        size += len(line.encode())
+        if size > train_bytes:
+            break
+        kept.append(line)
+    texts = {"train": "".join(kept), **{split: str(corpus.splits[split]) for split in SPLITS[1:]}}
+    if size <= train_bytes:  # all of it
+        return Corpus(corpus.name, texts, corpus.source, corpus.is_sample, corpus.note)
+    note = f"the training text is cut to its first {train_bytes:,} bytes"
+    return Corpus(corpus.name, texts, corpus.source, True, "; ".join(filter(None, [corpus.note, note])))
 
 
 def _python_reference() -> dict[str, str]:
@@ -171,149 +293,3 @@ def _python_reference() -> dict[str, str]:
         splits["train" if middle < 0.8 else "validation" if middle < 0.9 else "test"] += text
         before += len(text)
     return splits
-
-
-@dataclass(frozen=True)
-class TokenizedCorpus:
-    """A corpus as token ids.
-
-    tokens: split -> int array of shape (N,). token_bytes: shape (vocab_size,), the bytes of text that each token
-    stands for; a byte-level BPE loses nothing, so they add up to the bytes of the text. unit: what a perplexity on
-    these tokens is per.
-    """
-
-    corpus: Corpus
-    tokenizer: tokenizers.Tokenizer
-    tokens: Mapping[str, np.ndarray]
-    token_bytes: np.ndarray
-    unit: str
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.token_bytes)
-
-
-def bpe_pieces(tokenizer: str) -> int | None:
-    """N for the tokenizer name "bpe-N", None for "gpt2". Raises ValueError for any other name."""
-    if tokenizer == "gpt2":
-        return None
-    if match := re.fullmatch(r"bpe-(\d+)", tokenizer):
-        return int(match[1])
-    raise ValueError(f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
-
-
-def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
-    """Encode all splits with "gpt2" (GPT-2's BPE, 50,257 pieces) or "bpe-N" (N pieces, trained on the train split).
-
-    Tokens and trained tokenizers are cached. Raises ValueError for another name, OSError if the cache directory
-    cannot be written.
-    """
-    pieces = bpe_pieces(tokenizer)
-    if pieces is None:
-        encoder, unit = _gpt2_bpe(), "GPT-2 BPE token"
-    else:
-        encoder, unit = _trained_bpe(corpus, pieces), f"token of a {pieces:,}-piece BPE"
-    key = hashlib.sha256((corpus.sha256 + encoder.to_str()).encode()).hexdigest()[:32]
-    tokens = {}
-    for split in SPLITS:
-        path = cache_dir() / f"tokens-{key}-{split}.npy"
-        if not path.exists():
-            buffer = io.BytesIO()
-            np.save(buffer, np.array(encoder.encode(corpus.splits[split]).ids, dtype=np.int32))
-            with _naming_the_cache(path.parent):
-                write_atomically(path, functools.partial(Path.write_bytes, data=buffer.getvalue()))
-        tokens[split] = np.load(path, mmap_mode="r")
-    sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
-    for piece, index in encoder.get_vocab().items():
-        sizes[index] = len(piece)  # in a byte-level vocabulary each character of a piece stands for one byte
-    return TokenizedCorpus(corpus, encoder, tokens, sizes, unit)
-
-
-def cache_dir() -> Path:
-    """`$DLT_CACHE_DIR`, or the user's cache directory; made if it does not exist."""
-    path = Path(os.environ.get("DLT_CACHE_DIR") or platformdirs.user_cache_dir("dlt_core")).expanduser()
-    with _naming_the_cache(path):
-        path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-@contextlib.contextmanager
-def _naming_the_cache(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"cannot write to the cache ({path}): {error}. Set DLT_CACHE_DIR to a folder that can be"
-        ) from error
-
-
-def _gpt2_bpe() -> tokenizers.Tokenizer:
-    files = [_local(name) for name in GPT2_LOCAL]
-    if not all(files):
-        repository, *names = GPT2_HUB
-        with _offline_if_unreachable() as reachable:
-            try:
-                files = [
-                    huggingface_hub.hf_hub_download(repository, name, local_files_only=not reachable) for name in names
-                ]
-            except Exception as error:
-                raise _unavailable("GPT-2's tokenizer", repository, reachable, GPT2_LOCAL) from error
-    # <|endoftext|> is in the vocabulary, but not made special: text that contains it is text
-    return _byte_level(models.BPE(*models.BPE.read_file(*map(str, files))))
-
-
-def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
-    encoder = tokenizers.Tokenizer(model)
-    encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    encoder.decoder = decoders.ByteLevel()
-    return encoder
-
-
-def _trained_bpe(corpus: Corpus, vocab_size: int) -> tokenizers.Tokenizer:
-    if vocab_size < 256:
-        raise ValueError(f"bpe-{vocab_size}: a byte-level BPE needs at least 256 pieces, one for each byte")
-    path = cache_dir() / f"bpe-{vocab_size}-{corpus.sha256[:32]}.json"
-    if not path.exists():
-        encoder = _byte_level(models.BPE())
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-        )
-        encoder.train_from_iterator(corpus.splits["train"].splitlines(keepends=True), trainer)
-        with _naming_the_cache(path.parent):
-            write_text_atomically(path, encoder.to_str())
-    return tokenizers.Tokenizer.from_file(str(path))
-
-
-class Batches:
-    """Endless training batches: `batches[i]` is a pure function of (tokens, sizes, seed, i).
-
-    The tokens are cut into blocks of T = block_size inputs; a pass takes whole batches of them, no block twice, in an
-    order drawn from seed, `stream` and the number of the pass (fewer than B blocks sit out each pass). So two runs with
-    one seed see the same data, a run resumes by remembering one number, and another `stream` is independent.
-    Raises ValueError if the tokens do not fill one batch.
-    """
-
-    def __init__(self, tokens: np.ndarray, *, batch_size: int, block_size: int, seed: int, stream: int = 0) -> None:
-        self.tokens = tokens
-        self.block_size = block_size
-        self.batch_size = batch_size
-        self.num_blocks = (len(tokens) - 1) // block_size
-        self.per_pass = self.num_blocks // batch_size
-        if self.per_pass < 1:
-            raise ValueError(
-                f"{len(tokens)} tokens make {self.num_blocks} blocks of {block_size}, too few for one batch of "
-                f"{batch_size}: take a smaller batch_size or block_size, or a larger corpus"
-            )
-        self.entropy = (seed, stream)
-        self._pass: tuple[int, np.ndarray] | None = None
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Batch number `index`, int64 of shape (B, T + 1): inputs are [:, :-1], targets [:, 1:]."""
-        if index < 0:
-            raise IndexError(f"batches are endless, there is no batch {index}")
-        turn, position = divmod(index, self.per_pass)
-        if self._pass is None or self._pass[0] != turn:
-            self._pass = (turn, np.random.default_rng((*self.entropy, turn)).permutation(self.num_blocks))
-        chosen = self._pass[1][position * self.batch_size : (position + 1) * self.batch_size]
-        offsets = chosen[:, None] * self.block_size + np.arange(self.block_size + 1)
-        return self.tokens[offsets].astype(np.int64)

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from dlt_core.algorithm1 import load_data
-from dlt_core.corpora import TokenizedCorpus
 from dlt_core.experiments import Experiment
 from dlt_core.tie_map import TieMap
+from dlt_core.tokenization import TokenizedCorpus
 
 torch.set_num_threads(1)
 settings.register_profile(
