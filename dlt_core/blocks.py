@@ -5,9 +5,11 @@ Nothing of the transformer is written by hand: the models are transformers' own 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 # Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA, ViT, each with and without its head.
 KNOWN_PATHS = (
@@ -93,6 +95,60 @@ def build_gpt2(
         eos_token_id=None,
         use_cache=False,
     )
+    return _initialised(GPT2LMHeadModel, config, seed, device)
+
+
+def build_bert(
+    *,
+    vocab_size: int,
+    n_positions: int,
+    n_layer: int,
+    n_head: int,
+    n_embd: int,
+    dropout: float,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    is_decoder: bool = True,
+) -> BertLMHeadModel:
+    """A freshly initialised BERT as a causal language model; arguments as in `build_gpt2`.
+
+    `dropout` is used for hidden states and attention. Raises ValueError for `is_decoder=False`: without it
+    `BertLMHeadModel` sees the tokens that it is to predict, and its perplexity means nothing.
+    """
+    if not is_decoder:
+        raise ValueError("is_decoder=False: this BERT would see the future, which is no language model")
+    if n_embd % n_head:
+        raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+    config = BertConfig(
+        vocab_size=vocab_size,
+        max_position_embeddings=n_positions,
+        num_hidden_layers=n_layer,
+        num_attention_heads=n_head,
+        hidden_size=n_embd,
+        intermediate_size=4 * n_embd,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        is_decoder=is_decoder,
+        pad_token_id=None,
+        use_cache=False,
+    )
+    return _initialised(BertLMHeadModel, config, seed, device)
+
+
+_BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {"gpt2": build_gpt2, "bert": build_bert}
+ARCHITECTURES = tuple(_BUILDERS)
+
+
+def build_model(architecture: str, **shape: object) -> PreTrainedModel:
+    """`build_gpt2` or `build_bert`, by name. Raises ValueError for another name."""
+    if architecture not in _BUILDERS:
+        raise ValueError(f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+    return _BUILDERS[architecture](**shape)
+
+
+def _initialised(
+    model: type[PreTrainedModel], config: object, seed: int, device: str | torch.device
+) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
-        return GPT2LMHeadModel(config)
+        return model(config)
