@@ -1,4 +1,4 @@
-"""How good a language model is: perplexity per token, and bits per byte beside it.
+"""How good a language model is: perplexity per token with bits per byte beside it, and LAMBADA's last words.
 
 Perplexities over different tokenizers cannot be compared; bits per byte can.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,3 +84,68 @@ def evaluate(
     finally:
         model.train(was_training)
     return Evaluation(math.fsum(torch.stack(sums).tolist()), len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """How well the last words of passages are guessed (LAMBADA, Paperno et al. 2016).
+
+    nll: sum over the passages of the negative log-likelihood (nats) of the last word. truncated: passages longer than
+    the model's sequence, whose beginning the model does not see.
+    """
+
+    passages: int
+    correct: int
+    nll: float
+    truncated: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of passages whose last word is the most likely one, piece by piece."""
+        return self.correct / self.passages
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean negative log-likelihood, per last word."""
+        return perplexity(self.nll / self.passages)
+
+
+@torch.inference_mode()
+def last_words(
+    model: nn.Module,
+    passages: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    block_size: int,
+    batch_size: int,
+    autocast: contextlib.AbstractContextManager | None = None,
+) -> LastWords:
+    """Guess each passage's last word from what stands before it, dropout off.
+
+    passages: (ids of the context, ids of the last word's own BPE pieces). A word is guessed if each of its pieces is
+    the most likely one after the context and the pieces before it. Of a passage with more than `block_size` + 1 tokens
+    the end is used. The model's training mode is restored. Raises ValueError if there is no passage.
+    """
+    if not passages:
+        raise ValueError("there are no passages to guess the last words of")
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    nlls, hits = [], []  # for each batch; they stay on the device until the end
+    try:
+        with autocast or contextlib.nullcontext():
+            for start in range(0, len(passages), batch_size):
+                rows = [[*context, *word][-block_size - 1 :] for context, word in passages[start : start + batch_size]]
+                pieces = [min(len(word), len(row) - 1) for row, (_, word) in zip(rows, passages[start:], strict=False)]
+                width = max(map(len, rows))
+                padded = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+                ends = torch.tensor([len(row) - 1 for row in rows], device=device)[:, None]
+                place = torch.arange(width - 1, device=device)[None]
+                ours = (place < ends) & (place >= ends - torch.tensor(pieces, device=device)[:, None])
+                logits = model(input_ids=padded[:, :-1], use_cache=False).logits.float()
+                losses = F.cross_entropy(logits.flatten(0, 1), padded[:, 1:].flatten(), reduction="none")
+                nlls.append((losses.view_as(ours) * ours).sum())
+                hits.append(((logits.argmax(-1) == padded[:, 1:]) | ~ours).all(dim=1).sum())
+    finally:
+        model.train(was_training)
+    truncated = sum(len(context) + len(word) > block_size + 1 for context, word in passages)
+    return LastWords(len(passages), int(sum(hits)), float(sum(nlls)), truncated)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from dlt_core.corpora import Batches, TokenizedCorpus
-from dlt_core.evaluation import Evaluation, evaluate, perplexity, token_losses
+from dlt_core.evaluation import Evaluation, LastWords, evaluate, last_words, perplexity, token_losses
 from dlt_core.tie_map import TieMap
+from dlt_core.tokenization import Batches, TokenizedCorpus
 from dlt_core.tying import read_tie_map, tie_layers
 
 PRECISIONS = ("fp32", "bf16")
@@ -162,6 +162,16 @@ class Learner:
             block_size=self.block_size,
             batch_size=self.batch_size,
             token_bytes=self.data.token_bytes,
+            autocast=self._autocast(),
+        )
+
+    def last_words(self, split: str) -> LastWords:
+        """How well the last words of a split's lines are guessed; of the first lines, of `evaluation_tokens` in all."""
+        return last_words(
+            self.model,
+            self.data.passages(split, max_tokens=self.evaluation_tokens),
+            block_size=self.block_size,
+            batch_size=self.batch_size,
             autocast=self._autocast(),
         )
 

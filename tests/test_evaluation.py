@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from dlt_core.algorithm1 import train_conventional
 from dlt_core.blocks import build_gpt2
-from dlt_core.corpora import Corpus, TokenizedCorpus
-from dlt_core.evaluation import Evaluation, evaluate, perplexity
+from dlt_core.corpora import SPLITS, Corpus
+from dlt_core.evaluation import Evaluation, evaluate, last_words, perplexity
 from dlt_core.learner import Learner
 from dlt_core.tie_map import TieMap
+from dlt_core.tokenization import TokenizedCorpus, tokenize
 
 
 class FixedModel(nn.Module):
@@ -162,3 +164,67 @@ def test_no_model_beats_the_source_and_training_comes_close(markov, tie_map):
         assert learner.probe(0) > costs.mean() - 0.25  # 512 tokens only: a wider margin
     assert found.loss < costs.mean() + 0.05
     assert found.bits_per_byte == pytest.approx(found.loss / math.log(2))
+
+
+class Bigrams(nn.Module):
+    """A language model that knows only the token before: P(b | a) = table[a][b]."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(table).log())
+
+    def forward(self, input_ids, use_cache):
+        return SimpleNamespace(logits=self.log[input_ids])
+
+
+BIGRAMS = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.4, 0.1]]
+
+
+def test_last_words_by_hand():
+    passages = [
+        ([2, 0, 1], [2]),  # P(2 | 1) = 0.6, the most likely: guessed
+        ([0], [0, 1]),  # P(0 | 0) P(1 | 0) = 0.7 x 0.2, its second piece is not the most likely: missed
+        ([1, 1], [2, 0, 0]),  # P(2 | 1) P(0 | 2) P(0 | 0) = 0.6 x 0.5 x 0.7, each the most likely: guessed
+    ]
+    for batch_size in (1, 2, 3):
+        found = last_words(Bigrams(BIGRAMS), passages, block_size=8, batch_size=batch_size)
+        assert (found.passages, found.correct, found.truncated) == (3, 2, 0)
+        assert found.accuracy == pytest.approx(2 / 3)
+        by_hand = 0.6 * 0.14 * 0.21
+        assert found.nll == pytest.approx(-math.log(by_hand), rel=1e-5)
+        assert found.perplexity == pytest.approx(by_hand ** (-1 / 3), rel=1e-5)
+
+
+def test_a_passage_longer_than_the_sequence_loses_its_beginning():
+    model = build_gpt2(vocab_size=9, n_positions=4, n_layer=2, n_head=1, n_embd=8, dropout=0.5)
+    model.train()
+    longer = last_words(model, [([8, 7, 6, 5, 1, 2], [3, 4])], block_size=4, batch_size=2)
+    shorter = last_words(model, [([5, 1, 2], [3, 4])], block_size=4, batch_size=2)
+    assert (longer.truncated, shorter.truncated) == (1, 0)
+    assert longer.nll == shorter.nll
+    assert model.training
+    with pytest.raises(ValueError, match="no passages"):
+        last_words(model, [], block_size=4, batch_size=2)
+
+
+def test_a_passage_is_split_before_its_last_word():
+    text = dict.fromkeys(SPLITS, "a long walk home\nin the rain\nshe said no\n")
+    data = tokenize(Corpus("lines", text, "local"), "bpe-300")
+    found = data.passages("test")
+    assert [data.tokenizer.decode(word) for _, word in found] == [" home", " rain", " no"]
+    assert [data.tokenizer.decode(context + word) for context, word in found] == text["test"].splitlines()
+    first = len(found[0][0]) + len(found[0][1])
+    assert data.passages("test", max_tokens=first) == found[:1]
+    assert data.passages("test", max_tokens=first - 1) == []
+
+
+def test_lambada_is_scored_both_ways(smoke, tiny_data):
+    passages = "\n".join(["we walked on through the long cold night"] * 40) + "\n"
+    corpus = Corpus("lambada", {**tiny_data.corpus.splits, "test": passages}, "local")
+    record = train_conventional(smoke.replace(episodes=1), data=tokenize(corpus, "bpe-512"))
+    assert 0 < record.test["bits_per_byte"] < 20
+    scored = record.test["last_word"]
+    assert scored["passages"] * 10 < 1024  # evaluation_tokens counts here, too
+    assert scored["accuracy"] in (0.0, 1.0)  # all passages are the same
+    assert scored["perplexity"] > 1
+    assert "last_word" not in train_conventional(smoke.replace(episodes=1), data=tiny_data).test

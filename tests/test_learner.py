@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import build_learner
 from dlt_core.blocks import build_gpt2
-from dlt_core.corpora import Batches
 from dlt_core.learner import TRAINING, TrainingDiverged
 from dlt_core.tie_map import TieMap
+from dlt_core.tokenization import Batches
 
 from .conftest import tie_maps
 
