@@ -207,6 +207,26 @@ class RandomAgent(_Unlearning):
         self.rng.bit_generator.state = state["values"]["rng"]
 
 
+class CycleAgent(_Unlearning):
+    """Moves each layer on to its next possible source, in turn: a = (s_i + 1) mod (i + 1).
+
+    The policy "cycle" of the authors' released code. Not the pattern `cycle` of the literature, which never moves.
+    """
+
+    method = "policy_cycle"
+    epsilon = 0.0
+    explored = False
+
+    def __init__(self, num_layers: int) -> None:
+        self.num_layers = num_layers
+        self.settings = {}
+
+    def act(self, state: State, layer: int) -> int:
+        """The source after the layer's present one."""
+        _check(self.num_layers, state, layer)
+        return (int(state[layer]) + 1) % (layer + 1)
+
+
 class ReplayAgent(_Unlearning):
     """Repeats a list of recorded actions in order, whatever the state."""
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlt_core import corpora
+from dlt_core import corpora, tokenization
 from dlt_core.agents import Agent, QAgent
-from dlt_core.blocks import build_gpt2
+from dlt_core.blocks import build_model
 from dlt_core.env import LayerTyingEnv
 from dlt_core.learner import Learner
 from dlt_core.records import RunRecord
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from dlt_core.experiments import Experiment
 
 
-def load_data(experiment: Experiment) -> corpora.TokenizedCorpus:
+def load_data(experiment: Experiment) -> tokenization.TokenizedCorpus:
     """The experiment's corpus, tokenised."""
-    return corpora.tokenize(corpora.load(experiment.corpus), experiment.tokenizer)
+    corpus = corpora.load(experiment.corpus, train_bytes=experiment.train_bytes)
+    return tokenization.tokenize(corpus, experiment.tokenizer)
 
 
-def build_learner(experiment: Experiment, data: corpora.TokenizedCorpus | None = None) -> Learner:
+def build_learner(experiment: Experiment, data: tokenization.TokenizedCorpus | None = None) -> Learner:
     """The experiment's transformer at step 0, all layers independent, with its optimiser and data."""
     data = data or load_data(experiment)
-    build_model = functools.partial(
-        build_gpt2,
+    build = functools.partial(
+        build_model,
+        experiment.architecture,
         vocab_size=data.vocab_size,
         n_positions=experiment.n_positions,
         n_layer=experiment.n_layer,
@@ -45,7 +47,7 @@ def build_learner(experiment: Experiment, data: corpora.TokenizedCorpus | None =
         dropout=experiment.dropout,
     )
     return Learner(
-        build_model,
+        build,
         data,
         seed=experiment.seed,
         batch_size=experiment.batch_size,
@@ -60,7 +62,7 @@ def build_learner(experiment: Experiment, data: corpora.TokenizedCorpus | None =
     )
 
 
-def build_env(experiment: Experiment, data: corpora.TokenizedCorpus | None = None) -> LayerTyingEnv:
+def build_env(experiment: Experiment, data: tokenization.TokenizedCorpus | None = None) -> LayerTyingEnv:
     """The experiment's world: its learner, all layers tied."""
     return LayerTyingEnv(
         build_learner(experiment, data),
@@ -89,7 +91,7 @@ def train_dynamic(
     *,
     agent: Agent | None = None,
     method: str | None = None,
-    data: corpora.TokenizedCorpus | None = None,
+    data: tokenization.TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
     checkpoint: str | os.PathLike | None = None,
     max_seconds: float | None = None,
@@ -156,34 +158,47 @@ def train_dynamic(
 def train_conventional(
     experiment: Experiment,
     *,
-    tie_map: TieMap | None = None,
+    tie_map: TieMap | Sequence[TieMap] | None = None,
     method: str | None = None,
-    data: corpora.TokenizedCorpus | None = None,
+    data: tokenization.TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
     checkpoint: str | os.PathLike | None = None,
     max_seconds: float | None = None,
     max_decisions: int | None = None,
     on_decision: Callable[[RunRecord], None] | None = None,
 ) -> RunRecord:
-    """Train the same transformer on the same batches with ties that never change, for the same number of steps.
+    """Train the same transformer on the same batches with ties that nobody decides, for the same number of steps.
 
-    tie_map: all layers independent by default (method "conventional"); another map needs a `method` to go by in the
-    record. Everything else as in `train_dynamic`; where it decides, this only trains on.
+    tie_map: all layers independent by default (method "conventional"). One map for the whole run, or a list with one
+    for each decision of `train_dynamic`, such as those of its record: like there, all layers are tied before the
+    first. Both need a `method` to go by in the record. Everything else as in `train_dynamic`.
+    Raises ValueError for a list of another length.
     """
     if method is None:
         if tie_map is not None:
             raise ValueError("a run with a tie_map of its own needs a method name, such as 'all_tied' or 'sequence'")
         method = "conventional"
     learner = build_learner(experiment, data)
-    learner.tie(tie_map or TieMap.independent(experiment.n_layer))
+    schedule = None if tie_map is None or isinstance(tie_map, TieMap) else [TieMap(m) for m in tie_map]
+    learner.tie(TieMap.all_tied(experiment.n_layer) if schedule else tie_map or TieMap.independent(experiment.n_layer))
     run = Run(experiment, method, learner, record_path, checkpoint, max_seconds, max_decisions)
-    run.record.agent = {"class": "static", "tie_map": list(learner.tie_map)}
+    if schedule and len(schedule) != run.total:
+        raise ValueError(f"{len(schedule)} tie maps for {run.total} decisions: one is needed for each")
+    run.record.agent = (
+        {"class": "schedule", "tie_maps": [list(m) for m in schedule]}
+        if schedule
+        else {"class": "static", "tie_map": list(learner.tie_map)}
+    )
     if run.resume({}):
         return run.record
     with run:
         for decision in run.decisions():
+            if schedule:
+                learner.tie(schedule[decision])
             losses = learner.train(experiment.steps_per_action)
-            run.note(fmean(losses))
+            ties = learner.tie_map
+            moved = {"tie_map": list(ties), "num_independent": ties.num_independent}
+            run.note(fmean(losses), **(moved if schedule else {}))
             if (decision + 1) % (experiment.n_layer - 1) == 0:
                 run.validate()
             if on_decision is not None:

@@ -6,10 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from dlt_core.corpora import CORPORA, bpe_pieces
+from dlt_core.blocks import ARCHITECTURES
+from dlt_core.corpora import CORPORA
 from dlt_core.env import REWARDS
 from dlt_core.learner import PRECISIONS
 from dlt_core.tie_map import ORPHANS
+from dlt_core.tokenization import bpe_pieces
 from dlt_core.tying import GRADIENTS
 
 
@@ -31,6 +33,10 @@ class Experiment:
     """Name for `corpora.load`."""
     tokenizer: str = "gpt2"
     """"gpt2", or "bpe-N" for N pieces trained on the training split."""
+    train_bytes: int | None = None
+    """Learn from at most so many bytes of the training split, which then counts as a sample; None: from all."""
+    architecture: str = "gpt2"
+    """"gpt2", or "bert": a BertLMHeadModel as a causal decoder."""
     n_layer: int = 48
     """L, transformer layers. The released job scripts' "typical" WikiText-2 run."""
     n_head: int = 25
@@ -97,6 +103,8 @@ class Experiment:
         limit = self.evaluation_tokens
         if limit is not None and (not isinstance(limit, int) or limit < 2):
             raise ValueError(f"evaluation_tokens must be a whole number of at least 2, or None, got {limit!r}")
+        if self.train_bytes is not None and (not isinstance(self.train_bytes, int) or self.train_bytes < 1):
+            raise ValueError(f"train_bytes must be a whole number of at least 1, or None, got {self.train_bytes!r}")
         for field in ("learning_rate", "q_learning_rate", "grad_clip"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} must be positive, got {getattr(self, field)!r}")
@@ -114,8 +122,8 @@ class Experiment:
         if self.block_size > self.n_positions:
             raise ValueError(f"block_size={self.block_size} is longer than n_positions={self.n_positions}")
         known = {
-            "corpus": CORPORA, "reward": tuple(REWARDS), "orphans": ORPHANS, "gradient": GRADIENTS,
-            "precision": PRECISIONS,
+            "corpus": CORPORA, "architecture": ARCHITECTURES, "reward": tuple(REWARDS), "orphans": ORPHANS,
+            "gradient": GRADIENTS, "precision": PRECISIONS,
         }  # fmt: skip
         for field, values in known.items():
             if getattr(self, field) not in values:
@@ -163,30 +171,80 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_layer": 6, "n_head": 4, "n_embd": 96, "n_positions": 64, "block_size": 64, "dropout": 0.0, "batch_size": 8,
         "episodes": 12, "steps_per_action": 15, "learning_rate": 1e-3, "epsilon_decay": 0.8,
     },
-    "gpu": {  # one modern GPU, under half an hour
-        "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 256, "block_size": 256, "episodes": 60,
-        "precision": "bf16",
+    "gpu": {  # one modern GPU; the paper's K, k and batch on a model of GPT-2's smallest shape
+        "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 256, "block_size": 256, "precision": "bf16",
+        "evaluate_every": 5,
     },
     "paper": {"precision": "bf16"},  # the paper's setting
 }  # fmt: skip
 
-EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
-    "gpt2-embedded": {
-        "smoke": {"corpus": "embedded", "tokenizer": "bpe-512"},
-        "laptop": {"corpus": "embedded", "tokenizer": "bpe-2048"},
-        "gpu": {"corpus": "embedded", "tokenizer": "bpe-2048"},
-        "paper": {"corpus": "embedded", "tokenizer": "bpe-2048"},
+# Corpus by corpus, what differs from the presets. Small sizes take a small vocabulary and, from a large corpus, only
+# the beginning; the others take GPT-2's tokenizer and everything.
+_EMBEDDED = {"corpus": "embedded", "tokenizer": "bpe-2048"}
+_CORPORA: dict[str, dict[str, dict[str, Any]]] = {
+    "embedded": {
+        **dict.fromkeys(PRESETS, _EMBEDDED),
+        "smoke": {**_EMBEDDED, "tokenizer": "bpe-512"},
+        "gpu": {**_EMBEDDED, "episodes": 60},
     },
-    "gpt2-wikitext2": {
-        "smoke": {"corpus": "wikitext-2", "tokenizer": "bpe-512"},
+    **{
+        name: {
+            "smoke": {"corpus": name, "tokenizer": "bpe-512", "train_bytes": train_bytes and 2**20},
+            "laptop": {"corpus": name, "tokenizer": "bpe-4096", "train_bytes": train_bytes, "evaluation_tokens": 32768},
+            "gpu": {"corpus": name},
+            "paper": {"corpus": name},
+        }
+        for name, train_bytes in {"wikitext-2": None, "wikitext-103": 2**24, "lambada": 2**24, "lm1b": 2**24}.items()
+    },
+}
+
+
+def _experiment(corpus: str, **laptop: Any) -> dict[str, dict[str, Any]]:
+    return {**_CORPORA[corpus], "laptop": {**_CORPORA[corpus]["laptop"], **laptop}}
+
+
+def _bert(corpus: str) -> dict[str, dict[str, Any]]:
+    """The same with BERT; at the paper's scale in BERT-base's shape, with 512 positions."""
+    bert = {preset: {**settings, "architecture": "bert"} for preset, settings in _CORPORA[corpus].items()}
+    bert["paper"] |= {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 512}
+    return bert
+
+
+EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "gpt2-embedded": _experiment("embedded"),
+    "gpt2-wikitext2": _experiment("wikitext-2", episodes=24, epsilon_decay=0.9),
+    "gpt2-wikitext103": _experiment("wikitext-103"),
+    # a passage of LAMBADA has about 75 words: room for most of them in one sequence, with as many tokens in a step
+    "gpt2-lambada": _experiment("lambada", n_positions=128, block_size=128, batch_size=4),
+    "gpt2-lm1b": _experiment("lm1b"),
+    "bert-embedded": _bert("embedded"),
+    "bert-wikitext2": _bert("wikitext-2"),
+    "bert-wikitext103": _bert("wikitext-103"),
+    "bert-lambada": _bert("lambada"),
+    "bert-lm1b": _bert("lm1b"),
+    # many short runs instead of few long ones
+    "ablations": {
+        "smoke": _CORPORA["embedded"]["smoke"],
         "laptop": {
-            "corpus": "wikitext-2",
-            "tokenizer": "bpe-4096",
-            "episodes": 24,
-            "epsilon_decay": 0.9,
-            "evaluation_tokens": 32768,
+            **_EMBEDDED,
+            "n_embd": 64,
+            "n_positions": 32,
+            "block_size": 32,
+            "episodes": 10,
+            "epsilon_decay": 0.5,
         },
-        "gpu": {"corpus": "wikitext-2"},
+        "gpu": {"corpus": "wikitext-2", "episodes": 20},
         "paper": {"corpus": "wikitext-2"},
     },
 }
+
+
+def name_of(architecture: str, corpus: str) -> str:
+    """The experiment that trains this architecture on this corpus. Raises ValueError, listing the known corpora."""
+    name = f"{architecture}-{corpus.replace('-', '')}"
+    if architecture not in ARCHITECTURES or corpus not in CORPORA:
+        raise ValueError(
+            f"no experiment trains {architecture!r} on {corpus!r}; known: {', '.join(ARCHITECTURES)} on "
+            f"{', '.join(CORPORA)}"
+        )
+    return name

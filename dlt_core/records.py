@@ -6,6 +6,7 @@ Figures, tables and notebooks are made from records and from nothing else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -23,6 +24,9 @@ import dlt_core
 from dlt_core.files import write_text_atomically
 
 SCHEMA_VERSION = 1
+# What decides the course of a run, beside its settings: these modules of dlt_core.
+DECISIVE = ("agents", "algorithm1", "blocks", "corpora", "env", "evaluation", "learner", "run", "text", "tie_map",
+            "tokenization", "tying")  # fmt: skip
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 
 
@@ -36,9 +40,9 @@ class RunRecord:
     """dynamic, conventional, random, all_tied, sequence, replay, ..."""
     seed: int
     corpus: dict[str, Any]
-    """`name`, `sha256`, `is_sample`, `source`, number of `tokens` and `bytes` of each split."""
+    """`name`, `sha256`, `is_sample`, `source`, `note`, number of `tokens` and `bytes` of each split."""
     agent: dict[str, Any] = field(default_factory=dict)
-    """`class` of the agent and its settings; for a run without decisions "static" and its `tie_map`."""
+    """`class` of the agent and its settings; for a run without decisions "static" with its `tie_map`, or "schedule"."""
     status: str = "running"
     """running, stopped (at a checkpoint), diverged, finished."""
     error: str | None = None
@@ -59,11 +63,13 @@ class RunRecord:
         }
     )
     test: dict[str, Any] | None = None
-    """`perplexity`, `unit`, `bits_per_byte`, ... of the best-validation model, read once, at the end."""
+    """`perplexity`, `unit`, `bits_per_byte`, ... of the best-validation model, read once, at the end; for LAMBADA also
+    `last_word` with its `accuracy`."""
     parameters: dict[str, int] | None = None
     """`unique`: trainable parameters of the best-validation model. `conventional`: with all layers independent."""
     bytes: dict[str, Any] | None = None
-    """Training state, measured and in closed form, and the device's peak where it can be measured."""
+    """Training state, measured and in closed form; `step_peak`, the peak of one optimiser step at the end of the run;
+    `device_peak`, the peak of the whole run with its evaluations, on CUDA."""
     seconds: float = 0.0
     """Wall-clock time of the run, over all its parts if it was resumed."""
     timing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("training", "control", "validation"), 0.0))
@@ -73,9 +79,12 @@ class RunRecord:
     @property
     def key(self) -> str:
         """Name of the record's file, without its ending; a preset with changed fields has a name of its own."""
-        changed = self.experiment.get("overrides")
-        mark = "-" + hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8] if changed else ""
-        return f"{self.experiment['name']}-{self.experiment['preset']}{mark}-{self.method}-seed{self.seed}"
+        return key(self.experiment, self.method, self.seed)
+
+    @property
+    def unit(self) -> str:
+        """What the perplexity is per; the tokenizer's name for a run that was not finished."""
+        return self.test["unit"] if self.test else f"per token ({self.experiment['tokenizer']})"
 
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
@@ -122,14 +131,29 @@ class RunRecord:
         return cls(**fields)
 
 
+def key(experiment: dict[str, Any], method: str, seed: int) -> str:
+    """What a run is called; experiment as in a record."""
+    changed = experiment.get("overrides")
+    mark = "-" + hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8] if changed else ""
+    return f"{experiment['name']}-{experiment['preset']}{mark}-{method}-seed{seed}"
+
+
 def load_all(folder: str | os.PathLike) -> list[RunRecord]:
     """The records in a folder, by file name."""
     return [RunRecord.load(path) for path in sorted(Path(folder).glob("*.json"))]
 
 
+@functools.cache
+def code() -> str:
+    """A fingerprint of the modules that decide the course of a run."""
+    folder = Path(dlt_core.__file__).parent
+    sources = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in DECISIVE]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version(), "dlt_core": dlt_core.__version__}
+    found = {"python": platform.python_version(), "dlt_core": f"{dlt_core.__version__}+{code()}"}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

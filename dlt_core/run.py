@@ -18,7 +18,8 @@ import torch
 from tqdm.auto import tqdm
 
 from dlt_core import checkpoints, records
-from dlt_core.accounting import gpt2_parameters, measured_bytes, training_bytes
+from dlt_core.accounting import measured_bytes, model_parameters, step_peak_bytes, training_bytes
+from dlt_core.corpora import LAST_WORD
 from dlt_core.evaluation import perplexity
 from dlt_core.learner import Learner, TrainingDiverged
 from dlt_core.records import RunRecord
@@ -72,7 +73,8 @@ class Run:
                 "is_sample": data.corpus.is_sample,
                 "source": data.corpus.source,
                 "tokens": {split: len(t) for split, t in data.tokens.items()},
-                "bytes": {split: len(t.encode()) for split, t in data.corpus.splits.items()},
+                "bytes": {split: text.bytes for split, text in data.corpus.splits.items()},
+                "note": data.corpus.note,
             },
             versions=records.versions(),
             hardware=records.hardware(learner.device),
@@ -94,6 +96,8 @@ class Run:
                 return False
             record = RunRecord.load(path)
             if record.status != "finished" or self._difference(record) is not None:
+                return False
+            if record.versions != self.record.versions:  # made by other code, it might come out otherwise now
                 return False
             self.record = record
             return True
@@ -167,9 +171,8 @@ class Run:
         """Enter one decision (or k steps without one) into the record."""
         record, learner = self.record, self.learner
         episode = self.done // (self.experiment.n_layer - 1)
-        if decision:
-            for name, value in {"episode": episode, **decision}.items():
-                record.history.setdefault(name, []).append(value)
+        for name, value in ({"episode": episode, **decision} if decision else {}).items():
+            record.history.setdefault(name, []).append(value)
         record.curves["train"]["step"].append(learner.step)
         record.curves["train"]["loss"].append(train_loss)
         record.budget = {
@@ -182,7 +185,7 @@ class Run:
         record.timing["control"] += now - self.lap - trained
         self.lap = now
         shown = {"perplexity": f"{perplexity(train_loss):.1f}", "independent": learner.tie_map.num_independent}
-        if decision:
+        if "epsilon" in decision:
             shown = {"layer": decision["layer"], **shown, "epsilon": f"{decision['epsilon']:.2f}"}
         self.bar.set_postfix({"episode": episode + 1, **shown})
 
@@ -230,6 +233,8 @@ class Run:
         record, learner, experiment = self.record, self.learner, self.experiment
         record.final_tie_map = list(learner.tie_map)
         measured = measured_bytes(learner.model, learner.optimizer)
+        device_peak = torch.cuda.max_memory_allocated(learner.device) if learner.device.type == "cuda" else None
+        step_peak = step_peak_bytes(learner)  # takes a step, on weights that are not needed any more
         best = self.best["values"]
         record.tie_map = best["tie_map"]
         learner.load_weights(TieMap(best["tie_map"]), self.best["tensors"])
@@ -244,6 +249,14 @@ class Run:
             "selected_step": best["step"],
             "validation_perplexity": perplexity(best["loss"]),
         }
+        if learner.data.corpus.name in LAST_WORD:
+            words = learner.last_words("test")
+            record.test["last_word"] = {
+                "accuracy": words.accuracy,
+                "perplexity": words.perplexity,
+                "passages": words.passages,
+                "truncated": words.truncated,
+            }
         shape = {
             "vocab_size": learner.data.vocab_size,
             "n_positions": experiment.n_positions,
@@ -251,14 +264,17 @@ class Run:
         }
         record.parameters = {
             "unique": count_parameters(learner.model),
-            "conventional": gpt2_parameters(**shape, num_groups=experiment.n_layer),
+            "conventional": model_parameters(experiment.architecture, **shape, num_groups=experiment.n_layer),
         }
         final_groups = TieMap(record.final_tie_map).num_independent
         record.bytes = {
             "measured_at_end": measured,
-            "closed_form_at_end": training_bytes(gpt2_parameters(**shape, num_groups=final_groups)),
+            "closed_form_at_end": training_bytes(
+                model_parameters(experiment.architecture, **shape, num_groups=final_groups)
+            ),
             "conventional": training_bytes(record.parameters["conventional"]),
-            "device_peak": torch.cuda.max_memory_allocated(learner.device) if learner.device.type == "cuda" else None,
+            "step_peak": step_peak,
+            "device_peak": device_peak,
         }
         record.status = "finished"
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlt_core import checkpoints
-from dlt_core.agents import FixedAgent, QAgent, RandomAgent, ReplayAgent, q_slice
+from dlt_core.agents import CycleAgent, FixedAgent, QAgent, RandomAgent, ReplayAgent, q_slice
 from dlt_core.tie_map import ORPHANS, TieMap
 from tests.conftest import tie_maps
 
@@ -274,6 +274,23 @@ def test_one_turn_of_a_fixed_agent_leads_to_its_map_from_anywhere(wanted, state,
     assert state == wanted
 
 
+def test_a_cycle_agent_takes_the_source_after_the_present_one():
+    """By hand, for four layers. The state holds roots: once layer 1 is tied again, everything is."""
+    turns = [
+        [(1, 1, (0, 1, 0, 0)), (2, 1, (0, 1, 1, 0)), (3, 1, (0, 1, 1, 1))],
+        [(1, 0, (0, 0, 0, 0)), (2, 1, (0, 0, 0, 0)), (3, 1, (0, 0, 0, 0))],
+    ]
+    agent, state = CycleAgent(L), TieMap.all_tied(L)
+    for turn in turns + turns:
+        for layer, action, after in turn:
+            assert agent.act(state, layer) == action
+            assert not agent.explored
+            state = state.with_action(layer, action)
+            assert tuple(state) == after
+    assert [agent.act(TieMap((0, 1, 2, 2)), layer) for layer in range(L)] == [0, 0, 0, 3]
+    assert [agent.act((0, 0, 1, 3), layer) for layer in range(L)] == [0, 1, 2, 0]
+
+
 def test_a_replay_repeats_what_was_done():
     agent = QAgent(L, seed=4)
     log = practise(agent, 3)
@@ -293,7 +310,9 @@ def test_a_replay_goes_on_where_it_was_and_refuses_what_does_not_fit():
     assert twin.act(TieMap.all_tied(L), 3) == 2
 
 
-@pytest.mark.parametrize("agent", [RandomAgent(L, seed=0), FixedAgent(TieMap.all_tied(L)), ReplayAgent([0, 0])])
+@pytest.mark.parametrize(
+    "agent", [RandomAgent(L, seed=0), FixedAgent(TieMap.all_tied(L)), ReplayAgent([0, 0]), CycleAgent(L)]
+)
 def test_siblings_have_the_same_methods_and_learn_nothing(agent):
     state = TieMap.all_tied(L)
     assert agent.act(state, 1) in (0, 1)
@@ -323,7 +342,7 @@ def test_an_action_or_layer_that_does_not_exist_raises(layer, action):
 
 @pytest.mark.parametrize("layer", [L, -1])
 def test_acting_on_a_layer_that_does_not_exist_raises(layer):
-    for agent in (QAgent(L, seed=0), RandomAgent(L, seed=0), FixedAgent(TieMap.all_tied(L))):
+    for agent in (QAgent(L, seed=0), RandomAgent(L, seed=0), FixedAgent(TieMap.all_tied(L)), CycleAgent(L)):
         with pytest.raises(ValueError, match=f"layer {layer}"):
             agent.act(TieMap.all_tied(L), layer)
         with pytest.raises(ValueError, match="5"):

@@ -150,6 +150,52 @@ def test_stopped_after_7_of_20_and_resumed_equals_uninterrupted(method, twenty, 
     assert untimed(finished) == untimed(run())
 
 
+def test_a_schedule_starts_all_tied_and_has_a_map_for_each_decision(smoke, tiny_data, monkeypatch):
+    four = smoke.replace(episodes=2)  # 6 decisions on 4 layers
+    starts, tie = [], Learner.tie
+    monkeypatch.setattr(Learner, "tie", lambda self, m: starts.append((self.step, list(m))) or tie(self, m))
+    maps = [TieMap.independent(4), *[TieMap([0, 0, 2, 2])] * 4, TieMap([0, 1, 1, 0])]
+    record = train_conventional(four, tie_map=maps, method="m", data=tiny_data)
+    assert starts[:2] == [(0, [0, 0, 0, 0]), (0, [0, 1, 2, 3])]
+    assert record.history["tie_map"] == [list(m) for m in maps]
+    assert record.history["num_independent"] == [4, 2, 2, 2, 2, 2]
+    assert record.history["episode"] == [0, 0, 0, 1, 1, 1]
+    assert record.final_tie_map == [0, 1, 1, 0]
+    assert record.agent == {"class": "schedule", "tie_maps": [list(m) for m in maps]}
+    # untied at the first decision, the layers begin as copies of layer 0: another run than the conventional one
+    untied = train_conventional(four, tie_map=[TieMap.independent(4)] * 6, method="m", data=tiny_data)
+    assert untied.curves["train"]["loss"][0] != train_conventional(four, data=tiny_data).curves["train"]["loss"][0]
+    tied = train_conventional(four, tie_map=[TieMap.all_tied(4)] * 6, method="m", data=tiny_data)
+    assert tied.curves == train_conventional(four, tie_map=TieMap.all_tied(4), method="m", data=tiny_data).curves
+
+
+@pytest.mark.parametrize("length", [1, 5, 7])
+def test_a_schedule_of_another_length_is_refused_before_training(length, smoke, tiny_data, monkeypatch):
+    monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
+    maps = [TieMap.all_tied(4)] * length
+    with pytest.raises(ValueError, match=f"{length} tie maps for 6 decisions"):
+        train_conventional(smoke.replace(episodes=2), tie_map=maps, method="m", data=tiny_data)
+    with pytest.raises(ValueError, match="method name"):
+        train_conventional(smoke.replace(episodes=2), tie_map=[TieMap.all_tied(4)] * 6, data=tiny_data)
+
+
+def test_a_schedule_stopped_and_resumed_equals_the_uninterrupted(twenty, tiny_data, tmp_path):
+    maps = [TieMap(m) for m in train_dynamic(twenty, data=tiny_data).history["tie_map"]]
+    assert maps[6] != maps[7] != maps[-1]
+
+    def run(maps=maps, **arguments):
+        return train_conventional(twenty, tie_map=maps, method="replay", data=tiny_data, **arguments)
+
+    path = tmp_path / "checkpoint"
+    stopped = run(checkpoint=path, max_decisions=7)
+    assert (stopped.status, len(stopped.history["tie_map"])) == ("stopped", 7)
+    with pytest.raises(ValueError, match="belongs to another run: its agent"):
+        run([*maps[:-1], TieMap.independent(6)], checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run: its agent"):
+        run(maps[-1], checkpoint=path)
+    assert untimed(run(checkpoint=path)) == untimed(run())
+
+
 def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
     path = tmp_path / "checkpoint"
     slots = 0

@@ -1,0 +1,150 @@
+"""The methods that are laid side by side, and how: same weights, batches, number of steps and evaluation for each.
+
+`compare` runs methods by name; `mean_interval` and `paired_differences` say what several seeds allow to say.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+from scipy import stats
+
+from dlt_core import records
+from dlt_core.agents import CycleAgent, FixedAgent, RandomAgent
+from dlt_core.algorithm1 import load_data, train_conventional, train_dynamic
+from dlt_core.experiments import Experiment
+from dlt_core.records import RunRecord
+from dlt_core.tie_map import PATTERNS, TieMap
+from dlt_core.tokenization import TokenizedCorpus
+
+PERMUTATION = 5  # random stream of a seed; learner.py and agents.py have the others
+METHODS = {
+    "dynamic": "Algorithm 1 with its Q-agent",
+    "random": "Algorithm 1 with a die instead of the agent",
+    "conventional": "all layers independent",
+    "all_tied": "one weight set for all layers",
+    **{name: f"the fixed pattern {name}, with half as many weight sets as layers" for name in PATTERNS},
+    "policy_cycle": "Algorithm 1, each layer moving on to its next source in turn (released code)",
+    "policy_pairs": "Algorithm 1, odd layers copying the one before (released code)",
+    "policy_mirror": "Algorithm 1, the second half copying the first in reverse (released code)",
+    "replay": "the ties of the dynamic run again, decision by decision",
+    "permuted": "the same with the layers renamed",
+}
+
+
+def compare(
+    experiment: Experiment,
+    methods: Iterable[str] = ("dynamic", "random", "conventional"),
+    *,
+    data: TokenizedCorpus | None = None,
+    out_dir: str | os.PathLike | None = None,
+) -> list[RunRecord]:
+    """The finished record of each method, in the order asked for.
+
+    methods: names from METHODS; a pattern with another number of weight sets is asked for as "sequence-2".
+    data: from `load_data`. out_dir: folder for records/ and checkpoints/. A run whose record is there already is not
+    run again, and an interrupted one goes on from its checkpoint.
+
+    Raises ValueError, before anything is run, for an unknown method (listing the known ones) or an impossible number
+    of weight sets; TrainingDiverged as in `train_dynamic`.
+    """
+    methods = list(methods)
+    for method in methods:
+        pattern, _, groups = method.partition("-")
+        if pattern in PATTERNS and (groups.isdecimal() or method == pattern):
+            _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
+        elif method not in METHODS:
+            raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}, and patterns as in sequence-2")
+    data = data or load_data(experiment)
+    done: dict[str, RunRecord] = {}
+    for method in (["dynamic"] if {"replay", "permuted"} & {*methods} else []) + methods:
+        if method not in done:
+            places = {}
+            if out_dir is not None:
+                name = records.key(experiment.to_dict(), method, experiment.seed)
+                checkpoint = Path(out_dir) / "checkpoints" / f"{name}.safetensors"
+                places = {"record_path": Path(out_dir) / "records", "checkpoint": checkpoint}
+            done[method] = _run(experiment, method, done, data=data, **places)
+    return [done[method] for method in methods]
+
+
+def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **arguments: object) -> RunRecord:
+    n_layer = experiment.n_layer
+    if method == "conventional":
+        return train_conventional(experiment, **arguments)
+    if method in ("dynamic", "random", "policy_cycle", "policy_pairs", "policy_mirror"):
+        agent = {
+            "dynamic": lambda: None,
+            "random": lambda: RandomAgent(n_layer, seed=experiment.seed),
+            "policy_cycle": lambda: CycleAgent(n_layer),
+            "policy_pairs": lambda: FixedAgent(TieMap.pattern("pairs", n_layer)),
+            "policy_mirror": lambda: FixedAgent(TieMap.pattern("mirror", n_layer)),
+        }[method]()
+        return train_dynamic(experiment, agent=agent, method=method, **arguments)
+    if method in ("replay", "permuted"):
+        maps = [TieMap(m) for m in done["dynamic"].history["tie_map"]]
+        if method == "permuted":
+            order = permutation(n_layer, experiment.seed)
+            maps = [permuted(tie_map, order) for tie_map in maps]
+    elif method == "all_tied":
+        maps = TieMap.all_tied(n_layer)
+    else:
+        maps = _pattern(method, n_layer)
+    return train_conventional(experiment, tie_map=maps, method=method, **arguments)
+
+
+def _pattern(method: str, n_layer: int) -> TieMap:
+    """The map of "sequence", with half as many weight sets as layers, or of "sequence-2"."""
+    name, _, groups = method.partition("-")
+    return TieMap.pattern(name, n_layer, int(groups) if groups else math.ceil(n_layer / 2))
+
+
+def permutation(n_layer: int, seed: int) -> list[int]:
+    """A new order of the layers, drawn from the seed; never the old one. Layer i becomes layer order[i]."""
+    rng = np.random.default_rng((seed, PERMUTATION))
+    while True:
+        order = rng.permutation(n_layer).tolist()
+        if order != sorted(order):
+            return order
+
+
+def permuted(tie_map: TieMap, order: Sequence[int]) -> TieMap:
+    """The map with layer i renamed order[i]: as many weight sets of the same sizes, in other places."""
+    labels = [0] * len(tie_map)
+    for i, source in enumerate(tie_map):
+        labels[order[i]] = source
+    return TieMap([labels.index(label) for label in labels])
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None]:
+    """Mean and half the width of its confidence interval (Student's t, n - 1 degrees of freedom); None for one value.
+
+    Raises ValueError for no values.
+    """
+    if not values:
+        raise ValueError("no values to average")
+    if len(values) == 1:
+        return values[0], None
+    t = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
+    return fmean(values), t * stdev(values) / math.sqrt(len(values))
+
+
+def bits_per_byte(record: RunRecord) -> float:
+    """Of the test split."""
+    return record.test["bits_per_byte"]
+
+
+def paired_differences(
+    runs: Iterable[RunRecord], baseline: Iterable[RunRecord], value: Callable[[RunRecord], float] = bits_per_byte
+) -> dict[int, float]:
+    """seed -> value of the run minus value of the baseline's run with that seed, where both are there.
+
+    A pair saw the same initial weights and the same batches, so what is common to both cancels.
+    """
+    theirs = {record.seed: value(record) for record in baseline}
+    return {record.seed: value(record) - theirs[record.seed] for record in runs if record.seed in theirs}

@@ -1,0 +1,293 @@
+"""Methods side by side: the same start, batches and budget for each, honest replays, what few seeds allow to say."""
+
+import hashlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import dlt_core.learner
+from dlt_core.agents import RandomAgent
+from dlt_core.algorithm1 import train_dynamic
+from dlt_core.comparison import (
+    METHODS,
+    bits_per_byte,
+    compare,
+    mean_interval,
+    paired_differences,
+    permutation,
+    permuted,
+)
+from dlt_core.experiments import Experiment
+from dlt_core.learner import Learner
+from dlt_core.records import RunRecord, load_all
+from dlt_core.tie_map import TieMap
+from tests.conftest import tie_maps
+
+SMALL = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2, evaluation_tokens=256)  # 6 decisions
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, list]:
+    """What each learner was given, in the order of the runs: its weights at step 0, and its batches."""
+    return {"weights": [], "batches": []}
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_data, seen) -> dict[str, RunRecord]:
+    """One run of each method, watched."""
+    restart, token_losses = Learner.restart, dlt_core.learner.token_losses
+
+    def watched_restart(self, seed):
+        restart(self, seed)
+        weights = hashlib.sha256()
+        for name, p in self.model.named_parameters():
+            weights.update(name.encode() + p.detach().numpy().tobytes())
+        seen["weights"].append(weights.hexdigest())
+        seen["batches"].append([])
+
+    def watched_losses(model, batch):
+        if model.training:
+            seen["batches"][-1].append(batch.numpy().tobytes())
+        return token_losses(model, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "restart", watched_restart)
+        patch.setattr(dlt_core.learner, "token_losses", watched_losses)
+        return dict(zip(METHODS, compare(SMALL, METHODS, data=tiny_data), strict=True))
+
+
+# --- compare ---
+
+
+def test_methods_run_by_name_in_the_order_asked_for(runs, tiny_data):
+    assert [record.method for record in runs.values()] == list(METHODS)
+    assert all(record.status == "finished" for record in runs.values())
+    agents = {name: record.agent["class"] for name, record in runs.items()}
+    decided = {"dynamic": "QAgent", "random": "RandomAgent", "policy_cycle": "CycleAgent"}
+    decided |= dict.fromkeys(("policy_pairs", "policy_mirror"), "FixedAgent")
+    assert agents == {**dict.fromkeys(METHODS, "static"), "replay": "schedule", "permuted": "schedule", **decided}
+    by_hand = train_dynamic(SMALL, agent=RandomAgent(4, seed=SMALL.seed), data=tiny_data)
+    assert runs["random"].history == by_hand.history
+    reverse = compare(SMALL, ["conventional", "all_tied"], data=tiny_data)
+    assert [record.method for record in reverse] == ["conventional", "all_tied"]
+
+
+def test_every_method_has_the_same_start_batches_and_number_of_steps(runs, seen):
+    assert len(seen["weights"]) == len(METHODS)
+    assert len(set(seen["weights"])) == 1
+    assert all(batches == seen["batches"][0] for batches in seen["batches"])
+    steps = SMALL.episodes * (SMALL.n_layer - 1) * SMALL.steps_per_action
+    assert len(set(seen["batches"][0])) == steps + 1  # the last one only measures the memory of a step
+    for record in runs.values():
+        assert record.budget == {"optimizer_steps": steps, "tokens": steps * SMALL.batch_size * SMALL.block_size}
+        assert record.corpus == runs["dynamic"].corpus
+        assert record.curves["validation"]["step"] == [6, 12]
+        assert record.experiment == runs["dynamic"].experiment
+
+
+def test_the_maps_of_methods_without_an_agent_of_their_own(runs):
+    assert runs["conventional"].tie_map == [0, 1, 2, 3]
+    assert runs["all_tied"].tie_map == [0, 0, 0, 0]
+    assert runs["sequence"].tie_map == [0, 0, 2, 2]
+    assert runs["cycle"].tie_map == [0, 1, 0, 1]
+    assert runs["cycle_rev"].tie_map == runs["mirror"].tie_map == [0, 1, 1, 0]
+    assert runs["sandwich"].tie_map == [0, 1, 1, 1]
+    assert runs["pairs"].tie_map == [0, 0, 2, 2]
+    # policies start all tied, and have reached their map after one turn
+    assert runs["policy_pairs"].history["tie_map"][:3] == [[0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 2, 2]]
+    assert runs["policy_pairs"].final_tie_map == runs["pairs"].tie_map
+    assert runs["policy_mirror"].final_tie_map == runs["mirror"].tie_map
+    assert len({record.test["bits_per_byte"] for record in runs.values()}) >= 9  # and the ties make a difference
+
+
+def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
+    six = SMALL.replace(n_layer=6, episodes=1)
+    half, two, five = compare(six, ["sequence", "sequence-2", "sandwich-5"], data=tiny_data)
+    assert TieMap(half.tie_map).num_independent == 3
+    assert TieMap(two.tie_map).groups == ((0, 1, 2), (3, 4, 5))
+    assert five.tie_map == [0, 1, 2, 2, 4, 5]
+    assert two.method == "sequence-2"
+
+
+@pytest.mark.parametrize("method", ["genius", "sequence-x", "sequence-", "sequence--1", "random-2", "-2", ""])
+def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
+    monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
+    known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, and patterns as in sequence-2"
+    with pytest.raises(ValueError, match=f"unknown method '{method}'; {known}"):
+        compare(SMALL, ["dynamic", method], data=tiny_data)
+
+
+@pytest.mark.parametrize(("method", "message"), [("cycle-5", "between 1 and n_layer=4"), ("pairs-3", "always has 2")])
+def test_impossible_patterns_are_refused_before_anything_runs(method, message, tiny_data, monkeypatch):
+    monkeypatch.setattr(Learner, "train", None)
+    with pytest.raises(ValueError, match=message):
+        compare(SMALL, ["dynamic", method], data=tiny_data)
+
+
+# --- equal behaviour, equal numbers ---
+
+
+@pytest.mark.parametrize(
+    "changes", [{"orphans": "promote"}, {"gradient": "source"}, {"dropout": 0.1, "n_layer": 6, "seed": 2}], ids=str
+)
+def test_a_replay_is_the_dynamic_run_bit_for_bit(changes, tiny_data):
+    dynamic, replay = compare(SMALL.replace(**changes), ["dynamic", "replay"], data=tiny_data)
+    assert dynamic.transitions()["ties"] + dynamic.transitions()["unties"] > 0
+    assert replay.history["tie_map"] == dynamic.history["tie_map"]
+    assert replay.curves == dynamic.curves
+    assert replay.test == dynamic.test
+    assert replay.parameters == dynamic.parameters
+    assert paired_differences([replay], [dynamic]) == {dynamic.seed: 0}
+
+
+def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
+    # with two layers, pairs and mirror both mean: all tied, from the start
+    alike = compare(SMALL.replace(n_layer=2), ["all_tied", "policy_pairs", "policy_mirror", "cycle-1"], data=tiny_data)
+    for record in alike:
+        assert record.curves == alike[0].curves
+        assert paired_differences([record], alike[:1]) == {0: 0}
+    (independent,) = compare(SMALL, ["cycle-4"], data=tiny_data)
+    for one, other in (
+        (runs["replay"], runs["dynamic"]),
+        (runs["pairs"], runs["sequence"]),
+        (runs["mirror"], runs["cycle_rev"]),
+        (independent, runs["conventional"]),
+    ):
+        assert one.curves == other.curves
+        assert one.test == other.test
+        assert paired_differences([one], [other]) == {0: 0}
+        assert one.method != other.method
+
+
+# --- records and interruptions ---
+
+
+def untimed(record: RunRecord) -> dict:
+    fields = json.loads(record.to_json())
+    return {name: value for name, value in fields.items() if name not in ("seconds", "timing")}
+
+
+def test_what_has_a_record_is_not_run_again(runs, tiny_data, tmp_path, monkeypatch):
+    first = compare(SMALL, ["replay", "conventional"], data=tiny_data, out_dir=tmp_path)
+    written = load_all(tmp_path / "records")
+    assert {record.method for record in written} == {"dynamic", "replay", "conventional"}  # dynamic is replayed
+    assert [untimed(record) for record in first] == [untimed(runs["replay"]), untimed(runs["conventional"])]
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+    monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
+    again = compare(SMALL, ["dynamic", "replay", "conventional"], data=tiny_data, out_dir=tmp_path)
+    assert [record.to_json() for record in again[1:]] == [record.to_json() for record in first]
+    monkeypatch.undo()
+    compare(SMALL.replace(gamma=0.5), ["conventional"], data=tiny_data, out_dir=tmp_path)
+    assert len(load_all(tmp_path / "records")) == 4, "a changed preset has a record of its own"
+
+
+def test_an_interrupted_comparison_goes_on(runs, tiny_data, tmp_path, monkeypatch):
+    train, calls = Learner.train, []
+
+    def counted(self, steps):
+        if steps == SMALL.steps_per_action:  # and not the one step that measures its memory
+            calls.append(self.step)
+        if len(calls) == 16:  # in the third run, after 3 of its 6 decisions
+            raise KeyboardInterrupt
+        return train(self, steps)
+
+    monkeypatch.setattr("dlt_core.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(Learner, "train", counted)
+    methods = ["conventional", "dynamic", "permuted"]
+    with pytest.raises(KeyboardInterrupt):
+        compare(SMALL, methods, data=tiny_data, out_dir=tmp_path)
+    assert {record.method for record in load_all(tmp_path / "records")} == {"conventional", "dynamic"}
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    (other,) = compare(SMALL.replace(seed=1), ["permuted"], data=tiny_data, out_dir=tmp_path)  # not in its way
+    assert (other.seed, other.status) == (1, "finished")
+    assert list((tmp_path / "checkpoints").iterdir()) == [checkpoint]
+    del calls[16:]
+    found = compare(SMALL, methods, data=tiny_data, out_dir=tmp_path)
+    assert calls[16:] == [6, 8, 10], "only the rest of the third run"
+    assert [untimed(record) for record in found] == [untimed(runs[method]) for method in methods]
+
+
+# --- permuted ---
+
+
+@given(st.integers(1, 10).flatmap(lambda n: st.tuples(tie_maps(n), st.permutations(range(n)))))
+def test_permuting_renames_the_layers_of_the_partition(case):
+    tie_map, order = case
+    renamed = permuted(tie_map, order)
+    assert {frozenset(group) for group in renamed.groups} == {
+        frozenset(order[layer] for layer in group) for group in tie_map.groups
+    }
+    assert sorted(map(len, renamed.groups)) == sorted(map(len, tie_map.groups))
+    back = [order.index(layer) for layer in range(len(order))]
+    assert permuted(renamed, back) == tie_map  # a bijection
+    assert permuted(tie_map, range(len(tie_map))) == tie_map
+
+
+@given(st.integers(2, 12), st.integers(0, 1000))
+def test_a_permutation_moves_something_and_is_the_seeds(n_layer, seed):
+    order = permutation(n_layer, seed)
+    assert sorted(order) == list(range(n_layer))
+    assert order != list(range(n_layer))
+    assert permutation(n_layer, seed) == order
+
+
+def test_seeds_permute_differently():
+    assert permutation(2, 0) == permutation(2, 1) == [1, 0]
+    assert len({tuple(permutation(6, seed)) for seed in range(20)}) > 15
+
+
+def test_the_permuted_run_is_the_dynamic_one_in_other_places(runs):
+    order = permutation(4, SMALL.seed)
+    expected = [list(permuted(TieMap(m), order)) for m in runs["dynamic"].history["tie_map"]]
+    assert runs["permuted"].history["tie_map"] == expected != runs["dynamic"].history["tie_map"]
+    assert runs["permuted"].history["num_independent"] == runs["dynamic"].history["num_independent"]
+
+
+# --- statistics ---
+
+
+def test_an_interval_by_hand():
+    # mean 2, standard deviation 1, standard error 1/√3, and t of a 95 % interval with 2 degrees of freedom: 4.3027
+    mean, half = mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2
+    assert half == pytest.approx(4.302652729911275 / math.sqrt(3), rel=1e-9)
+    # two values: t = 12.706, and the standard error is half their distance
+    assert mean_interval([5.0, 6.0]) == (5.5, pytest.approx(12.706204736432095 / 2, rel=1e-9))
+    assert mean_interval([4.0] * 5) == (4, 0)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_intervals_are_scipys(values, confidence):
+    mean, half = mean_interval(values, confidence)
+    scale = stats.sem(values)
+    assert mean == pytest.approx(sum(values) / len(values), abs=1e-9)
+    if scale > 1e-6:
+        low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=scale)
+        assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_value_has_no_interval_and_no_value_no_mean():
+    assert mean_interval([3.5]) == (3.5, None)
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval([])
+
+
+def made_up(seed: int, bits: float, perplexity: float = 9.0) -> RunRecord:
+    return RunRecord({}, "m", seed, {}, test={"bits_per_byte": bits, "perplexity": perplexity})
+
+
+def test_differences_are_paired_by_seed_alone():
+    ours = [made_up(2, 2.5), made_up(0, 2.25), made_up(7, 1.0)]
+    theirs = [made_up(0, 2.0), made_up(1, 9.0), made_up(2, 2.0)]
+    assert paired_differences(ours, theirs) == {2: 0.5, 0: 0.25}  # 7 and 1 have no partner
+    assert paired_differences(iter(ours), iter(theirs)) == paired_differences(
+        theirs[::-1], ours, lambda r: -bits_per_byte(r)
+    )
+    assert paired_differences(ours, []) == {}
+    assert paired_differences([made_up(0, 1.0, 30.0)], [made_up(0, 1.0, 20.0)], lambda r: r.test["perplexity"]) == {
+        0: 10
+    }
