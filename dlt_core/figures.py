@@ -1,12 +1,18 @@
-"""Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map."""
+"""Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
+
+    python -m dlt_core.figures
+
+makes all tables and figures in figures/ anew from the records in figures/records/, see `results.rebuild`.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -36,19 +42,59 @@ def weight_set_colours(n_layer: int) -> ListedColormap:
     return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 1, n_layer)))
 
 
-def tie_map_evolution(record: RunRecord) -> Figure:
-    """The tie map over training, layer by layer: a column for each decision, one colour for each weight set."""
-    maps = np.array(record.history["tie_map"]).T  # (L, decisions)
-    k = record.experiment["steps_per_action"]
-    figure, ax = _axes(width=6.2, height=0.9 + max(1.9, 0.06 * len(maps)))
-    end = maps.shape[1] * k
-    _draw_maps(ax, maps, extent=(0, end, -0.5, len(maps) - 0.5))
-    ax.set_xlabel(f"optimiser steps (a decision every k = {k})")
-    ax.set_title(_title(record), fontsize=9)
-    colours = ax.images[0]
-    bar = figure.colorbar(colours, ax=ax, ticks=_layer_ticks(len(maps)), pad=0.02)
-    bar.set_label("weight set of layer", fontsize=8)
+def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
+    """The tie map over training: layers downwards, decisions rightwards, one colour for each weight set.
+
+    Several records, of models with equally many layers, make a panel each.
+    """
+    records = [records] if isinstance(records, RunRecord) else list(records)
+    n_layer = records[0].experiment["n_layer"]
+    columns = 1 if len(records) < 4 else 2
+    rows = math.ceil(len(records) / columns)
+    height = max(1.9 if columns == 1 else 1.5, 0.06 * n_layer)
+    figure = _NotebookFigure(figsize=(6.2 if columns == 1 else 9.6, 0.9 + (height + 0.35) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax, record in zip(axes.flat, records, strict=False):
+        _tidy(ax)
+        maps = np.array(record.history["tie_map"]).T  # (L, decisions)
+        _draw_maps(ax, maps, extent=(0.5, maps.shape[1] + 0.5, n_layer - 0.5, -0.5))
+        ax.set_title(_title(record), fontsize=9)
+    for ax in axes.flat[len(records) :]:
+        ax.set_axis_off()
+    k = records[0].experiment["steps_per_action"]
+    axes[-1, 0].set_xlabel(f"decision (each followed by k = {k} optimiser steps)")
+    bar = figure.colorbar(axes.flat[0].images[0], ax=axes, ticks=_layer_ticks(n_layer), pad=0.02,
+                          shrink=1 / rows**0.5, aspect=20 / rows**0.5)  # fmt: skip
+    bar.set_label("uses the weights of layer", fontsize=8)
     bar.ax.tick_params(labelsize=8)
+    bar.ax.invert_yaxis()
+    return figure
+
+
+def map_graphs(maps: dict[str, TieMap]) -> Figure:
+    """Tie maps as graphs, side by side: a node for each layer, downwards from layer 0, and an arc from each tied layer
+    to the one whose weights it uses. A ring is a layer with weights of its own, one colour for each weight set."""
+    n_layer = len(next(iter(maps.values())))
+    height = 0.6 + max(1.9, (0.34 if n_layer <= 16 else 0.13) * n_layer)
+    figure = _NotebookFigure(figsize=(0.4 + 1.5 * len(maps), height), layout="constrained")
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    colours = weight_set_colours(n_layer)
+    size = 150 if n_layer <= 16 else 26
+    for ax, (name, tie_map) in zip(axes, maps.items(), strict=True):
+        ax.plot([0, 0], [0, n_layer - 1], color="0.8", linewidth=1, zorder=0)
+        for i, j in enumerate(tie_map):
+            ax.scatter(
+                0, i, s=size, color=colours(j), edgecolors="black" if i == j else "none", linewidths=1.6, zorder=2
+            )
+            ax.annotate(i, (-0.28, i), ha="right", va="center", fontsize=8 if n_layer <= 16 else 5)
+            if i != j:
+                bend = f"arc3,rad={min(0.9, 0.35 + 1.2 / (i - j + 1)):.3f}"
+                arrow = {"arrowstyle": "-|>", "color": colours(j), "linewidth": 1.4, "connectionstyle": bend}
+                ax.annotate("", (0.12, j), (0.12, i), arrowprops=arrow, zorder=1)
+        ax.set(xlim=(-0.9, 2.1), ylim=(n_layer - 0.4, -0.6))
+        sets = tie_map.num_independent
+        ax.set_title(f"{name}\n{sets} weight set{'s' * (sets != 1)}", fontsize=8)
+        ax.axis("off")
     return figure
 
 
@@ -56,7 +102,7 @@ def tie_maps(maps: dict[str, TieMap]) -> Figure:
     """Several tie maps side by side, each with its name, one colour for each weight set."""
     columns = np.array([list(tie_map) for tie_map in maps.values()]).T  # (L, maps)
     figure, ax = _axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * len(columns))
-    _draw_maps(ax, columns, extent=(-0.5, len(maps) - 0.5, -0.5, len(columns) - 0.5))
+    _draw_maps(ax, columns, extent=(-0.5, len(maps) - 0.5, len(columns) - 0.5, -0.5))
     for (layer, column), source in np.ndenumerate(columns):
         ax.text(column, layer, source, ha="center", va="center", fontsize=9, bbox=_WHITE)
     ax.set_xticks(range(len(maps)), maps.keys(), fontsize=8)
@@ -80,25 +126,89 @@ def independent_layers(records: Sequence[RunRecord]) -> Figure:
     ax.axhline(expected, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)
     ax.set(xlabel="optimiser steps", ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
     ax.yaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, loc="upper left")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
 def learning_curves(records: Sequence[RunRecord]) -> Figure:
-    """Validation perplexity against optimiser steps; a dot where each run was best, the model that is tested."""
+    """Validation perplexity against optimiser steps; a dot where each run was best, the model that is tested.
+
+    Several seeds of a method are drawn as their mean and range.
+    """
     figure, ax = _axes()
-    for record in records:
-        curve = record.curves["validation"]
-        colour, dash = _style(record.method)
-        ax.plot(curve["step"], curve["perplexity"], dash, color=colour, label=_label(record, records), linewidth=1.5)
-        best = int(np.argmin(curve["perplexity"]))
-        ax.plot(curve["step"][best], curve["perplexity"][best], "o", color=colour, markersize=5)
+    for method in dict.fromkeys(r.method for r in records):
+        runs = [r for r in records if r.method == method]
+        steps = runs[0].curves["validation"]["step"]
+        curves = np.array([r.curves["validation"]["perplexity"] for r in runs])  # (seeds, evaluations)
+        colour, dash = _style(method)
+        label = method if len(runs) == 1 else f"{method}, mean and range of {len(runs)} seeds"
+        ax.plot(steps, curves.mean(axis=0), dash, color=colour, label=label, linewidth=1.5)
+        if len(runs) > 1:
+            ax.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+        for curve in curves:
+            best = int(np.argmin(curve))
+            ax.plot(steps[best], curve[best], "o", color=colour, markersize=5 if len(runs) == 1 else 3)
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
     ax.yaxis.set_major_formatter("{x:.0f}")
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set(xlabel="optimiser steps", ylabel=f"validation perplexity\n{unit(records[0])}")
+    ax.set(xlabel="optimiser steps", ylabel=f"validation perplexity\n{records[0].unit}")
     ax.legend(fontsize=8)
+    return figure
+
+
+def memory(records: Sequence[RunRecord]) -> Figure:
+    """What training held: weights, gradients and optimiser state at the end of each run, and the rest of the peak of
+    one step, which is mostly activations."""
+    figure, ax = _axes(width=6.2, height=0.9 + 0.3 * len(records))
+    names = {"weights": "#0072B2", "gradients": "#56B4E9", "optimizer": "#E69F00"}
+    for row, record in enumerate(records):
+        held, left = record.bytes["measured_at_end"], 0.0
+        for name, colour in names.items():
+            ax.barh(row, held[name] / 2**20, left=left, color=colour, label=name if row == 0 else None)
+            left += held[name] / 2**20
+        if record.bytes.get("step_peak"):
+            rest = record.bytes["step_peak"] / 2**20 - left
+            label = "rest of the peak: activations, logits, ..." if row == 0 else None
+            ax.barh(row, rest, left=left, color="0.85", label=label)
+    ax.set_yticks(range(len(records)), [f"{r.experiment['name']}, {r.method}" for r in records], fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xlabel("MiB in training")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def differences(
+    groups: dict[str, Sequence[float]], intervals: dict[str, tuple[float, float | None]], xlabel: str
+) -> Figure:
+    """Paired differences by name: a small dot for each seed, the mean with its interval, and a line at zero."""
+    figure, ax = _axes(width=6.2, height=0.9 + 0.24 * len(groups))
+    ax.axvline(0, color="black", linewidth=1, linestyle="--")
+    for row, (name, values) in enumerate(groups.items()):
+        mean, half = intervals[name]
+        ax.errorbar(mean, row, xerr=half, fmt="o", color="#0072B2", markersize=5, capsize=3, linewidth=1.4)
+        ax.plot(values, [row + 0.28] * len(values), ".", color="#D55E00", markersize=4)
+    ax.set_yticks(range(len(groups)), groups, fontsize=8)
+    ax.set_ylim(len(groups) - 0.4, -0.6)
+    ax.grid(axis="y", color="0.92")
+    ax.set_axisbelow(True)
+    ax.set_xlabel(xlabel, fontsize=9)
+    return figure
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> Figure:
+    """A table as a picture, for slides."""
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    figure = _NotebookFigure(figsize=(0.085 * sum(widths) + 0.25 * len(widths), 0.22 * (len(rows) + 2)))
+    ax = figure.add_axes((0.01, 0.02, 0.98, 0.96))
+    ax.axis("off")
+    drawn = ax.table([list(row) for row in rows], colLabels=list(header), colWidths=[w / sum(widths) for w in widths],
+                     bbox=(0, 0, 1, 1), cellLoc="left", colLoc="left")  # fmt: skip
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(8)
+    for (row, _), cell in drawn.get_celld().items():
+        cell.visible_edges = "B" if row == 0 else "open"
+        cell.set_text_props(weight="bold" if row == 0 else "normal")
     return figure
 
 
@@ -144,50 +254,16 @@ def q_values(record: RunRecord, layer: int) -> Figure:
     return figure
 
 
-def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """A row for each finished run: perplexity with its unit, bits per byte, parameters, independent layers, time."""
-    return [
-        {
-            "method": r.method,
-            "seed": r.seed,
-            "test perplexity": r.test["perplexity"],
-            "unit": r.test["unit"],
-            "bits per byte": r.test["bits_per_byte"],
-            "parameters": r.parameters["unique"],
-            "of conventional": r.parameters["unique"] / r.parameters["conventional"],
-            "independent layers": TieMap(r.tie_map).num_independent,
-            "best at step": r.test["selected_step"],
-            "steps": r.budget["optimizer_steps"],
-            "seconds": r.seconds,
-        }
-        for r in records
-        if r.status == "finished"
-    ]
-
-
-def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; nothing for no rows."""
-    if not rows:
-        return ""
-    formats = {
-        "test perplexity": ".1f", "bits per byte": ".3f", "parameters": ",", "of conventional": ".0%", "seconds": ".0f"
-    }  # fmt: skip
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(format(row[n], formats.get(n, "")) for n in names) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def unit(record: RunRecord) -> str:
-    """What the record's perplexity is per; the tokenizer's name for a run that was not finished."""
-    return record.test["unit"] if record.test else f"per token ({record.experiment['tokenizer']})"
-
-
 def save(figure: Figure, path: str | os.PathLike) -> Path:
-    """Write the figure as PNG (150 dpi) at `path`, making its folder; returns the path."""
+    """Write the figure at `path`, as PNG (150 dpi) or SVG by its ending, making its folder; returns the path.
+
+    The same figure gives the same bytes: nothing is written about when and by whom.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    nothing = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "dlt"}):
+        figure.savefig(path, dpi=150, metadata=nothing)
     return path
 
 
@@ -218,7 +294,7 @@ def _tidy(ax: Axes) -> None:
 def _draw_maps(ax: Axes, maps: np.ndarray, extent: tuple[float, float, float, float]) -> None:
     n_layer = len(maps)
     colours, norm = weight_set_colours(n_layer), BoundaryNorm(np.arange(n_layer + 1) - 0.5, n_layer)
-    ax.imshow(maps, cmap=colours, norm=norm, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
+    ax.imshow(maps, cmap=colours, norm=norm, aspect="auto", origin="upper", interpolation="nearest", extent=extent)
     ax.hlines(np.arange(n_layer - 1) + 0.5, extent[0], extent[1], color="white", linewidth=1)
     ax.set_yticks(_layer_ticks(n_layer))
     ax.set_ylabel("layer")
@@ -233,11 +309,12 @@ def _style(method: str) -> tuple[str, str]:
     return METHOD_STYLES.get(method, (others[sum(map(ord, method)) % len(others)], "-"))
 
 
-def _label(record: RunRecord, records: Sequence[RunRecord]) -> str:
-    several = sum(r.method == record.method for r in records) > 1
-    return f"{record.method}, seed {record.seed}" if several else record.method
-
-
 def _title(record: RunRecord) -> str:
     e = record.experiment
     return f"{e['name']}, {e['preset']} preset, {record.method}, seed {record.seed}"
+
+
+if __name__ == "__main__":
+    from dlt_core.results import main
+
+    sys.exit(main())

@@ -121,7 +121,10 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "record") -> RunRecord:
-        fields = json.loads(text)
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} is not a record: {error}") from error
         if fields.get("schema_version") != SCHEMA_VERSION:
             found = fields.get("schema_version")
             raise ValueError(f"{name} has schema version {found}, this code reads {SCHEMA_VERSION}")

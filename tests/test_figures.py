@@ -1,13 +1,14 @@
 """Figures: drawn from records alone, shown by a notebook, one colour for each weight set."""
 
+import copy
 import io
 
-import matplotlib.colors
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
-from dlt_core import figures
+from dlt_core import figures, results
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.experiments import Experiment
@@ -36,20 +37,24 @@ def test_every_figure_is_drawn_shown_and_saved(runs, tmp_path):
         "curves": figures.learning_curves(runs),
         "history": figures.agent_history(runs[0]),
         "q": figures.q_values(runs[0], 3),
+        "graphs": figures.map_graphs({"best": TieMap(runs[0].tie_map), "end": TieMap(runs[0].final_tie_map)}),
+        "memory": figures.memory(runs),
+        "table": figures.table([["a", "1"]], ("name", "value")),
     }
     for name, figure in drawn.items():
         shown = Image.open(io.BytesIO(figure._repr_png_()))
-        assert shown.width > 200, name
+        assert shown.width > 100, name
         assert np.asarray(shown.convert("L")).std() > 5, f"{name} is blank"
         saved = figures.save(figure, tmp_path / "new" / f"{name}.png")
         assert Image.open(saved).format == "PNG"
         for ax in figure.axes:
-            assert ax.get_ylabel() or name == "maps" or not ax.get_subplotspec(), f"{name} has an axis without a label"
+            named = ax.get_ylabel() or not ax.axison or [t.get_text() for t in ax.get_yticklabels()]
+            assert named or not ax.get_subplotspec(), f"{name} has an axis without a label"
 
 
 @pytest.mark.parametrize("n_layer", [2, 6, 8, 12, 48])
 def test_each_weight_set_has_its_own_colour(n_layer):
-    colours = {matplotlib.colors.to_hex(figures.weight_set_colours(n_layer)(i)) for i in range(n_layer)}
+    colours = {to_hex(figures.weight_set_colours(n_layer)(i)) for i in range(n_layer)}
     assert len(colours) == n_layer
 
 
@@ -57,15 +62,71 @@ def test_the_picture_of_a_tie_map_shows_the_record(runs):
     figure = figures.tie_map_evolution(runs[0])
     image = figure.axes[0].images[0]
     assert np.array_equal(image.get_array(), np.array(runs[0].history["tie_map"]).T)
-    assert image.get_extent()[1] == runs[0].budget["optimizer_steps"]
+    left, right, bottom, top = image.get_extent()
+    assert (left, right) == (0.5, len(runs[0].history["tie_map"]) + 0.5)  # decisions rightwards
+    assert figure.axes[0].get_ylim() == (bottom, top) == (3.5, -0.5)  # layers downwards
+
+
+def test_a_graph_has_a_node_for_each_layer_and_an_arc_for_each_tie():
+    figure = figures.map_graphs({"a": TieMap([0, 0, 2, 0]), "b": TieMap.independent(4)})
+    for ax, tied, sets in zip(figure.axes, ([1, 3], []), (2, 4), strict=True):
+        assert len(ax.collections) == 4
+        arcs = [text for text in ax.texts if text.arrow_patch is not None]
+        assert [text.xyann[1] for text in arcs] == tied  # from the tied layer ...
+        assert all(text.xy[1] == 0 for text in arcs)  # ... to the one whose weights it uses
+        assert f"{sets} weight sets" in ax.get_title()
+    nodes = [to_hex(c.get_facecolor()[0]) for c in figure.axes[0].collections]
+    assert nodes[0] == nodes[1] == nodes[3] != nodes[2]
+
+
+def test_several_records_make_a_panel_each(runs):
+    panels = [ax for ax in figures.tie_map_evolution(runs[:2]).axes if ax.get_title()]
+    for ax, record in zip(panels, runs, strict=False):
+        assert np.array_equal(ax.images[0].get_array(), np.array(record.history["tie_map"]).T)
+        assert record.method in ax.get_title()
+    assert len(panels) == 2
+
+
+def test_memory_bars_are_as_long_as_the_record_says(runs):
+    bars = figures.memory(runs[2:]).axes[0].patches
+    held = runs[2].bytes["measured_at_end"]
+    widths = [held["weights"], held["gradients"], held["optimizer"], runs[2].bytes["step_peak"] - held["total"]]
+    assert [bar.get_width() * 2**20 for bar in bars] == pytest.approx(widths)
+
+
+def test_several_seeds_are_drawn_as_mean_and_range(runs):
+    other = copy.deepcopy(runs[2])
+    other.curves["validation"]["perplexity"] = [2 * p for p in other.curves["validation"]["perplexity"]]
+    ax = figures.learning_curves([runs[2], other, runs[0]]).axes[0]
+    mean = next(line for line in ax.lines if "2 seeds" in line.get_label())
+    assert list(mean.get_ydata()) == pytest.approx([1.5 * p for p in runs[2].curves["validation"]["perplexity"]])
+    assert len(ax.collections) == 1  # the range, of the method with two seeds alone
+    assert "dynamic" in [line.get_label() for line in ax.lines]
+
+
+def test_differences_show_each_seed_the_mean_and_the_interval():
+    figure = figures.differences({"a": [1.0, 3.0], "b": [0.5]}, {"a": (2.0, 0.7), "b": (0.5, None)}, "difference")
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert [list(line.get_xdata()) for line in dots] == [[1.0, 3.0], [0.5]]
+    ends = [tuple(segment[:, 0]) for c in ax.collections for segment in c.get_segments()]
+    assert ends == [pytest.approx((1.3, 2.7))]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_same_figure_gives_the_same_bytes(runs, tmp_path, ending):
+    first, second = (figures.save(figures.learning_curves(runs), tmp_path / f"{i}.{ending}") for i in range(2))
+    assert first.read_bytes() == second.read_bytes()
+    assert b"<dc:date>" not in first.read_bytes()
 
 
 def test_the_table_says_what_the_records_say(runs):
-    rows = figures.comparison(runs)
+    rows = results.comparison(runs)
     assert [row["method"] for row in rows] == ["dynamic", "random", "conventional"]
     assert rows[0]["test perplexity"] == runs[0].test["perplexity"]
     assert rows[2]["of conventional"] == 1
-    table = figures.markdown_table(rows)
+    table = results.markdown_table(rows)
     assert f"| {runs[0].test['perplexity']:.1f} | per token of a 512-piece BPE |" in table
     unfinished = RunRecord(runs[0].experiment, "dynamic", 0, {}, status="stopped")
-    assert figures.comparison([unfinished]) == []
+    assert results.comparison([unfinished]) == []

@@ -1,0 +1,323 @@
+"""Records to rows and tables: what was measured, over how many seeds, and beside it what the paper says.
+
+`python -m dlt_core.figures` is this module's `main`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dlt_core import figures
+from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
+from dlt_core.files import write_text_atomically
+from dlt_core.records import RunRecord, load_all
+from dlt_core.tie_map import TieMap
+from dlt_core.tokenization import TokenizedCorpus
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
+UNKNOWN = "not available to us"
+NOT_RUN = "not run"
+# What we know of the paper's own results: experiment -> what, and from where.
+PAPER = {
+    ("gpt2-wikitext2", "dynamic"): "perplexity 49.37 per GPT-2 BPE token, 264M parameters, 13.75 h "
+    "(48 layers, width 1600; quoted by Basis Sharing, arXiv 2410.03765, table 5)",
+}
+MAIN_METHODS = ("dynamic", "random", "conventional")
+OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name != "ablations" and not name.endswith("-embedded"))
+MIB = 2**20
+
+
+def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """A row for each finished run: perplexity with its unit, bits per byte, parameters, independent layers, time."""
+    return [
+        {
+            "method": r.method,
+            "seed": r.seed,
+            "test perplexity": r.test["perplexity"],
+            "unit": r.test["unit"],
+            "bits per byte": r.test["bits_per_byte"],
+            "parameters": r.parameters["unique"],
+            "of conventional": r.parameters["unique"] / r.parameters["conventional"],
+            "independent layers": TieMap(r.tie_map).num_independent,
+            "best at step": r.test["selected_step"],
+            "steps": r.budget["optimizer_steps"],
+            "seconds": r.seconds,
+        }
+        for r in records
+        if r.status == "finished"
+    ]
+
+
+def data_table(data: TokenizedCorpus) -> list[dict[str, str]]:
+    """A row for each split: words with each line's end as one more, bytes, and tokens."""
+    return [
+        {"split": split, "words": f"{text.words:,}", "bytes": f"{text.bytes:,}",
+         f"tokens ({data.unit})": f"{len(data.tokens[split]):,}"}
+        for split, text in data.corpus.splits.items()
+    ]  # fmt: skip
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; nothing for no rows."""
+    if not rows:
+        return ""
+    formats = {
+        "test perplexity": ".1f", "bits per byte": ".3f", "parameters": ",", "of conventional": ".0%", "seconds": ".0f"
+    }  # fmt: skip
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_formatted(row[n], formats.get(n, "")) for n in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _formatted(value: Any, how: str) -> str:
+    return value if isinstance(value, str) else format(value, how or (".4g" if isinstance(value, float) else ""))
+
+
+def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """A row for each experiment x preset x method x changed settings x corpus x unit: means with 95 % intervals over
+    the seeds.
+
+    Student's t over the seeds; with one seed there is no interval. "peak bytes" is the largest number of bytes held in
+    tensors during one optimiser step at the end of the run.
+    """
+    groups: dict[tuple, list[RunRecord]] = {}
+    for r in records:
+        if r.status == "finished":
+            e = r.experiment
+            identity = (e["name"], e["preset"], r.method, changes(r), _corpus(r), r.unit)
+            groups.setdefault(identity, []).append(r)
+    rows = [_row(*identity, group) for identity, group in groups.items()]
+    methods = {m: i for i, m in enumerate(("dynamic", "random", "conventional"))}
+    order = {name: i for i, name in enumerate(EXPERIMENTS)}
+    sizes = {name: i for i, name in enumerate(PRESETS)}
+    rows.sort(
+        key=lambda r: (
+            sizes.get(r["preset"], len(sizes)), order.get(r["experiment"], len(order)), r["changes"] != "",
+            methods.get(r["method"], len(methods)), r["method"], r["changes"],
+        )
+    )  # fmt: skip
+    return rows
+
+
+def changes(record: RunRecord) -> str:
+    """The settings in which a run differs from its preset, such as "steps_per_action=5"."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(record.experiment["overrides"].items()))
+
+
+def row_name(record: RunRecord) -> str:
+    """A run's method and changed settings, such as "dynamic, reward=neg_loss"."""
+    return _name(record.method, changes(record))
+
+
+def _name(method: str, changed: str) -> str:
+    return f"{method}, {changed}" if changed else method
+
+
+def _corpus(record: RunRecord) -> str:
+    return record.corpus["name"] + (" (sample)" if record.corpus["is_sample"] else "")
+
+
+def _row(
+    experiment: str, preset: str, method: str, changed: str, corpus: str, unit: str, group: list[RunRecord]
+) -> dict[str, Any]:
+    perplexity, perplexity_half = mean_interval([r.test["perplexity"] for r in group])
+    bits, bits_half = mean_interval([bits_per_byte(r) for r in group])
+    peaks = [r.bytes["step_peak"] for r in group if r.bytes.get("step_peak")]
+    words = [r.test["last_word"]["accuracy"] for r in group if "last_word" in r.test]
+    return {
+        "experiment": experiment,
+        "preset": preset,
+        "method": method,
+        "changes": changed,
+        "corpus": corpus,
+        "n": len(group),
+        "perplexity": perplexity,
+        "perplexity_half_width": perplexity_half,
+        "unit": unit,
+        "bits_per_byte": bits,
+        "bits_per_byte_half_width": bits_half,
+        "last_word_accuracy": fmean(words) if words else None,
+        "parameters": fmean(r.parameters["unique"] for r in group),
+        "of_conventional": fmean(r.parameters["unique"] / r.parameters["conventional"] for r in group),
+        "independent_layers": fmean(TieMap(r.tie_map).num_independent for r in group),
+        "layers": group[0].experiment["n_layer"],
+        "steps": group[0].budget["optimizer_steps"],
+        "peak_bytes": fmean(peaks) if peaks else None,
+        "seconds": fmean(r.seconds for r in group),
+        "hardware": "; ".join(sorted({_hardware(r) for r in group})),
+        "paper": _paper(experiment, preset, method, changed),
+    }
+
+
+def _hardware(record: RunRecord) -> str:
+    h = record.hardware
+    return f"{h['machine']} CPU, {h['threads']} of {h['cores']} cores" if h["device"] == "cpu" else h["device"]
+
+
+def _paper(experiment: str, preset: str, method: str, changed: str) -> str:
+    return PAPER.get((experiment, method), UNKNOWN) if experiment in OF_THE_PAPER and not changed else UNKNOWN
+
+
+def with_gaps(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, and after them one that says "not run" for each experiment of the paper, preset and main method that
+    has none."""
+    there = {(r["experiment"], r["preset"], r["method"]) for r in rows if not r["changes"]}
+    gaps = []
+    for preset in ("laptop", "gpu", "paper"):
+        for name in OF_THE_PAPER:
+            for method in ("dynamic", "conventional"):
+                if (name, preset, method) not in there:
+                    corpus = Experiment.preset(name, preset).corpus
+                    known = {"experiment": name, "preset": preset, "method": method, "changes": "", "corpus": corpus,
+                             "n": 0, "hardware": NOT_RUN, "paper": _paper(name, preset, method, "")}  # fmt: skip
+                    gaps.append({column: known.get(column) for column in (rows[0] if rows else known)})
+    return [*rows, *gaps]
+
+
+def results_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """All columns, numbers in full; an empty field for what was not measured."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row of `summary` for the eye: mean ± half width of the interval, with its unit."""
+    if not row["n"]:
+        empty = ("test perplexity", "bits per byte", "parameters", "independent layers", "peak", "time", "hardware")
+        known = {name: row[name] for name in ("experiment", "corpus", "method")}
+        return {**known, "n": NOT_RUN, **dict.fromkeys(empty, ""), "the paper": row["paper"]}
+    guessed = row["last_word_accuracy"]
+    words = "" if guessed is None else f"; {guessed:.1%} of last words guessed"
+    return {
+        "experiment": row["experiment"],
+        "corpus": row["corpus"],
+        "method": _name(row["method"], row["changes"]),
+        "n": str(row["n"]),
+        "test perplexity": f"{_plus_minus(row['perplexity'], row['perplexity_half_width'], 1)} {row['unit']}{words}",
+        "bits per byte": _plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),
+        "parameters": f"{row['parameters'] / 1e6:.2f}M ({row['of_conventional']:.0%})",
+        "independent layers": f"{row['independent_layers']:.1f} of {row['layers']}",
+        "peak": f"{row['peak_bytes'] / MIB:.0f} MiB" if row["peak_bytes"] else "not measured",
+        "time": f"{row['seconds']:.0f} s",
+        "hardware": row["hardware"],
+        "the paper": row["paper"],
+    }
+
+
+def _plus_minus(mean: float, half: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "")
+
+
+def results_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """All rows, a section for each preset."""
+    text = [
+        "# Results\n",
+        "Made by `python -m dlt_core.figures` from the records in `records/`. Mean over n seeds ± half the width of "
+        "the 95 % interval (Student's t); with one seed there is no interval. Perplexities can be compared only "
+        "within one unit, bits per byte only within one corpus. Parameters: trainable, of the best-validation model, "
+        "in brackets their share of the conventional model's. Peak: bytes held in tensors during one optimiser step. "
+        "Time: of the whole run, on a machine that other runs shared, so methods are not to be compared by it "
+        "(notebook 09 does that). A corpus marked (sample) is only a part of the paper's.\n",
+    ]
+    for preset in dict.fromkeys(row["preset"] for row in rows):
+        text += [f"## Preset {preset}\n", markdown_table([shown(r) for r in rows if r["preset"] == preset]) + "\n"]
+    return "\n".join(text)
+
+
+def ablation_differences(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+    """For each method and changed setting, seed -> bits per byte minus conventional training's with that seed.
+
+    The conventional run is the one of the unchanged preset; changes of k keep the number of steps.
+    """
+    conventional = [r for r in records if r.method == "conventional" and not changes(r)]
+    groups: dict[str, list[RunRecord]] = {}
+    for r in records:
+        if r.method != "conventional":
+            groups.setdefault(row_name(r), []).append(r)
+    found = {name: paired_differences(group, conventional) for name, group in groups.items()}
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
+    """The paired differences to conventional training, best first."""
+    pairs = ablation_differences(records)
+    order = sorted(pairs, key=lambda name: fmean(pairs[name].values()))
+    values = {textwrap.fill(name, 40): list(pairs[name].values()) for name in order}
+    intervals = {name: mean_interval(found) for name, found in values.items()}
+    counts = sorted({len(found) for found in values.values()})
+    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    label = f"test bits per byte minus conventional training's\n(mean, 95 % interval; seeds: {seeds})"
+    return figures.differences(values, intervals, label)
+
+
+def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
+    """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
+    records = [r for r in records if r.status == "finished"]
+    rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
+    write_text_atomically(out / "results.md", results_markdown(rows))
+    write_text_atomically(out / "results.csv", results_csv(rows))
+    written = [out / "results.md", out / "results.csv"]
+    laptop = [r for r in records if r.experiment["preset"] == "laptop" and not r.experiment["overrides"]]
+    main = [r for r in laptop if r.method in MAIN_METHODS and r.experiment["name"] != "ablations"]
+    names = [name for name in EXPERIMENTS if any(r.experiment["name"] == name for r in main)]
+    first = {(r.experiment["name"], r.method): r for r in sorted(main, key=lambda r: -r.seed)}  # the lowest seed
+    dynamic = [first[name, "dynamic"] for name in names if (name, "dynamic") in first]
+    drawn: dict[str, figures.Figure] = {}
+    if dynamic:
+        drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
+        drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
+        drawn["fig_final_maps"] = figures.map_graphs({r.experiment["name"]: TieMap(r.final_tie_map) for r in dynamic})
+    for name in names:
+        of_name = [r for method in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (name, method)]
+        drawn[f"fig_learning_curves_{name}"] = figures.learning_curves(of_name)
+        if decided := [first[name, m] for m in ("dynamic", "random") if (name, m) in first]:
+            drawn[f"fig_independent_layers_{name}"] = figures.independent_layers(decided)
+    pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
+    if pairs:
+        drawn["fig_memory"] = figures.memory(pairs)
+        columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
+                   "independent layers")  # fmt: skip
+        chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
+        chosen = [shown(r) for r in chosen if r["experiment"] != "ablations" and r["method"] in MAIN_METHODS]
+        drawn["table_main"] = figures.table([[row[c] for c in columns] for row in chosen], columns)
+    ablations = [r for r in records if r.experiment["name"] == "ablations" and r.experiment["preset"] == "laptop"]
+    if ablation_differences(ablations):
+        drawn["fig_ablations"] = ablation_figure(ablations)
+    for name, figure in drawn.items():
+        written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rebuild tables and figures; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dlt_core.figures", description="Make all tables and figures anew from records."
+    )
+    parser.add_argument(
+        "--records", type=Path, default=FIGURES / "records", metavar="DIR", help="(default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, default=FIGURES, metavar="DIR", help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if not options.records.is_dir():
+        parser.error(f"there is no folder {options.records}")
+    try:
+        records = load_all(options.records)
+    except ValueError as error:
+        parser.error(str(error))
+    if not records:
+        parser.error(f"there are no records in {options.records}")
+    for path in rebuild(records, options.out):
+        print(path)
+    return 0

@@ -1,0 +1,354 @@
+"""From records to rows, tables and figures: the means by hand, the gaps said aloud, the same bytes every time."""
+
+import csv
+import dataclasses
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlt_core import results
+from dlt_core.comparison import compare
+from dlt_core.experiments import Experiment
+from dlt_core.records import RunRecord, load_all
+from dlt_core.results import (
+    NOT_RUN,
+    UNKNOWN,
+    ablation_differences,
+    ablation_figure,
+    rebuild,
+    results_csv,
+    results_markdown,
+    shown,
+    summary,
+    with_gaps,
+)
+
+ROOT = Path(__file__).parent.parent
+T2 = 4.302652729911275  # Student's t of a 95 % interval with 2 degrees of freedom, from a table
+BPE = "per token of a 4,096-piece BPE"
+
+
+def made_up(
+    method: str = "dynamic",
+    seed: int = 0,
+    bits: float = 2.0,
+    *,
+    name: str = "gpt2-wikitext2",
+    preset: str = "laptop",
+    unit: str = BPE,
+    is_sample: bool = False,
+    peak: int | None = None,
+    accuracy: float | None = None,
+    independent: int = 2,
+    **changes,
+) -> RunRecord:
+    """A finished run that never was; its numbers are multiples of its bits per byte."""
+    experiment = Experiment.preset(name, preset, seed=seed, **changes)
+    test = {"perplexity": 50 * bits, "unit": unit, "bits_per_byte": bits, "selected_step": 30}
+    if accuracy is not None:
+        test["last_word"] = {"accuracy": accuracy}
+    return RunRecord(
+        experiment.to_dict(),
+        method,
+        seed,
+        {"name": experiment.corpus, "is_sample": is_sample},
+        status="finished",
+        hardware={"device": "cpu", "machine": "x86_64", "threads": 1, "cores": 2},
+        budget={"optimizer_steps": 30, "tokens": 300},
+        tie_map=[min(i, independent - 1) for i in range(experiment.n_layer)],
+        test=test,
+        parameters={"unique": int(100 * bits), "conventional": 1000},
+        bytes={"step_peak": peak},
+        seconds=10 * bits,
+    )
+
+
+def only(rows: list[dict], **identity) -> dict:
+    (row,) = [row for row in rows if all(row[name] == value for name, value in identity.items())]
+    return row
+
+
+def table_cells(markdown: str) -> list[list[str]]:
+    """The rows of all tables in a Markdown text, without their heads."""
+    lines = [line for line in markdown.splitlines() if line.startswith("| ") and not line.startswith("| experiment")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("| ---")]
+
+
+# --- rows ---
+
+
+def test_means_and_half_widths_by_hand():
+    three = [
+        made_up(seed=s, bits=b, peak=p, accuracy=a, independent=n)
+        for s, b, p, a, n in ((0, 1.0, 10, 0.25, 1), (2, 3.0, 30, 0.5, 3), (1, 2.0, 35, 0.75, 5))
+    ]
+    (row,) = summary(three)
+    assert (row["experiment"], row["preset"], row["method"], row["changes"]) == (
+        "gpt2-wikitext2",
+        "laptop",
+        "dynamic",
+        "",
+    )
+    assert row["n"] == 3
+    assert row["bits_per_byte"] == 2.0
+    assert row["bits_per_byte_half_width"] == pytest.approx(T2 * 1 / 3**0.5)  # standard deviation 1
+    assert row["perplexity"] == 100.0
+    assert row["perplexity_half_width"] == pytest.approx(T2 * 50 / 3**0.5)
+    assert row["parameters"] == 200
+    assert row["of_conventional"] == pytest.approx(0.2)
+    assert row["independent_layers"] == 3
+    assert row["layers"] == 6
+    assert row["steps"] == 30
+    assert row["seconds"] == 20
+    assert row["peak_bytes"] == 25
+    assert row["last_word_accuracy"] == 0.5
+    assert row["unit"] == BPE
+    assert row["hardware"] == "x86_64 CPU, 1 of 2 cores"
+    cells = shown(row)
+    assert cells["test perplexity"] == f"100.0 ± 124.2 {BPE}; 50.0% of last words guessed"
+    assert cells["bits per byte"] == "2.000 ± 2.484"
+    assert cells["parameters"] == "0.00M (20%)"
+    assert cells["independent layers"] == "3.0 of 6"
+    (written,) = csv.DictReader(io.StringIO(results_csv([row])))
+    assert float(written["bits_per_byte_half_width"]) == row["bits_per_byte_half_width"]
+    assert written["n"] == "3"
+
+
+def test_one_seed_has_no_interval():
+    rows = summary([made_up()])
+    (written,) = csv.DictReader(io.StringIO(results_csv(rows)))
+    assert (written["perplexity"], written["bits_per_byte"]) == ("100.0", "2.0")
+    empty = ("perplexity_half_width", "bits_per_byte_half_width", "peak_bytes", "last_word_accuracy")
+    assert [written[name] for name in empty] == [""] * 4
+    ((*_, perplexity, bits, _, _, peak, _, _, _),) = table_cells(results_markdown(rows))
+    assert (perplexity, bits, peak) == (f"100.0 {BPE}", "2.000", "not measured")
+
+
+def test_unfinished_runs_make_no_row():
+    broken = RunRecord(made_up().experiment, "dynamic", 1, {"name": "wikitext-2"}, status="diverged")
+    (row,) = summary([made_up(), broken])
+    assert row["n"] == 1
+    assert summary([broken]) == []
+
+
+def test_changed_settings_stand_apart_and_are_named():
+    runs = [
+        made_up(bits=1.0),
+        made_up(bits=3.0, reward="neg_loss"),
+        made_up(bits=5.0, reward="neg_loss", seed=1),
+        made_up(bits=9.0, steps_per_action=5, episodes=72),
+        made_up("conventional"),
+    ]
+    rows = summary(runs)
+    names = ["dynamic", "conventional", "dynamic, episodes=72, steps_per_action=5", "dynamic, reward=neg_loss"]
+    assert [shown(row)["method"] for row in rows] == names  # the plain ones first
+    assert [results.row_name(run) for run in runs[1:4:2]] == [names[3], names[2]]
+    assert only(rows, method="dynamic", changes="reward=neg_loss")["bits_per_byte"] == 4.0
+    assert only(rows, method="dynamic", changes="reward=neg_loss")["n"] == 2
+    assert [row["paper"] == UNKNOWN for row in rows] == [False, True, True, True]
+
+
+def test_units_corpora_presets_and_experiments_never_share_a_row():
+    rows = summary(
+        [
+            made_up(bits=1.0),
+            made_up(bits=2.0, seed=1, unit="per token of GPT-2's BPE"),
+            made_up(bits=3.0, seed=2, is_sample=True),
+            made_up(bits=4.0, seed=3, preset="gpu"),
+            made_up(bits=5.0, seed=4, name="gpt2-wikitext103"),
+        ]
+    )
+    assert sorted(row["bits_per_byte"] for row in rows) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert {row["n"] for row in rows} == {1}
+
+
+def test_a_sample_is_marked():
+    rows = summary([made_up(is_sample=True), made_up(name="gpt2-lm1b")])
+    assert [row["corpus"] for row in rows] == ["wikitext-2 (sample)", "lm1b"]
+    assert shown(rows[0])["corpus"] == "wikitext-2 (sample)"
+
+
+def test_rows_come_in_the_order_of_presets_experiments_and_methods():
+    runs = [
+        made_up(method, name=name, preset=preset)
+        for preset in ("gpu", "laptop")
+        for name in ("bert-wikitext2", "gpt2-wikitext2")
+        for method in ("all_tied", "conventional", "random", "dynamic")
+    ]
+    rows = summary(runs[::-1])
+    assert [(r["preset"], r["experiment"], r["method"]) for r in rows] == [
+        (preset, name, method)
+        for preset in ("laptop", "gpu")
+        for name in ("gpt2-wikitext2", "bert-wikitext2")
+        for method in ("dynamic", "random", "conventional", "all_tied")
+    ]
+
+
+# --- the paper, and what was not run ---
+
+
+def test_only_the_quoted_result_is_the_papers():
+    rows = with_gaps(summary([made_up(), made_up("random"), made_up(name="gpt2-embedded"), made_up(name="ablations")]))
+    for row in rows:
+        quoted = (row["experiment"], row["method"]) == ("gpt2-wikitext2", "dynamic")
+        assert (row["paper"] != UNKNOWN) == quoted, row
+    text = only(rows, experiment="gpt2-wikitext2", method="dynamic", preset="laptop")["paper"]
+    for fact in ("49.37 per GPT-2 BPE token", "264M parameters", "13.75 h", "Basis Sharing", "2410.03765, table 5"):
+        assert fact in text
+    markdown = table_cells(results_markdown(rows))
+    assert len(markdown) == len(rows)
+    assert {cells[-1] for cells in markdown} == {text, "not available to us"}
+
+
+def test_experiments_of_the_paper_without_runs_are_said_to_be_not_run():
+    rows = with_gaps(summary([made_up()]))
+    gaps = [row for row in rows if row["n"] == 0]
+    names = [f"{a}-{c}" for a in ("gpt2", "bert") for c in ("wikitext2", "wikitext103", "lambada", "lm1b")]
+    expected = {(n, p, m) for n in names for p in ("laptop", "gpu", "paper") for m in ("dynamic", "conventional")}
+    expected -= {("gpt2-wikitext2", "laptop", "dynamic")}
+    assert len(gaps) == len(expected)
+    assert {(row["experiment"], row["preset"], row["method"]) for row in gaps} == expected
+    lines = [cells for cells in table_cells(results_markdown(gaps)) if cells[3] == "not run"]
+    assert len(lines) == len(gaps)
+    assert all(not any(cells[4:-1]) for cells in lines), "no numbers beside it"
+    written = list(csv.DictReader(io.StringIO(results_csv(rows))))
+    assert [row["hardware"] for row in written].count(NOT_RUN) == len(gaps)
+    assert {row["perplexity"] for row in written if row["n"] == "0"} == {""}
+    # with one run there is no gap any more; a changed setting does not fill one
+    more = with_gaps(summary([made_up(), made_up("conventional"), made_up(name="gpt2-lm1b", gamma=0.5)]))
+    assert not [
+        row for row in more if row["n"] == 0 and row["experiment"] == "gpt2-wikitext2" and row["preset"] == "laptop"
+    ]
+    assert only(more, experiment="gpt2-lm1b", preset="laptop", method="dynamic", n=0)
+
+
+# --- ablations ---
+
+
+def test_ablations_are_paired_with_the_unchanged_conventional_run():
+    runs = [
+        made_up("conventional", 0, 2.0, name="ablations"),
+        made_up("conventional", 1, 3.0, name="ablations"),
+        made_up("conventional", 0, 8.0, name="ablations", gradient="source"),
+        made_up("dynamic", 1, 3.5, name="ablations"),
+        made_up("dynamic", 0, 2.25, name="ablations"),
+        made_up("dynamic", 0, 1.5, name="ablations", reward="neg_loss"),
+        made_up("random", 5, 1.0, name="ablations"),
+    ]
+    assert ablation_differences(runs) == {"dynamic": {1: 0.5, 0: 0.25}, "dynamic, reward=neg_loss": {0: -0.5}}
+    ax = ablation_figure(runs).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dynamic, reward=neg_loss", "dynamic"]  # best first
+    assert "seeds: 1 to 2" in ax.get_xlabel()
+    (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
+    half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
+    assert interval == pytest.approx([0.375 - half, 0.375 + half])
+
+
+# --- all tables and figures ---
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_data, tmp_path_factory) -> Path:
+    """Records that look as if the laptop preset had been run: smoke runs under another name."""
+    path = tmp_path_factory.mktemp("records")
+    small = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2, evaluation_tokens=256)
+    for seed in (0, 1):
+        runs = compare(small.replace(seed=seed), ["conventional", "dynamic", "random"], data=tiny_data)
+        for name in ("gpt2-wikitext2", "ablations"):
+            for record in runs:
+                record.experiment |= {"name": name, "preset": "laptop", "overrides": {}}
+                record.save(path)
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_two_processes_write_the_same_bytes(folder, tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    command = [sys.executable, "-m", "dlt_core.figures", "--records", str(folder), "--out", str(one)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert results.main(["--records", str(folder), "--out", str(two)]) == 0
+    assert contents(one) == contents(two)
+    assert done.stdout.replace(str(one), str(two)) == capsys.readouterr().out
+    drawn = (
+        "fig_ablations", "fig_final_maps", "fig_independent_layers_gpt2-wikitext2",
+        "fig_learning_curves_gpt2-wikitext2", "fig_memory", "fig_tie_map_evolution", "fig_tie_map_evolution_all",
+        "table_main",
+    )  # fmt: skip
+    pictures = {f"{name}.{ending}" for name in drawn for ending in ("png", "svg")}
+    found = contents(one)
+    assert found.keys() == {"results.md", "results.csv"} | pictures
+    assert {Path(line).name for line in done.stdout.splitlines()} == found.keys()
+    assert all(found[name].startswith(b"\x89PNG") for name in pictures if name.endswith("png"))
+    assert all(b"<svg" in found[name] for name in pictures if name.endswith("svg"))
+    rows = list(csv.DictReader(io.StringIO(found["results.csv"].decode())))
+    ours = [row for row in rows if (row["experiment"], row["preset"]) == ("gpt2-wikitext2", "laptop")]
+    assert [row["n"] for row in ours] == ["2"] * 3
+    assert len(table_cells(found["results.md"].decode())) == len(rows)
+
+
+def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, tmp_path, monkeypatch):
+    calls = {}
+
+    def note(name):
+        monkeypatch.setattr(results.figures, name, lambda *arguments: calls.setdefault(name, arguments))
+
+    for name in ("learning_curves", "independent_layers", "memory", "table"):
+        note(name)
+    monkeypatch.setattr(results.figures, "save", lambda figure, path: path)
+    records = load_all(folder)[::-1]
+    changed = [dataclasses.replace(r, experiment=r.experiment | {"overrides": {"gamma": 0.5}}) for r in records]
+    rebuild([*records, *changed], tmp_path)
+    for name in ("learning_curves", "independent_layers", "memory"):
+        seeds = {0, 1} if name == "learning_curves" else {0}
+        assert {record.seed for record in calls[name][0]} == seeds, name
+        assert {record.experiment["name"] for record in calls[name][0]} == {"gpt2-wikitext2"}
+        assert not any(record.experiment["overrides"] for record in calls[name][0]), name
+    methods = [record.method for record in calls["learning_curves"][0]]
+    assert list(dict.fromkeys(methods)) == ["dynamic", "random", "conventional"]
+    assert [record.method for record in calls["independent_layers"][0]] == ["dynamic", "random"]
+    rows, header = calls["table"]
+    assert [dict(zip(header, row, strict=True))["n"] for row in rows] == ["2"] * 3
+    assert [row[2] for row in rows] == ["dynamic", "random", "conventional"]
+    assert all("±" in row[4] for row in rows)
+
+
+def test_smoke_and_unfinished_runs_are_left_out(folder, tmp_path):
+    smoke = made_up(preset="smoke", name="gpt2-embedded")
+    stopped = RunRecord(made_up().experiment, "dynamic", 9, {"name": "wikitext-2"}, status="stopped")
+    written = rebuild([smoke, stopped], tmp_path)
+    assert [path.name for path in written] == ["results.md", "results.csv"]
+    cells = table_cells((tmp_path / "results.md").read_text())
+    assert {row[3] for row in cells} == {"not run"}
+    assert "smoke" not in (tmp_path / "results.csv").read_text()
+
+
+@pytest.mark.parametrize("there", ["nothing", "empty", "a file"])
+def test_without_records_it_says_so(there, tmp_path, capsys):
+    path = tmp_path / "records"
+    if there == "empty":
+        path.mkdir()
+    elif there == "a file":
+        path.write_text("")
+    with pytest.raises(SystemExit) as caught:
+        results.main(["--records", str(path), "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    said = "there are no records in" if there == "empty" else "there is no folder"
+    assert f"error: {said} {path}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_committed_figures_are_those_of_the_committed_records(tmp_path):
+    """If this fails: python -m dlt_core.figures, and look at what changed."""
+    committed = ROOT / "figures"
+    rebuild(load_all(committed / "records"), tmp_path)
+    made = contents(tmp_path)
+    kept = {p.name: p.read_bytes() for p in committed.iterdir() if p.suffix in (".png", ".svg", ".md", ".csv")}
+    assert sorted(kept) == sorted(made), "a picture that no record makes, or one that is missing"
+    assert [name for name in made if made[name] != kept[name]] == []
