@@ -233,7 +233,7 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
             "episodes": 10,
             "epsilon_decay": 0.5,
         },
-        "gpu": {"corpus": "wikitext-2", "episodes": 20},
+        "gpu": {"corpus": "wikitext-2", "episodes": 20, "epsilon_decay": 0.75},
         "paper": {"corpus": "wikitext-2"},
     },
 }

@@ -3,7 +3,7 @@
     python -m dlt_core.reproduce [--preset P] [--notebooks 03 04] [--seeds 0 1 2] [--jobs N] [--out DIR] [--in-place]
 
 DIR/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/, and DIR/summary.json says
-what happened.
+what happened. A notebook whose data is not here is left out, unless it was asked for by name.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlt_core import figures
+from dlt_core import results
+from dlt_core.corpora import CORPORA
 from dlt_core.experiments import PRESETS
 from dlt_core.files import write_text_atomically
 from dlt_core.records import RunRecord, load_all
 from dlt_core.tie_map import TieMap
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-DEFAULT_NOTEBOOKS = ("00", "01", "02", "03")  # need no data that is not already here
+# Notebooks that are executed several times, each time with other parameters; the first is the one they show.
+VARIANTS = {"08_bert": [{"corpus": name} for name in CORPORA if name != "embedded"]}
+# Notebooks that train several seeds themselves: executed once, from the first seed on, with as many as are asked for.
+SEVERAL_SEEDS = ("10_ablations",)
 CELL_SECONDS = 6 * 3600  # a cell that takes longer is broken
 KERNEL_ERRORS = ("DeadKernelError", "RuntimeError: Kernel", "ZMQError")  # a kernel that did not start: tried twice
 
@@ -40,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--notebooks",
         nargs="+",
-        default=DEFAULT_NOTEBOOKS,
         metavar="NN",
-        help=f"the beginning of their names, or 'all' (default: {' '.join(DEFAULT_NOTEBOOKS)})",
+        help="the beginning of their names, or 'all' (default: all whose data is here)",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default: 1)")
@@ -55,36 +59,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
-    if options.in_place and (options.preset, options.seeds) != ("laptop", [0]):
-        parser.error("--in-place is for the preset laptop and seed 0, which the notebooks' parameters show")
+    if options.in_place and (options.preset != "laptop" or options.seeds[0] != 0):
+        parser.error("--in-place is for the preset laptop, and seed 0 first, which the notebooks' parameters show")
     out = options.out.resolve()
     try:
-        notebooks = _find(options.notebooks)
+        notebooks = _find(options.notebooks or ["all"])
         out.mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"cannot write to {out} ({error}): name another folder with --out")
     return reproduce(
-        notebooks, preset=options.preset, seeds=options.seeds, jobs=options.jobs, out=out, in_place=options.in_place
+        notebooks,
+        preset=options.preset,
+        seeds=options.seeds,
+        jobs=options.jobs,
+        out=out,
+        in_place=options.in_place,
+        need_data=options.notebooks is not None,
     )
 
 
 def reproduce(
-    notebooks: Sequence[Path], *, preset: str, seeds: Sequence[int], jobs: int, out: Path, in_place: bool = False
+    notebooks: Sequence[Path],
+    *,
+    preset: str,
+    seeds: Sequence[int],
+    jobs: int,
+    out: Path,
+    in_place: bool = False,
+    need_data: bool = True,
 ) -> int:
-    """Execute each notebook for each seed; what is already done is skipped. Returns the exit status."""
-    todo, results = [], []
+    """Execute each notebook for each seed; what is already done is skipped. Returns the exit status.
+
+    need_data: whether a notebook whose data is not here has failed, or is only left out.
+    """
+    todo, done = [], []
     for seed in seeds:
         for notebook in notebooks:
-            folder = out / f"{preset}-seed{seed}" / notebook.stem
-            fingerprint = _fingerprint(notebook, preset, seed)
-            done = _read_result(folder)
-            if not in_place and done.get("status") == "done" and done["fingerprint"] == fingerprint:
-                print(f"{_name(done)}: done before, skipped", flush=True)
-                results.append({**done, "skipped": True})
-            else:
-                todo.append((notebook, preset, seed, folder, fingerprint))
+            takes_several = notebook.stem in SEVERAL_SEEDS
+            if takes_several and seed != seeds[0]:
+                continue
+            # in place the notebook shows its own number of seeds
+            more = {"num_seeds": len(seeds)} if takes_several and len(seeds) > 1 and not in_place else {}
+            for variant in VARIANTS.get(notebook.stem, [{}]):
+                job = Job(notebook, preset, seed, variant, more, out)
+                before = _read_result(job.folder)
+                if before.get("status") == "done" and before["fingerprint"] == job.fingerprint():
+                    print(f"{job.name}: done before, skipped", flush=True)
+                    done.append({**before, "skipped": True})
+                    if in_place:
+                        _refresh(job)
+                else:
+                    todo.append(job)
     # Each notebook gets its share of the cores; the workers' kernels read these variables when they start.
     workers = min(jobs, len(todo)) or 1
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -92,26 +119,84 @@ def reproduce(
     if todo:
         print(f"running {len(todo)} notebooks at preset {preset}, {workers} at a time ...", flush=True)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_execute, *job): job for job in todo}
+        futures = {pool.submit(_execute, job): job for job in todo}
         for future in as_completed(futures):
-            notebook, _, seed, folder, _ = futures[future]
+            job = futures[future]
             try:
                 result = future.result()
             except BrokenProcessPool as error:  # a worker was killed, for want of memory perhaps
-                result = {"notebook": notebook.stem, "preset": preset, "seed": seed, "status": "failed"}
-                result |= {"error": f"the worker process died: {error}", "seconds": 0.0, "runs": []}
-            results.append(result)
-            print(f"{_name(result)}: {result['status']}, {result['seconds']:.0f} s", flush=True)
-            if result["status"] == "failed":
+                result = job.result("failed", f"the worker process died: {error}", 0.0)
+            if result["status"] == "no data" and need_data:
+                result["status"] = "failed"
+            done.append(result)
+            print(f"{job.name}: {result['status']}, {result['seconds']:.0f} s", flush=True)
+            if result["error"]:
                 print(f"  {result['error']}", flush=True)
             elif in_place:
-                _refresh(notebook, folder)
-    results.sort(key=lambda r: (r["seed"], r["notebook"]))
+                _refresh(job)
+    done.sort(key=lambda r: (r["seed"], r["name"]))
     if in_place:
-        _refresh_readme(results)
-    _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": results})
-    _print_summary(results, out)
-    return 1 if any(r["status"] == "failed" for r in results) else 0
+        _refresh_tables(done)
+    _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": done})
+    _print_summary(done, out)
+    return 1 if any(r["status"] == "failed" for r in done) else 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of one notebook."""
+
+    notebook: Path
+    preset: str
+    seed: int
+    variant: dict[str, str]  # parameters beyond preset, seed and out_dir, that are part of the name
+    more: dict[str, int]  # and those that are not
+    out: Path
+
+    @property
+    def stem(self) -> str:
+        """Name of the notebook, with its variant."""
+        return "-".join([self.notebook.stem, *self.variant.values()])
+
+    @property
+    def name(self) -> str:
+        return f"{self.stem} ({self.preset}, seed {self.seed})"
+
+    @property
+    def folder(self) -> Path:
+        return self.out / f"{self.preset}-seed{self.seed}" / self.stem
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What papermill puts into the notebook."""
+        return {"preset": self.preset, "seed": self.seed, "out_dir": str(self.folder), **self.variant, **self.more}
+
+    def fingerprint(self) -> str:
+        """Changes when the notebook's cells, the core or the parameters do: then what was done is not done any more."""
+        cells = json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]
+        sources = json.dumps([(cell["cell_type"], "".join(cell["source"])) for cell in cells])
+        digest = hashlib.sha256(f"{self.preset} {self.seed} {self.variant} {self.more} {sources}".encode())
+        for path in sorted(Path(__file__).parent.glob("*.py")):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def result(self, status: str, error: str | None, seconds: float) -> dict[str, Any]:
+        """What came of it: `status` "done", "failed" or "no data", the error with its cell, and what was left where."""
+        records = sorted((self.folder / "records").glob("*.json"))
+        return {
+            "name": self.stem,
+            "notebook": self.notebook.stem,
+            "preset": self.preset,
+            "seed": self.seed,
+            "status": status,
+            "error": error,
+            "seconds": seconds,
+            "folder": str(self.folder),
+            "records": [str(path) for path in records],
+            "figures": [str(path) for path in sorted(self.folder.glob("*.png"))],
+            "runs": [headline(r) for r in map(RunRecord.load, records) if r.status == "finished"],
+            "fingerprint": self.fingerprint(),
+        }
 
 
 def _find(names: Sequence[str]) -> list[Path]:
@@ -128,53 +213,48 @@ def _find(names: Sequence[str]) -> list[Path]:
     return found
 
 
-def _execute(notebook: Path, preset: str, seed: int, folder: Path, fingerprint: str) -> dict[str, Any]:
+def _execute(job: Job) -> dict[str, Any]:
     """Execute one notebook in a kernel of its own; what came of it, also written beside the executed notebook."""
-    executed = folder / notebook.name
-    folder.mkdir(parents=True, exist_ok=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    from_the_start = not any((job.folder / "records").glob("*.json"))  # if not, finished runs are taken as they are
+    before = _read_result(job.folder)
     started = time.time()
-    error = _papermill(notebook, executed, preset, seed)
+    status, error = _papermill(job)
     if error is not None and error.startswith(KERNEL_ERRORS):  # two kernels can race for a port: once more
-        error = _papermill(notebook, executed, preset, seed)
-    result = {
-        "notebook": notebook.stem,
-        "preset": preset,
-        "seed": seed,
-        "status": "done" if error is None else "failed",
-        "error": error,
-        "seconds": time.time() - started,
-        "folder": str(folder),
-        "runs": [headline(r) for r in load_all(folder / "records") if r.status == "finished"],
-        "fingerprint": fingerprint,
-    }
-    _write_json(folder / "result.json", result)
+        status, error = _papermill(job)
+    result = job.result(status, error, time.time() - started)
+    result["seconds_from_the_start"] = result["seconds"] if from_the_start else before.get("seconds_from_the_start")
+    _write_json(job.folder / "result.json", result)
     return result
 
 
-def _papermill(notebook: Path, executed: Path, preset: str, seed: int) -> str | None:
-    """Execute `notebook` to `executed`, in its folder; what went wrong, or None."""
+def _papermill(job: Job) -> tuple[str, str | None]:
+    """Execute the job's notebook, in its folder; the status and what went wrong, or None."""
     import papermill
 
+    executed = job.folder / job.notebook.name
     try:
         papermill.execute_notebook(
-            str(notebook),
+            str(job.notebook),
             str(executed),
-            parameters={"preset": preset, "seed": seed, "out_dir": str(executed.parent)},
+            parameters=job.parameters,
             kernel_name="python3",
             execution_timeout=CELL_SECONDS,
             progress_bar=False,
             extra_arguments=["--log-level=ERROR"],  # or each kernel warns about its transport
-            cwd=str(executed.parent),
+            cwd=str(job.folder),
         )
     except papermill.PapermillExecutionError as error:
-        return f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}"
+        return "failed", f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}"
     except Exception as error:  # a kernel that did not start or died, a file that is no notebook, ...
-        return f"{type(error).__name__}: {error}"
-    return _stopped_early(executed)
+        return "failed", f"{type(error).__name__}: {error}"
+    stopped = _stopped_early(executed)
+    return ("no data", stopped) if stopped else ("done", None)
 
 
 def _stopped_early(executed: Path) -> str | None:
-    """What the notebook printed before it stopped itself with sys.exit(0), which papermill counts as success."""
+    """What the notebook printed before it stopped itself with sys.exit(0), for want of data; papermill counts that as
+    success."""
     import nbformat
 
     for index, cell in enumerate(nbformat.read(executed, as_version=4).cells):
@@ -185,11 +265,18 @@ def _stopped_early(executed: Path) -> str | None:
     return None
 
 
-def _refresh(notebook: Path, folder: Path) -> None:
-    """Put the executed notebook, its figures and records into the checkout, without traces of how it was executed."""
+def _refresh(job: Job) -> None:
+    """Put the records into the checkout, and the executed notebook if it is the one that the parameters cell shows,
+    without traces of how it was executed."""
     import nbformat
 
-    nb = nbformat.read(folder / notebook.name, as_version=4)
+    committed = NOTEBOOKS.parent / "figures" / "records"
+    committed.mkdir(parents=True, exist_ok=True)
+    for path in (job.folder / "records").glob("*.json"):
+        (committed / path.name).write_bytes(path.read_bytes())
+    if job.seed != 0 or job.variant != VARIANTS.get(job.notebook.stem, [{}])[0]:
+        return
+    nb = nbformat.read(job.folder / job.notebook.name, as_version=4)
     nb.cells = [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     count = 0
     for index, cell in enumerate(nb.cells):
@@ -203,20 +290,18 @@ def _refresh(notebook: Path, folder: Path) -> None:
                     output.execution_count = count
     nb.metadata = {key: nb.metadata[key] for key in ("kernelspec", "language_info") if key in nb.metadata}
     nb.metadata.get("language_info", {}).pop("version", None)
-    nbformat.write(nb, notebook)
-    committed = NOTEBOOKS.parent / "figures"
-    for path in [*folder.glob("*.png"), *(folder / "records").glob("*.json")]:
-        target = committed / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
+    nbformat.write(nb, job.notebook)
 
 
-def _refresh_readme(results: Sequence[dict[str, Any]]) -> None:
-    """Note how long the notebooks took, and write the README's tables anew from what is committed."""
+def _refresh_tables(done: Sequence[dict[str, Any]]) -> None:
+    """Note how long the notebooks took; make figures, tables and the README's tables anew from what is committed."""
     root = NOTEBOOKS.parent
+    results.rebuild(load_all(root / "figures" / "records"), root / "figures")
     times = root / "figures" / "notebook_times.json"
     known = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
-    known.update({r["notebook"]: round(r["seconds"]) for r in results if r["status"] == "done"})
+    timed = [r for r in done if r["status"] == "done" and r["seed"] == 0 and r["seconds_from_the_start"]]
+    for name in {r["notebook"] for r in timed}:
+        known[name] = round(max(r["seconds_from_the_start"] for r in timed if r["notebook"] == name))
     _write_json(times, dict(sorted(known.items())))
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
@@ -233,15 +318,11 @@ def readme_tables(root: Path) -> dict[str, str]:
     """The tables of the README, made from the committed records, times and titles of the notebooks."""
     import nbformat
 
-    records = [
-        r
-        for r in load_all(root / "figures" / "records")
-        if r.experiment["preset"] == "laptop" and not r.experiment["overrides"]
-    ]
-    runs = [
-        {"experiment": r.experiment["name"], **row} for r, row in zip(records, figures.comparison(records), strict=True)
-    ]
-    runs.sort(key=lambda row: (row["experiment"], row["seed"], row["method"]))
+    rows = results.summary(load_all(root / "figures" / "records"))
+    chosen = [r for r in rows if r["preset"] == "laptop" and not r["changes"] and r["experiment"] != "ablations"]
+    columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
+               "independent layers")  # fmt: skip
+    runs = [{column: row[column] for column in columns} for row in map(results.shown, chosen)]
     times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
     notebooks = []
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
@@ -249,17 +330,7 @@ def readme_tables(root: Path) -> dict[str, str]:
         seconds = times.get(path.stem)
         took = f"{seconds} s" if seconds is not None else "not timed"
         notebooks.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
-    return {"results": figures.markdown_table(runs), "notebooks": figures.markdown_table(notebooks)}
-
-
-def _fingerprint(notebook: Path, preset: str, seed: int) -> str:
-    """Changes when the notebook's cells, the core or the parameters do: then what was done is not done any more."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = json.dumps([(cell["cell_type"], "".join(cell["source"])) for cell in cells])
-    digest = hashlib.sha256(f"{preset} {seed} {sources}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return {"results": results.markdown_table(runs), "notebooks": results.markdown_table(notebooks)}
 
 
 def _read_result(folder: Path) -> dict[str, Any]:
@@ -271,20 +342,17 @@ def _write_json(path: Path, value: Any) -> None:
     write_text_atomically(path, json.dumps(value, indent=1) + "\n")
 
 
-def _name(result: dict[str, Any]) -> str:
-    return f"{result['notebook']} ({result['preset']}, seed {result['seed']})"
-
-
-def _print_summary(results: Sequence[dict[str, Any]], out: Path) -> None:
+def _print_summary(done: Sequence[dict[str, Any]], out: Path) -> None:
     """The three numbers that matter for each run at the chosen size, and where everything lies."""
-    runs = {
-        run["key"]: run for r in results if r["status"] == "done" for run in r["runs"] if run["preset"] == r["preset"]
-    }
+    runs = {run["key"]: run for r in done if r["status"] == "done" for run in r["runs"] if run["preset"] == r["preset"]}
     for run in runs.values():
         print(f"\n{_in_words(run)}")
     print(f"\nExecuted notebooks, their figures and records/: {out}")
-    for folder in sorted({r["folder"] for r in results if "folder" in r}):
+    for folder in sorted({r["folder"] for r in done}):
         print(f"  {Path(folder).relative_to(out)}")
+    for status in ("no data", "failed"):
+        if names := [f"{r['name']}, seed {r['seed']}" for r in done if r["status"] == status]:
+            print(f"{status.capitalize()}: {'; '.join(names)}")
     print(f"Summary: {out / 'summary.json'}")
 
 

@@ -12,6 +12,7 @@ from dlt_core import checkpoints
 from dlt_core.accounting import gpt2_parameters
 from dlt_core.agents import FixedAgent, RandomAgent, ReplayAgent
 from dlt_core.algorithm1 import build_learner, train_conventional, train_dynamic
+from dlt_core.experiments import Experiment
 from dlt_core.learner import Learner, TrainingDiverged
 from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap, from_actions
@@ -305,3 +306,19 @@ def test_a_finished_run_with_a_checkpoint_is_not_run_again(smoke, tiny_data, tmp
     assert len(list((tmp_path / "records").iterdir())) == 2, "a changed preset must not overwrite the preset's record"
     again = train_dynamic(smoke, data=tiny_data, record_path=tmp_path / "records")  # without a checkpoint it runs
     assert again.seconds != first.seconds
+
+
+@pytest.mark.parametrize("preset", ["gpu", "paper"])
+@pytest.mark.parametrize("name", ["gpt2-wikitext2", "bert-wikitext2"])
+def test_the_large_presets_run_with_nothing_changed_but_their_size(name, preset, tiny_data):
+    """bf16 autocast, dropout and all; the sizes are the only thing that a CPU cannot bear."""
+    small = {"n_layer": 3, "n_head": 2, "n_embd": 16, "n_positions": 32, "block_size": 32, "batch_size": 4,
+             "episodes": 2, "steps_per_action": 2, "evaluate_every": 2, "evaluation_tokens": 512}  # fmt: skip
+    experiment = Experiment.preset(name, preset, corpus="embedded", tokenizer="bpe-512", device="cpu", **small)
+    assert (experiment.precision, experiment.dropout) == ("bf16", 0.2)
+    for record in (train_dynamic(experiment, data=tiny_data), train_conventional(experiment, data=tiny_data)):
+        assert record.status == "finished"
+        assert record.budget["optimizer_steps"] == 8
+        assert 1 < record.test["perplexity"] < 1000
+        assert record.bytes["step_peak"] > record.bytes["measured_at_end"]["weights"]
+        assert record.parameters["unique"] <= record.parameters["conventional"]

@@ -9,11 +9,21 @@ import nbformat
 import papermill
 import pytest
 
+from dlt_core.corpora import LOCAL, SPLITS
+from dlt_core.hub import local_files
 from dlt_core.records import RunRecord, load_all
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NEEDS_DATA = {"04_gpt2_wikitext2": "wikitext-2/wiki.train.tokens"}
+# The notebooks that have a parameter `corpus`, and the corpora it may be beside "embedded".
+CORPUS = {
+    "04_gpt2_wikitext2": ("wikitext-2",),
+    "05_gpt2_wikitext103": ("wikitext-103",),
+    "06_gpt2_lambada": ("lambada",),
+    "07_gpt2_one_billion_words": ("lm1b",),
+    "08_bert": ("wikitext-2", "wikitext-103", "lambada", "lm1b"),
+}
+EXECUTIONS = [(path, corpus) for path in NOTEBOOKS for corpus in CORPUS.get(path.stem, (None,))]
 
 
 def execute(path: Path, out: Path, **parameters) -> nbformat.NotebookNode:
@@ -24,8 +34,9 @@ def execute(path: Path, out: Path, **parameters) -> nbformat.NotebookNode:
     )  # fmt: skip
 
 
-def have(relative: str) -> bool:
-    return bool(os.environ.get("DLT_DATA_DIR")) and (Path(os.environ["DLT_DATA_DIR"]) / relative).exists()
+def is_here(corpus: str) -> bool:
+    parts = [getattr(layout, split).where for layout in LOCAL[corpus] for split in SPLITS]
+    return any(local_files(where) for where in parts)
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +44,14 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # kernels beside each other would only wait for each other
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_its_record_shows_the_mechanism(path, tmp_path):
-    if path.stem in NEEDS_DATA and not have(NEEDS_DATA[path.stem]):
-        pytest.skip("DLT_DATA_DIR does not hold the data")
-    nb = execute(path, tmp_path)
-    dynamic = [r for r in load_all(tmp_path / "records") if r.method == "dynamic"]
+@pytest.mark.parametrize(("path", "corpus"), EXECUTIONS, ids=lambda value: getattr(value, "stem", value))
+def test_notebook_runs_and_its_record_shows_the_mechanism(path, corpus, tmp_path):
+    """On the real data where it is here, on the embedded corpus where not."""
+    if corpus is not None and not is_here(corpus):
+        corpus = "embedded"
+    nb = execute(path, tmp_path, **({"corpus": corpus} if corpus else {}))
+    records = load_all(tmp_path / "records")
+    dynamic = [r for r in records if r.method == "dynamic"]
     assert dynamic
     for record in dynamic:
         assert record.status == "finished"
@@ -46,8 +59,20 @@ def test_notebook_runs_and_its_record_shows_the_mechanism(path, tmp_path):
         assert max(record.history["td_loss"]) > 0, "no Q update"
         assert record.transitions()["ties"] > 0
         assert record.transitions()["unties"] > 0
+    if corpus is not None:
+        assert {r.corpus["name"] for r in records} == {corpus}
+        assert {"dynamic", "random", "conventional"} <= {r.method for r in records}
+        assert len({tuple(r.budget.items()) for r in records}) == 1, "equal budgets"
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
+
+
+@pytest.mark.parametrize("stem", CORPUS)
+def test_without_data_the_embedded_corpus_will_do_if_asked_for(stem, tmp_path, monkeypatch):
+    monkeypatch.delenv("DLT_DATA_DIR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    execute(ROOT / "notebooks" / f"{stem}.ipynb", tmp_path, corpus="embedded")
+    assert {r.corpus["name"] for r in load_all(tmp_path / "records")} == {"embedded"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -56,15 +81,17 @@ def test_notebook_refuses_an_unknown_preset(path, tmp_path):
         execute(path, tmp_path, preset="huge")
 
 
-def test_without_data_the_wikitext_notebook_names_the_remedies_and_stops(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stem", CORPUS)
+def test_without_data_a_notebook_names_the_remedies_and_stops(stem, tmp_path, monkeypatch):
     monkeypatch.delenv("DLT_DATA_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
-    nb = execute(ROOT / "notebooks" / "04_gpt2_wikitext2.ipynb", tmp_path / "out")  # raises nothing
+    nb = execute(ROOT / "notebooks" / f"{stem}.ipynb", tmp_path / "out")  # raises nothing
     printed = "".join(o.get("text", "") for cell in nb.cells for o in cell.get("outputs", []))
     assert "Remedy 1" in printed
     assert "Remedy 2" in printed
     assert "DLT_DATA_DIR" in printed
+    assert 'corpus = "embedded"' in printed
     assert not (tmp_path / "out" / "records").exists()
 
 

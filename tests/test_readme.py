@@ -7,8 +7,11 @@ import pytest
 
 from dlt_core import reproduce
 from dlt_core.accounting import gpt2_parameters
+from dlt_core.comparison import mean_interval, paired_differences
+from dlt_core.corpora import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.experiments import Experiment
 from dlt_core.records import load_all
+from dlt_core.tokenization import GPT2_LOCAL
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,7 +51,17 @@ def test_the_numbers_in_its_prose():
     steps = paper.episodes * (paper.n_layer - 1) * paper.steps_per_action
     prose = " ".join(README.split())
     assert f"{paper.n_layer} layers of width {paper.n_embd}, {paper.episodes} turns, {steps:,} steps" in prose
-    assert f"{gpu.n_layer} layers of width {gpu.n_embd}" in README
+    gpu_steps = gpu.episodes * (gpu.n_layer - 1) * gpu.steps_per_action
+    assert f"{gpu.n_layer} layers of width {gpu.n_embd} with the paper's K = {gpu.episodes}" in prose
+    assert f"{gpu_steps:,} steps a run" in prose
+    same = ("episodes", "steps_per_action", "batch_size", "learning_rate", "q_learning_rate", "epsilon", "epsilon_min")
+    assert [getattr(gpu, field) for field in same] == [getattr(paper, field) for field in same]
+    bert = Experiment.preset("bert-wikitext2", "paper")
+    assert f"(BERT: {bert.n_layer} layers of width {bert.n_embd})" in prose
+    limits = {Experiment.preset(f"gpt2-{name}", "laptop").train_bytes for name in ("wikitext103", "lambada", "lm1b")}
+    assert limits == {16 * 2**20}
+    assert "the first 16 MB of the large corpora" in prose
+    assert f"the first {LM1B_HELD_OUT:,} sentences of the training text" in prose
     six = gpt2_parameters(vocab_size=50257, n_positions=paper.n_positions, n_embd=paper.n_embd, num_groups=6)
     assert f"six make {six / 1e6:.1f}M" in README
     laptop = Experiment.preset("gpt2-embedded", "laptop")
@@ -74,10 +87,37 @@ def test_the_commands_are_understood(capsys):
 
 
 def test_what_it_says_of_the_results_is_so():
-    assert "In these runs conventional training reaches the lower" in README
+    prose = " ".join(README.split())
+    assert "In these runs conventional training reaches the lower perplexity" in prose
     runs = [r for r in load_all(ROOT / "figures" / "records") if r.experiment["preset"] == "laptop"]
     best = {(r.experiment["name"], r.seed): r.test["perplexity"] for r in runs if r.method == "conventional"}
     assert best
     for r in runs:
-        if r.method == "dynamic":
+        if r.method == "dynamic" and not r.experiment["overrides"]:
             assert r.test["perplexity"] > best[r.experiment["name"], r.seed]
+    assert "where there are three seeds, the agent cannot be told apart from a random policy" in prose
+    plain = [r for r in runs if not r.experiment["overrides"]]
+    compared = 0
+    for name in {r.experiment["name"] for r in plain}:
+        agent, die = (
+            [r for r in plain if (r.experiment["name"], r.method) == (name, m)] for m in ("dynamic", "random")
+        )
+        pairs = list(paired_differences(agent, die).values())
+        if len(pairs) >= 3:
+            mean, half = mean_interval(pairs)
+            assert abs(mean) < half, name
+            compared += 1
+    assert compared >= 3  # embedded, WikiText-2 and the ablations
+
+
+def test_the_data_table_is_the_cores():
+    for name, source in HUB.items():
+        assert f"`{source.repository}`" in README
+        assert f"`{source.configuration or source.revision}`" in README
+        for layout in LOCAL[name]:
+            for split in SPLITS:
+                where = getattr(layout, split).where
+                folder = where.split("/")[0]
+                assert f"`{folder}/" in README, where
+    for file in GPT2_LOCAL:
+        assert f"`{file}`" in README

@@ -1,6 +1,7 @@
 """The batch command: exit status, the failing cell's name, skipping what is done, refreshing in place."""
 
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,6 +15,10 @@ record = RunRecord({"name": "e", "preset": preset, "overrides": {}}, "dynamic", 
 record.budget = {"optimizer_steps": 3, "tokens": 9}
 record.test = {"perplexity": 20.0, "unit": "per token", "bits_per_byte": 1.5, "selected_step": 3}
 record.parameters, record.tie_map = {"unique": 1, "conventional": 4}, [0, 0]
+record.experiment |= {"name": "e", "n_layer": 2}
+record.corpus = {"name": "embedded", "is_sample": False}
+record.hardware = {"device": "cpu", "machine": "x", "threads": 1, "cores": 1}
+record.bytes = {}
 record.save(Path(out_dir) / "records")
 Path(out_dir, "fig_x.png").write_bytes(b"png")
 with open(Path(out_dir) / "times.txt", "a") as file:
@@ -91,7 +96,63 @@ def test_a_notebook_that_stops_itself_did_not_succeed(notebooks, tmp_path):
     notebook(notebooks / "02_stops.ipynb", "import sys\nprint('no data: do this')\nsys.exit(0)", "1 / 0")
     status, summary = run(tmp_path, "--notebooks", "02")
     assert status == 1
+    assert summary["notebooks"][0]["status"] == "failed"
     assert summary["notebooks"][0]["error"] == "cell 4 stopped the notebook: no data: do this"
+
+
+def test_without_names_what_has_no_data_is_left_out_and_said_so(notebooks, tmp_path, capsys):
+    notebook(notebooks / "02_stops.ipynb", "import sys\nprint('no data: do this')\nsys.exit(0)", "1 / 0")
+    status, summary = run(tmp_path)
+    assert status == 0
+    assert {r["name"]: r["status"] for r in summary["notebooks"]} == {"00_good": "done", "02_stops": "no data"}
+    printed = capsys.readouterr().out
+    assert "No data: 02_stops, seed 0" in printed
+    assert "no data: do this" in printed
+    notebook(notebooks / "02_stops.ipynb", "print('the data has come')")
+    assert [r["status"] for r in run(tmp_path)[1]["notebooks"]] == ["done", "done"]
+
+
+def test_one_failure_does_not_stop_the_others_and_the_summary_says_what_was_left(notebooks, tmp_path):
+    notebook(notebooks / "01_bad.ipynb", GOOD, "1 / 0")
+    notebook(notebooks / "02_good.ipynb", GOOD)
+    status, summary = run(tmp_path, "--seeds", "0", "1", "--jobs", "2")
+    assert status == 1
+    assert [(r["name"], r["seed"], r["status"]) for r in summary["notebooks"]] == [
+        (name, seed, status)
+        for seed in (0, 1)
+        for name, status in (("00_good", "done"), ("01_bad", "failed"), ("02_good", "done"))
+    ]
+    for r in summary["notebooks"]:
+        assert r["seconds"] > 0
+        assert [Path(p).name for p in r["records"]] == [f"e-smoke-dynamic-seed{r['seed']}.json"]
+        assert [Path(p).name for p in r["figures"]] == ["fig_x.png"]
+        assert all(Path(p).is_file() for p in r["records"] + r["figures"])
+        assert (r["error"] or "").startswith("cell 5: ZeroDivisionError" if r["name"] == "01_bad" else "")
+
+
+def test_variants_are_executed_side_by_side(notebooks, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "VARIANTS", {"00_good": [{"corpus": "a"}, {"corpus": "b"}]})
+    notebook(notebooks / "00_good.ipynb", GOOD, "Path(out_dir, 'corpus.txt').write_text(corpus)")
+    status, summary = run(tmp_path)
+    assert status == 0
+    assert [r["name"] for r in summary["notebooks"]] == ["00_good-a", "00_good-b"]
+    for name in ("a", "b"):
+        assert (tmp_path / "out" / "smoke-seed0" / f"00_good-{name}" / "corpus.txt").read_text() == name
+    assert run(tmp_path)[1]["notebooks"][1]["skipped"]
+
+
+def test_a_notebook_that_takes_several_seeds_is_executed_once(notebooks, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "SEVERAL_SEEDS", ("00_good",))
+    notebook(notebooks / "00_good.ipynb", "num_seeds = 4", "open(f'{out_dir}/ran-{seed}-{num_seeds}', 'w').close()")
+    notebook(notebooks / "01_good.ipynb", GOOD)
+    summary = run(tmp_path, "--seeds", "5", "6", "7")[1]
+    assert [(r["name"], r["seed"]) for r in summary["notebooks"]] == [
+        ("00_good", 5), ("01_good", 5), ("01_good", 6), ("01_good", 7)
+    ]  # fmt: skip
+    parameters = nbformat.read(tmp_path / "out" / "smoke-seed5" / "00_good" / "00_good.ipynb", as_version=4).cells[2]
+    assert "num_seeds = 3" in parameters.source
+    run(tmp_path, "--notebooks", "00", "--seeds", "2")  # one seed: as many as it says itself
+    assert (tmp_path / "out" / "smoke-seed2" / "00_good" / "ran-2-4").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(notebooks, tmp_path, capsys):
@@ -112,7 +173,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     readme = notebooks.parent / "README.md"
     tables = [f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("results", "notebooks")]
     readme.write_text("# T\n" + "".join(tables) + "z")
-    assert run(tmp_path, "--notebooks", "00", "--in-place")[0] == 0
+    assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
     assert [cell.source for cell in nb.cells[2:]] == [GOOD]
     assert [cell.execution_count for cell in nb.cells[1:]] == [1, 2]
@@ -120,8 +181,11 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     assert "papermill" not in nb.metadata
     assert all("papermill" not in cell.metadata for cell in nb.cells)
     figures = notebooks.parent / "figures"
-    assert (figures / "fig_x.png").read_bytes() == b"png"
-    assert (figures / "records" / "e-laptop-dynamic-seed0.json").exists()
+    assert "laptop-seed0" in nb.cells[2].outputs[0].text  # the outputs are seed 0's ...
+    assert len(list((figures / "records").iterdir())) == 2  # ... the records all seeds'
+    assert "| e | embedded | dynamic | 2 | 20.0 ± 0.0 per token |" in readme.read_text()
+    assert "20.0 ± 0.0" in (figures / "results.md").read_text()
+    assert json.loads((figures / "notebook_times.json").read_text())["00_good"] >= 0
     text = readme.read_text()
     assert text.startswith("# T\n<!-- results: begin -->\n")
     assert text.endswith("<!-- notebooks: end -->\nz")
@@ -135,8 +199,8 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         (["--preset", "huge"], "invalid choice: 'huge'"),
         (["--notebooks", "77"], "no notebook begins with '77'; there are: 00_good"),
         (["--jobs", "0"], "--jobs must be at least 1"),
-        (["--in-place", "--seeds", "0", "1"], "--in-place is for the preset laptop and seed 0"),
-        (["--in-place", "--preset", "smoke"], "--in-place is for the preset laptop and seed 0"),
+        (["--in-place", "--seeds", "1"], "--in-place is for the preset laptop, and seed 0 first"),
+        (["--in-place", "--preset", "smoke"], "--in-place is for the preset laptop, and seed 0 first"),
     ],
 )
 def test_bad_arguments(notebooks, tmp_path, capsys, arguments, message):
