@@ -1,6 +1,6 @@
 """The methods that are laid side by side, and how: same weights, batches, number of steps and evaluation for each.
 
-`compare` runs methods by name; `mean_interval` and `paired_differences` say what several seeds allow to say.
+`compare` runs methods by name; `mean_interval`, `paired_differences` and `verdict` say what several seeds allow to say.
 """
 
 from __future__ import annotations
@@ -132,6 +132,21 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         return values[0], None
     t = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
     return fmean(values), t * stdev(values) / math.sqrt(len(values))
+
+
+def plus_minus(mean: float, half: float | None, digits: int, sign: str = "") -> str:
+    """A mean with half the width of its interval, such as "2.10 ± 0.03"; sign "+" shows it for positive means too."""
+    return f"{mean:{sign}.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "")
+
+
+def verdict(differences: Sequence[float]) -> str:
+    """What the 95 % interval of differences in bits per byte (of which fewer are better) allows to say."""
+    mean, half = mean_interval(differences)
+    if not any(differences):
+        return "exactly equal"
+    if half is None:
+        return "one seed"
+    return "not told apart" if abs(mean) <= half else "better" if mean < 0 else "worse"
 
 
 def bits_per_byte(record: RunRecord) -> float:

@@ -318,8 +318,9 @@ def readme_tables(root: Path) -> dict[str, str]:
     """The tables of the README, made from the committed records, times and titles of the notebooks."""
     import nbformat
 
-    rows = results.summary(load_all(root / "figures" / "records"))
-    chosen = [r for r in rows if r["preset"] == "laptop" and not r["changes"] and r["experiment"] != "ablations"]
+    records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    rows = results.summary(records)
+    chosen = [r for r in rows if not r["changes"] and r["experiment"] != "ablations"]
     columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
                "independent layers")  # fmt: skip
     runs = [{column: row[column] for column in columns} for row in map(results.shown, chosen)]
@@ -330,7 +331,11 @@ def readme_tables(root: Path) -> dict[str, str]:
         seconds = times.get(path.stem)
         took = f"{seconds} s" if seconds is not None else "not timed"
         notebooks.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
-    return {"results": results.markdown_table(runs), "notebooks": results.markdown_table(notebooks)}
+    return {
+        "results": results.markdown_table(runs),
+        "agent": results.agent_markdown(records),
+        "notebooks": results.markdown_table(notebooks),
+    }
 
 
 def _read_result(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from dlt_core import figures
-from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences
+from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.files import write_text_atomically
 from dlt_core.records import RunRecord, load_all
@@ -205,8 +205,8 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "corpus": row["corpus"],
         "method": _name(row["method"], row["changes"]),
         "n": str(row["n"]),
-        "test perplexity": f"{_plus_minus(row['perplexity'], row['perplexity_half_width'], 1)} {row['unit']}{words}",
-        "bits per byte": _plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),
+        "test perplexity": f"{plus_minus(row['perplexity'], row['perplexity_half_width'], 1)} {row['unit']}{words}",
+        "bits per byte": plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),
         "parameters": f"{row['parameters'] / 1e6:.2f}M ({row['of_conventional']:.0%})",
         "independent layers": f"{row['independent_layers']:.1f} of {row['layers']}",
         "peak": f"{row['peak_bytes'] / MIB:.0f} MiB" if row["peak_bytes"] else "not measured",
@@ -216,12 +216,8 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _plus_minus(mean: float, half: float | None, digits: int) -> str:
-    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "")
-
-
-def results_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """All rows, a section for each preset."""
+def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord] = ()) -> str:
+    """All rows, a section for each preset; and of the records what the agent adds."""
     text = [
         "# Results\n",
         "Made by `python -m dlt_core.figures` from the records in `records/`. Mean over n seeds ± half the width of "
@@ -233,7 +229,42 @@ def results_markdown(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for preset in dict.fromkeys(row["preset"] for row in rows):
         text += [f"## Preset {preset}\n", markdown_table([shown(r) for r in rows if r["preset"] == preset]) + "\n"]
+        if paired := agent_markdown([r for r in records if r.experiment["preset"] == preset]):
+            text += [f"### What the agent adds, preset {preset}\n", paired + "\n"]
     return "\n".join(text)
+
+
+def agent_markdown(records: Sequence[RunRecord]) -> str:
+    """What the agent adds: for each experiment with unchanged settings, bits per byte of dynamic tying minus those of
+    conventional training and of the random policy, paired by seed, and how often they are told apart. Nothing for no
+    pairs."""
+    others = {"conventional": "conventional training", "random": "the random policy"}
+    verdicts: dict[str, list[str]] = {other: [] for other in others}
+    rows = []
+    for name in EXPERIMENTS:
+        plain = [r for r in records if r.status == "finished" and r.experiment["name"] == name and not changes(r)]
+        of = {method: [r for r in plain if r.method == method] for method in MAIN_METHODS}
+        pairs = {other: list(paired_differences(of["dynamic"], of[other]).values()) for other in others}
+        if not any(pairs.values()):
+            continue
+        cells = dict.fromkeys((f"dynamic minus {other}" for other in others), NOT_RUN)
+        for other, found in pairs.items():
+            if found:
+                verdicts[other].append(verdict(found))
+                cells[f"dynamic minus {other}"] = f"{plus_minus(*mean_interval(found), 3, '+')}: {verdicts[other][-1]}"
+        n = max(map(len, pairs.values()))
+        rows.append({"experiment": name, "corpus": _corpus(of["dynamic"][0]), "n": str(n), **cells})
+    if not rows:
+        return ""
+    told = [
+        f"against {words} it is " + ", ".join(f"{verdicts[other].count(w)} times {w}" for w in ("better", "worse"))
+        + f", and {verdicts[other].count('not told apart')} times not told apart"
+        for other, words in others.items()
+    ]  # fmt: skip
+    return (
+        f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
+        f"interval: below zero, dynamic tying is better. Where there are several seeds, {'; '.join(told)}."
+    )
 
 
 def ablation_differences(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
@@ -266,7 +297,7 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
     records = [r for r in records if r.status == "finished"]
     rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
-    write_text_atomically(out / "results.md", results_markdown(rows))
+    write_text_atomically(out / "results.md", results_markdown(rows, records))
     write_text_atomically(out / "results.csv", results_csv(rows))
     written = [out / "results.md", out / "results.csv"]
     laptop = [r for r in records if r.experiment["preset"] == "laptop" and not r.experiment["overrides"]]

@@ -20,6 +20,8 @@ from dlt_core.comparison import (
     paired_differences,
     permutation,
     permuted,
+    plus_minus,
+    verdict,
 )
 from dlt_core.experiments import Experiment
 from dlt_core.learner import Learner
@@ -278,6 +280,26 @@ def test_one_value_has_no_interval_and_no_value_no_mean():
 
 def made_up(seed: int, bits: float, perplexity: float = 9.0) -> RunRecord:
     return RunRecord({}, "m", seed, {}, test={"bits_per_byte": bits, "perplexity": perplexity})
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([-0.3, -0.2, -0.1], "not told apart"),  # half the width is 4.303 * 0.1 / sqrt(3) = 0.248
+        ([-0.4, -0.3, -0.2], "better"),
+        ([0.4, 0.3, 0.2], "worse"),
+        ([0.1], "one seed"),
+        ([0.0, 0.0], "exactly equal"),
+    ],
+)
+def test_what_an_interval_allows_to_say(differences, expected):
+    assert verdict(differences) == expected
+
+
+def test_a_mean_with_its_interval_in_words():
+    assert plus_minus(2.104, 0.0312, 2) == "2.10 ± 0.03"
+    assert plus_minus(0.5, None, 3, "+") == "+0.500"
+    assert plus_minus(-0.5, 0.25, 1, "+") == "-0.5 ± 0.2"
 
 
 def test_differences_are_paired_by_seed_alone():

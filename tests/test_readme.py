@@ -7,17 +7,15 @@ import pytest
 
 from dlt_core import reproduce
 from dlt_core.accounting import gpt2_parameters
-from dlt_core.comparison import mean_interval, paired_differences
 from dlt_core.corpora import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.experiments import Experiment
-from dlt_core.records import load_all
 from dlt_core.tokenization import GPT2_LOCAL
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["results", "notebooks"])
+@pytest.mark.parametrize("name", ["results", "agent", "notebooks"])
 def test_the_tables_are_made_from_what_is_committed(name):
     table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
     assert table == reproduce.readme_tables(ROOT)[name], "run: python -m dlt_core.reproduce --in-place"
@@ -84,30 +82,6 @@ def test_the_commands_are_understood(capsys):
     for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--out", "--in-place"):
         assert option in README
         assert option in usage
-
-
-def test_what_it_says_of_the_results_is_so():
-    prose = " ".join(README.split())
-    assert "In these runs conventional training reaches the lower perplexity" in prose
-    runs = [r for r in load_all(ROOT / "figures" / "records") if r.experiment["preset"] == "laptop"]
-    best = {(r.experiment["name"], r.seed): r.test["perplexity"] for r in runs if r.method == "conventional"}
-    assert best
-    for r in runs:
-        if r.method == "dynamic" and not r.experiment["overrides"]:
-            assert r.test["perplexity"] > best[r.experiment["name"], r.seed]
-    assert "where there are three seeds, the agent cannot be told apart from a random policy" in prose
-    plain = [r for r in runs if not r.experiment["overrides"]]
-    compared = 0
-    for name in {r.experiment["name"] for r in plain}:
-        agent, die = (
-            [r for r in plain if (r.experiment["name"], r.method) == (name, m)] for m in ("dynamic", "random")
-        )
-        pairs = list(paired_differences(agent, die).values())
-        if len(pairs) >= 3:
-            mean, half = mean_interval(pairs)
-            assert abs(mean) < half, name
-            compared += 1
-    assert compared >= 3  # embedded, WikiText-2 and the ablations
 
 
 def test_the_data_table_is_the_cores():

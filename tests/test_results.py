@@ -18,6 +18,7 @@ from dlt_core.results import (
     UNKNOWN,
     ablation_differences,
     ablation_figure,
+    agent_markdown,
     rebuild,
     results_csv,
     results_markdown,
@@ -245,6 +246,32 @@ def test_ablations_are_paired_with_the_unchanged_conventional_run():
     (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
     half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
     assert interval == pytest.approx([0.375 - half, 0.375 + half])
+
+
+# --- what the agent adds ---
+
+
+def test_the_agent_is_compared_seed_by_seed_with_both_others():
+    bits = {
+        "gpt2-wikitext2": {"dynamic": (2.1, 2.2, 2.3), "conventional": (2.0, 2.1, 2.2), "random": (2.4, 2.1, 2.2)},
+        "gpt2-lm1b": {"dynamic": (2.0,), "random": (2.5,)},
+    }
+    runs = [
+        made_up(method, seed, value, name=name, is_sample=name == "gpt2-lm1b")
+        for name, methods in bits.items()
+        for method, values in methods.items()
+        for seed, value in enumerate(values)
+    ]
+    changed = made_up("conventional", 0, 9.0, name="gpt2-lm1b", gamma=0.5)  # no pair for the unchanged run
+    text = agent_markdown([*runs[::-1], changed, made_up(name="gpt2-embedded")])
+    assert table_cells(text) == [
+        ["gpt2-wikitext2", "wikitext-2", "3", "+0.100 ± 0.000: worse", "-0.033 ± 0.574: not told apart"],
+        ["gpt2-lm1b", "lm1b (sample)", "1", "not run", "-0.500: one seed"],
+    ]
+    assert "against conventional training it is 0 times better, 1 times worse, and 0 times not told apart;" in text
+    assert text.endswith("against the random policy it is 0 times better, 0 times worse, and 1 times not told apart.")
+    assert text in results_markdown(summary(runs), [*runs, changed])
+    assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
 
 
 # --- all tables and figures ---
