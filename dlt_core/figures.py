@@ -11,7 +11,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -112,9 +112,15 @@ def tie_maps(maps: dict[str, TieMap]) -> Figure:
     return figure
 
 
-def independent_layers(records: Sequence[RunRecord]) -> Figure:
-    """Number of independent layers (weight sets) in training over time, with the mean of a uniform policy."""
-    figure, ax = _axes()
+def independent_layers(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]) -> Figure:
+    """Number of independent layers (weight sets) in training over time, with the mean of a uniform policy.
+
+    A dict of records makes a panel for each of its entries.
+    """
+    return _panels(groups, _independent_layers, "optimiser steps")
+
+
+def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
     for record in records:
         count = record.history["num_independent"]
         colour, dash = _style(record.method)
@@ -124,18 +130,20 @@ def independent_layers(records: Sequence[RunRecord]) -> Figure:
     expected = expected_independent(n_layer)
     label = f"mean of a uniform policy, {expected:.2f}"
     ax.axhline(expected, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)
-    ax.set(xlabel="optimiser steps", ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
+    ax.set(ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
     ax.yaxis.get_major_locator().set_params(integer=True)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
-    return figure
 
 
-def learning_curves(records: Sequence[RunRecord]) -> Figure:
+def learning_curves(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]) -> Figure:
     """Validation perplexity against optimiser steps; a dot where each run was best, the model that is tested.
 
-    Several seeds of a method are drawn as their mean and range.
+    Several seeds of a method are drawn as their mean and range. A dict of records makes a panel for each of its
+    entries.
     """
-    figure, ax = _axes()
+    return _panels(groups, _learning_curves, "optimiser steps")
+
+
+def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
     for method in dict.fromkeys(r.method for r in records):
         runs = [r for r in records if r.method == method]
         steps = runs[0].curves["validation"]["step"]
@@ -152,8 +160,34 @@ def learning_curves(records: Sequence[RunRecord]) -> Figure:
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
     ax.yaxis.set_major_formatter("{x:.0f}")
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set(xlabel="optimiser steps", ylabel=f"validation perplexity\n{records[0].unit}")
-    ax.legend(fontsize=8)
+    ax.set(ylabel=f"validation perplexity\n{records[0].unit}")
+
+
+def _panels(
+    groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]],
+    draw: Callable[[Axes, Sequence[RunRecord]], None],
+    xlabel: str,
+) -> Figure:
+    """One drawing, or a panel with its name for each of several, in rows of three, under one legend."""
+    groups = groups if isinstance(groups, dict) else {"": groups}
+    columns = min(3, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    size = (5.4, 3.4) if len(groups) == 1 else (3.5 * columns, 0.5 + 2.4 * rows)
+    figure = _NotebookFigure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    legend = {}
+    for ax, (name, records) in zip(axes.flat, groups.items(), strict=False):
+        _tidy(ax)
+        draw(ax, records)
+        ax.set_title(name, fontsize=9)
+        if len(groups) > 1:
+            ax.yaxis.label.set_size(8)
+        legend |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    for ax in axes.flat[len(groups) :]:
+        ax.set_axis_off()
+    for column in range(columns):  # the lowest panel of each column
+        axes.flat[[i for i in range(len(groups)) if i % columns == column][-1]].set_xlabel(xlabel)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 

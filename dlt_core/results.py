@@ -310,11 +310,13 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
         drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
         drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
         drawn["fig_final_maps"] = figures.map_graphs({r.experiment["name"]: TieMap(r.final_tie_map) for r in dynamic})
-    for name in names:
-        of_name = [r for method in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (name, method)]
-        drawn[f"fig_learning_curves_{name}"] = figures.learning_curves(of_name)
-        if decided := [first[name, m] for m in ("dynamic", "random") if (name, m) in first]:
-            drawn[f"fig_independent_layers_{name}"] = figures.independent_layers(decided)
+    if names:
+        drawn["fig_learning_curves"] = figures.learning_curves(
+            {n: [r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names}
+        )
+    decided = {n: [first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names}
+    if decided := {n: found for n, found in decided.items() if found}:
+        drawn["fig_independent_layers"] = figures.independent_layers(decided)
     pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
     if pairs:
         drawn["fig_memory"] = figures.memory(pairs)

@@ -104,6 +104,21 @@ def test_several_seeds_are_drawn_as_mean_and_range(runs):
     assert "dynamic" in [line.get_label() for line in ax.lines]
 
 
+def test_several_experiments_make_a_panel_each_under_one_legend(runs):
+    groups = {"a": runs[:2], "b": runs[:1], "c": runs[1:2], "d": runs[:2]}
+    for draw in (figures.independent_layers, figures.learning_curves):
+        figure = draw(groups)
+        shown = [ax for ax in figure.axes if ax.axison]
+        assert [ax.get_title() for ax in shown] == list(groups)
+        assert [bool(ax.get_xlabel()) for ax in shown] == [False, True, True, True]  # the lowest of each column
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert len(labels) == len(set(labels))
+        assert {"dynamic", "random"} <= set(labels)
+        alone = draw(runs[:1]).axes[0]
+        for ours, theirs in zip(shown[1].lines, alone.lines, strict=True):
+            assert np.array_equal(ours.get_xydata(), theirs.get_xydata())
+
+
 def test_differences_show_each_seed_the_mean_and_the_interval():
     figure = figures.differences({"a": [1.0, 3.0], "b": [0.5]}, {"a": (2.0, 0.7), "b": (0.5, None)}, "difference")
     ax = figure.axes[0]
