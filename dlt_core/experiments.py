@@ -199,8 +199,8 @@ _CORPORA: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def _experiment(corpus: str, **laptop: Any) -> dict[str, dict[str, Any]]:
-    return {**_CORPORA[corpus], "laptop": {**_CORPORA[corpus]["laptop"], **laptop}}
+# A passage of LAMBADA has about 75 words: room for most of them in one sequence, with as many tokens in a step.
+_CORPORA["lambada"]["laptop"] |= {"n_positions": 128, "block_size": 128, "batch_size": 4}
 
 
 def _bert(corpus: str) -> dict[str, dict[str, Any]]:
@@ -211,12 +211,14 @@ def _bert(corpus: str) -> dict[str, dict[str, Any]]:
 
 
 EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
-    "gpt2-embedded": _experiment("embedded"),
-    "gpt2-wikitext2": _experiment("wikitext-2", episodes=24, epsilon_decay=0.9),
-    "gpt2-wikitext103": _experiment("wikitext-103"),
-    # a passage of LAMBADA has about 75 words: room for most of them in one sequence, with as many tokens in a step
-    "gpt2-lambada": _experiment("lambada", n_positions=128, block_size=128, batch_size=4),
-    "gpt2-lm1b": _experiment("lm1b"),
+    "gpt2-embedded": _CORPORA["embedded"],
+    "gpt2-wikitext2": {
+        **_CORPORA["wikitext-2"],
+        "laptop": {**_CORPORA["wikitext-2"]["laptop"], "episodes": 24, "epsilon_decay": 0.9},
+    },
+    "gpt2-wikitext103": _CORPORA["wikitext-103"],
+    "gpt2-lambada": _CORPORA["lambada"],
+    "gpt2-lm1b": _CORPORA["lm1b"],
     "bert-embedded": _bert("embedded"),
     "bert-wikitext2": _bert("wikitext-2"),
     "bert-wikitext103": _bert("wikitext-103"),

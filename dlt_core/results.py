@@ -257,13 +257,13 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     if not rows:
         return ""
     told = [
-        f"against {words} it is " + ", ".join(f"{verdicts[other].count(w)} times {w}" for w in ("better", "worse"))
-        + f", and {verdicts[other].count('not told apart')} times not told apart"
+        f"against {words} better in {verdicts[other].count('better')} experiments, worse in "
+        f"{verdicts[other].count('worse')}, not told apart in {verdicts[other].count('not told apart')}"
         for other, words in others.items()
-    ]  # fmt: skip
+    ]
     return (
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
-        f"interval: below zero, dynamic tying is better. Where there are several seeds, {'; '.join(told)}."
+        f"interval: below zero, dynamic tying is better. Where there are several seeds: {'; '.join(told)}."
     )
 
 

@@ -268,8 +268,8 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others():
         ["gpt2-wikitext2", "wikitext-2", "3", "+0.100 ± 0.000: worse", "-0.033 ± 0.574: not told apart"],
         ["gpt2-lm1b", "lm1b (sample)", "1", "not run", "-0.500: one seed"],
     ]
-    assert "against conventional training it is 0 times better, 1 times worse, and 0 times not told apart;" in text
-    assert text.endswith("against the random policy it is 0 times better, 0 times worse, and 1 times not told apart.")
+    assert "against conventional training better in 0 experiments, worse in 1, not told apart in 0;" in text
+    assert text.endswith("against the random policy better in 0 experiments, worse in 0, not told apart in 1.")
     assert text in results_markdown(summary(runs), [*runs, changed])
     assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
 
