@@ -42,6 +42,11 @@ def weight_set_colours(n_layer: int) -> ListedColormap:
     return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 1, n_layer)))
 
 
+def experiment_name(record: RunRecord) -> str:
+    """Of the run's experiment, with a mark if its corpus was only a sample."""
+    return record.experiment["name"] + (" (sample)" if record.corpus.get("is_sample") else "")
+
+
 def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
     """The tie map over training: layers downwards, decisions rightwards, one colour for each weight set.
 
@@ -169,7 +174,8 @@ def _panels(
     xlabel: str,
 ) -> Figure:
     """One drawing, or a panel with its name for each of several, in rows of three, under one legend."""
-    groups = groups if isinstance(groups, dict) else {"": groups}
+    if not isinstance(groups, dict):
+        groups = {experiment_name(groups[0]) if groups[0].corpus.get("is_sample") else "": groups}
     columns = min(3, len(groups))
     rows = math.ceil(len(groups) / columns)
     size = (5.4, 3.4) if len(groups) == 1 else (3.5 * columns, 0.5 + 2.4 * rows)
@@ -205,7 +211,7 @@ def memory(records: Sequence[RunRecord]) -> Figure:
             rest = record.bytes["step_peak"] / 2**20 - left
             label = "rest of the peak: activations, logits, ..." if row == 0 else None
             ax.barh(row, rest, left=left, color="0.85", label=label)
-    ax.set_yticks(range(len(records)), [f"{r.experiment['name']}, {r.method}" for r in records], fontsize=8)
+    ax.set_yticks(range(len(records)), [f"{experiment_name(r)}, {r.method}" for r in records], fontsize=8)
     ax.invert_yaxis()
     ax.set_xlabel("MiB in training")
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
@@ -344,8 +350,7 @@ def _style(method: str) -> tuple[str, str]:
 
 
 def _title(record: RunRecord) -> str:
-    e = record.experiment
-    return f"{e['name']}, {e['preset']} preset, {record.method}, seed {record.seed}"
+    return f"{experiment_name(record)}, {record.experiment['preset']} preset, {record.method}, seed {record.seed}"
 
 
 if __name__ == "__main__":

@@ -309,13 +309,14 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     if dynamic:
         drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
         drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
-        drawn["fig_final_maps"] = figures.map_graphs({r.experiment["name"]: TieMap(r.final_tie_map) for r in dynamic})
-    if names:
-        drawn["fig_learning_curves"] = figures.learning_curves(
-            {n: [r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names}
+        drawn["fig_final_maps"] = figures.map_graphs(
+            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic}
         )
-    decided = {n: [first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names}
-    if decided := {n: found for n, found in decided.items() if found}:
+    if names:
+        curves = [[r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names]
+        drawn["fig_learning_curves"] = figures.learning_curves({figures.experiment_name(g[0]): g for g in curves})
+    decided = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
+    if decided := {figures.experiment_name(g[0]): g for g in decided if g}:
         drawn["fig_independent_layers"] = figures.independent_layers(decided)
     pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
     if pairs:

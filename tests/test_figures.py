@@ -1,6 +1,7 @@
 """Figures: drawn from records alone, shown by a notebook, one colour for each weight set."""
 
 import copy
+import dataclasses
 import io
 
 import numpy as np
@@ -102,6 +103,16 @@ def test_several_seeds_are_drawn_as_mean_and_range(runs):
     assert list(mean.get_ydata()) == pytest.approx([1.5 * p for p in runs[2].curves["validation"]["perplexity"]])
     assert len(ax.collections) == 1  # the range, of the method with two seeds alone
     assert "dynamic" in [line.get_label() for line in ax.lines]
+
+
+def test_every_figure_of_runs_on_a_sample_says_so(runs):
+    sampled = [dataclasses.replace(run, corpus={**run.corpus, "is_sample": True}) for run in runs]
+    for draw in (figures.tie_map_evolution, figures.learning_curves, figures.independent_layers):
+        for some, said in ((runs[:2], False), (sampled[:2], True)):
+            titles = [ax.get_title() for ax in draw(some).axes]
+            assert any("gpt2-embedded (sample)" in title for title in titles) == said
+    labels = [label.get_text() for label in figures.memory([runs[2], sampled[2]]).axes[0].get_yticklabels()]
+    assert labels == ["gpt2-embedded, conventional", "gpt2-embedded (sample), conventional"]
 
 
 def test_several_experiments_make_a_panel_each_under_one_legend(runs):
