@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -163,3 +164,22 @@ def paired_differences(
     """
     theirs = {record.seed: value(record) for record in baseline}
     return {record.seed: value(record) - theirs[record.seed] for record in runs if record.seed in theirs}
+
+
+def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, float] | None:
+    """How alike an agent decides in different experiments: of the decisions that neither run of a pair made at random,
+    how many there are, how many are the same, and how many would be by chance, one of i + 1 actions being as good as
+    another for layer i.
+
+    Pairs are runs of one seed with as many layers and decisions; runs without decisions have none. None if nothing
+    remains.
+    """
+    total, same, chance = 0, 0, 0.0
+    for one, other in itertools.combinations([run for run in runs if run.history.get("layer")], 2):
+        if one.seed != other.seed or one.history["layer"] != other.history["layer"]:
+            continue
+        explored, actions = (zip(one.history[n], other.history[n], strict=True) for n in ("explored", "action"))
+        for layer, dice, (a, b) in zip(one.history["layer"], explored, actions, strict=True):
+            if not any(dice):
+                total, same, chance = total + 1, same + (a == b), chance + 1 / (layer + 1)
+    return (total, same, chance) if total else None

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from dlt_core import figures
-from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, shared_decisions, verdict
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.files import write_text_atomically
 from dlt_core.records import RunRecord, load_all
@@ -236,8 +236,8 @@ def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord
 
 def agent_markdown(records: Sequence[RunRecord]) -> str:
     """What the agent adds: for each experiment with unchanged settings, bits per byte of dynamic tying minus those of
-    conventional training and of the random policy, paired by seed, and how often they are told apart. Nothing for no
-    pairs."""
+    conventional training and of the random policy, paired by seed, and how often they are told apart; and how alike
+    the agent decides in different experiments. Nothing for no pairs."""
     others = {"conventional": "conventional training", "random": "the random policy"}
     verdicts: dict[str, list[str]] = {other: [] for other in others}
     rows = []
@@ -261,9 +261,18 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         f"{verdicts[other].count('worse')}, not told apart in {verdicts[other].count('not told apart')}"
         for other, words in others.items()
     ]
+    agents = [r for r in records if r.status == "finished" and r.method == "dynamic" and not changes(r)]
+    alike = ""
+    if found := shared_decisions(agents):
+        total, same, chance = found
+        alike = (
+            "\n\nDoes the agent decide otherwise where text or model are others? We pair experiments with one seed, so "
+            "with the same Q-network at the start, and equally many decisions. Of the decisions that neither made at "
+            f"random, {same / total:.0%} of {total:,} are the same. Chance would give {chance / total:.0%}."
+        )
     return (
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
-        f"interval: below zero, dynamic tying is better. Where there are several seeds: {'; '.join(told)}."
+        f"interval: below zero, dynamic tying is better. Where there are several seeds: {'; '.join(told)}.{alike}"
     )
 
 

@@ -21,6 +21,7 @@ from dlt_core.comparison import (
     permutation,
     permuted,
     plus_minus,
+    shared_decisions,
     verdict,
 )
 from dlt_core.experiments import Experiment
@@ -313,3 +314,17 @@ def test_differences_are_paired_by_seed_alone():
     assert paired_differences([made_up(0, 1.0, 30.0)], [made_up(0, 1.0, 20.0)], lambda r: r.test["perplexity"]) == {
         0: 10
     }
+
+
+def test_decisions_that_two_experiments_share_by_hand():
+    def run(seed, actions, explored=(False, False, False, True), layers=(1, 2, 3, 1)):
+        history = {"layer": list(layers), "action": list(actions), "explored": list(explored)}
+        return RunRecord({}, "dynamic", seed, {}, history=history)
+
+    first, second = run(0, (0, 1, 2, 1)), run(0, (0, 2, 2, 1), (False, False, True, True))
+    # of the first pair, decisions 0 and 1 count: one is the same; by chance 1/2 and 1/3
+    assert shared_decisions([first, second]) == (2, 1, pytest.approx(1 / 2 + 1 / 3))
+    assert shared_decisions([first, run(1, (0, 1, 2, 1)), run(0, (0,), (False,), (1,))]) is None  # no pair
+    assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, pytest.approx(13 / 12 + 2 * 5 / 6))
+    assert shared_decisions([first, run(0, (0, 1, 2, 1), (True,) * 4)]) is None
+    assert shared_decisions([first, RunRecord({}, "conventional", 0, {})]) is None

@@ -271,6 +271,10 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others():
     assert "against conventional training better in 0 experiments, worse in 1, not told apart in 0;" in text
     assert text.endswith("against the random policy better in 0 experiments, worse in 0, not told apart in 1.")
     assert text in results_markdown(summary(runs), [*runs, changed])
+    for run, actions in ((runs[0], [0, 1]), (runs[9], [0, 0])):  # dynamic, seed 0, of both experiments
+        assert (run.method, run.seed) == ("dynamic", 0)
+        run.history = {"layer": [1, 2], "action": actions, "explored": [False, False]}
+    assert agent_markdown(runs).endswith("50% of 2 are the same. Chance would give 42%.")
     assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
 
 
