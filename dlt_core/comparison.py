@@ -166,6 +166,12 @@ def paired_differences(
     return {record.seed: value(record) - theirs[record.seed] for record in runs if record.seed in theirs}
 
 
+def q_scale(record: RunRecord) -> tuple[float, float, float]:
+    """The largest |Q| that the run's agent saw, and the smallest and largest |reward| that it got."""
+    rewards = [abs(reward) for reward in record.history["reward"]]
+    return max(abs(q) for values in record.history["q_values"] for q in values), min(rewards), max(rewards)
+
+
 def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, float] | None:
     """How alike an agent decides in different experiments: of the decisions that neither run of a pair made at random,
     how many there are, how many are the same, and how many would be by chance, one of i + 1 actions being as good as

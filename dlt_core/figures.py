@@ -44,7 +44,7 @@ def weight_set_colours(n_layer: int) -> ListedColormap:
 
 def experiment_name(record: RunRecord) -> str:
     """Of the run's experiment, with a mark if its corpus was only a sample."""
-    return record.experiment["name"] + (" (sample)" if record.corpus.get("is_sample") else "")
+    return record.experiment["name"] + record.sample_mark
 
 
 def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
@@ -122,7 +122,7 @@ def independent_layers(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecor
 
     A dict of records makes a panel for each of its entries.
     """
-    return _panels(groups, _independent_layers, "optimiser steps")
+    return _panels(groups, _independent_layers)
 
 
 def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
@@ -145,7 +145,7 @@ def learning_curves(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]
     Several seeds of a method are drawn as their mean and range. A dict of records makes a panel for each of its
     entries.
     """
-    return _panels(groups, _learning_curves, "optimiser steps")
+    return _panels(groups, _learning_curves)
 
 
 def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
@@ -171,11 +171,11 @@ def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
 def _panels(
     groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]],
     draw: Callable[[Axes, Sequence[RunRecord]], None],
-    xlabel: str,
 ) -> Figure:
-    """One drawing, or a panel with its name for each of several, in rows of three, under one legend."""
+    """One drawing over optimiser steps, or a panel with its name for each of several, in rows of three, under one
+    legend."""
     if not isinstance(groups, dict):
-        groups = {experiment_name(groups[0]) if groups[0].corpus.get("is_sample") else "": groups}
+        groups = {experiment_name(groups[0]) if groups[0].sample_mark else "": groups}
     columns = min(3, len(groups))
     rows = math.ceil(len(groups) / columns)
     size = (5.4, 3.4) if len(groups) == 1 else (3.5 * columns, 0.5 + 2.4 * rows)
@@ -192,7 +192,7 @@ def _panels(
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
     for column in range(columns):  # the lowest panel of each column
-        axes.flat[[i for i in range(len(groups)) if i % columns == column][-1]].set_xlabel(xlabel)
+        axes.flat[[i for i in range(len(groups)) if i % columns == column][-1]].set_xlabel("optimiser steps")
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 

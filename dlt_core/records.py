@@ -86,6 +86,11 @@ class RunRecord:
         """What the perplexity is per; the tokenizer's name for a run that was not finished."""
         return self.test["unit"] if self.test else f"per token ({self.experiment['tokenizer']})"
 
+    @property
+    def sample_mark(self) -> str:
+        """What stands behind a name, in tables and figures, if the run's corpus is only a part of it."""
+        return " (sample)" if self.corpus.get("is_sample") else ""
+
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
         maps = self.history["tie_map"]

@@ -319,11 +319,6 @@ def readme_tables(root: Path) -> dict[str, str]:
     import nbformat
 
     records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
-    rows = results.summary(records)
-    chosen = [r for r in rows if not r["changes"] and r["experiment"] != "ablations"]
-    columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
-               "independent layers")  # fmt: skip
-    runs = [{column: row[column] for column in columns} for row in map(results.shown, chosen)]
     times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
     notebooks = []
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
@@ -332,7 +327,7 @@ def readme_tables(root: Path) -> dict[str, str]:
         took = f"{seconds} s" if seconds is not None else "not timed"
         notebooks.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
     return {
-        "results": results.markdown_table(runs),
+        "results": results.markdown_table(results.main_table(results.summary(records))),
         "agent": results.agent_markdown(records),
         "notebooks": results.markdown_table(notebooks),
     }

@@ -96,7 +96,7 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
             identity = (e["name"], e["preset"], r.method, changes(r), _corpus(r), r.unit)
             groups.setdefault(identity, []).append(r)
     rows = [_row(*identity, group) for identity, group in groups.items()]
-    methods = {m: i for i, m in enumerate(("dynamic", "random", "conventional"))}
+    methods = {m: i for i, m in enumerate(MAIN_METHODS)}
     order = {name: i for i, name in enumerate(EXPERIMENTS)}
     sizes = {name: i for i, name in enumerate(PRESETS)}
     rows.sort(
@@ -123,7 +123,7 @@ def _name(method: str, changed: str) -> str:
 
 
 def _corpus(record: RunRecord) -> str:
-    return record.corpus["name"] + (" (sample)" if record.corpus["is_sample"] else "")
+    return record.corpus["name"] + record.sample_mark
 
 
 def _row(
@@ -216,6 +216,15 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def main_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Of the rows of `summary` those of unchanged laptop runs, without the ablations; the columns that matter most."""
+    columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
+               "independent layers")  # fmt: skip
+    chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
+    chosen = [shown(r) for r in chosen if r["experiment"] != "ablations"]
+    return [{column: row[column] for column in columns} for row in chosen]
+
+
 def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord] = ()) -> str:
     """All rows, a section for each preset; and of the records what the agent adds."""
     text = [
@@ -240,10 +249,10 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     the agent decides in different experiments. Nothing for no pairs."""
     others = {"conventional": "conventional training", "random": "the random policy"}
     verdicts: dict[str, list[str]] = {other: [] for other in others}
+    plain = [r for r in records if r.status == "finished" and not changes(r)]
     rows = []
     for name in EXPERIMENTS:
-        plain = [r for r in records if r.status == "finished" and r.experiment["name"] == name and not changes(r)]
-        of = {method: [r for r in plain if r.method == method] for method in MAIN_METHODS}
+        of = {m: [r for r in plain if (r.experiment["name"], r.method) == (name, m)] for m in MAIN_METHODS}
         pairs = {other: list(paired_differences(of["dynamic"], of[other]).values()) for other in others}
         if not any(pairs.values()):
             continue
@@ -261,9 +270,8 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         f"{verdicts[other].count('worse')}, not told apart in {verdicts[other].count('not told apart')}"
         for other, words in others.items()
     ]
-    agents = [r for r in records if r.status == "finished" and r.method == "dynamic" and not changes(r)]
     alike = ""
-    if found := shared_decisions(agents):
+    if found := shared_decisions(r for r in plain if r.method == "dynamic"):
         total, same, chance = found
         alike = (
             "\n\nDoes the agent decide otherwise where text or model are others? We pair experiments with one seed, so "
@@ -330,11 +338,8 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
     if pairs:
         drawn["fig_memory"] = figures.memory(pairs)
-        columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
-                   "independent layers")  # fmt: skip
-        chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
-        chosen = [shown(r) for r in chosen if r["experiment"] != "ablations" and r["method"] in MAIN_METHODS]
-        drawn["table_main"] = figures.table([[row[c] for c in columns] for row in chosen], columns)
+        table = main_table([r for r in rows if r["method"] in MAIN_METHODS])
+        drawn["table_main"] = figures.table([list(row.values()) for row in table], list(table[0]))
     ablations = [r for r in records if r.experiment["name"] == "ablations" and r.experiment["preset"] == "laptop"]
     if ablation_differences(ablations):
         drawn["fig_ablations"] = ablation_figure(ablations)

@@ -21,6 +21,7 @@ from dlt_core.comparison import (
     permutation,
     permuted,
     plus_minus,
+    q_scale,
     shared_decisions,
     verdict,
 )
@@ -314,6 +315,11 @@ def test_differences_are_paired_by_seed_alone():
     assert paired_differences([made_up(0, 1.0, 30.0)], [made_up(0, 1.0, 20.0)], lambda r: r.test["perplexity"]) == {
         0: 10
     }
+
+
+def test_the_scales_of_belief_and_reward():
+    history = {"q_values": [[0.5, -2.0], [1.0, 0.0, 1.5]], "reward": [-30.0, -7.0]}
+    assert q_scale(RunRecord({}, "dynamic", 0, {}, history=history)) == (2.0, 7.0, 30.0)
 
 
 def test_decisions_that_two_experiments_share_by_hand():
