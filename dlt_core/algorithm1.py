@@ -33,8 +33,16 @@ def load_data(experiment: Experiment) -> tokenization.TokenizedCorpus:
     return tokenization.tokenize(corpus, experiment.tokenizer)
 
 
-def build_learner(experiment: Experiment, data: tokenization.TokenizedCorpus | None = None) -> Learner:
-    """The experiment's transformer at step 0, all layers independent, with its optimiser and data."""
+def build_learner(
+    experiment: Experiment,
+    data: tokenization.TokenizedCorpus | None = None,
+    *,
+    factory: Callable[..., Learner] = Learner,
+) -> Learner:
+    """The experiment's transformer at step 0, all layers independent, with its optimiser and data.
+
+    factory: what is called with all that; a learner of another kind is made by its class.
+    """
     data = data or load_data(experiment)
     build = functools.partial(
         build_model,
@@ -46,7 +54,7 @@ def build_learner(experiment: Experiment, data: tokenization.TokenizedCorpus | N
         n_embd=experiment.n_embd,
         dropout=experiment.dropout,
     )
-    return Learner(
+    return factory(
         build,
         data,
         seed=experiment.seed,
@@ -90,6 +98,7 @@ def train_dynamic(
     experiment: Experiment,
     *,
     agent: Agent | None = None,
+    env: LayerTyingEnv | None = None,
     method: str | None = None,
     data: tokenization.TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
@@ -100,7 +109,8 @@ def train_dynamic(
 ) -> RunRecord:
     """Train the experiment's transformer while an agent ties its layers.
 
-    agent: the paper's Q-agent unless another is given. method: name in the record, the agent's own by default.
+    agent: the paper's Q-agent unless another is given. env: another world than the paper's, made of the same experiment
+        and at its start. method: name in the record, the agent's own by default.
     data: from `load_data`, to share it between runs. record_path: .json file or folder to write the record to.
     checkpoint: file that the run resumes from if it exists, is saved to now and then, and that is removed at the end.
         With a checkpoint, a run whose finished record is at `record_path` already is not run again.
@@ -112,9 +122,9 @@ def train_dynamic(
     sizes that do not fit or a checkpoint of another experiment.
     """
     agent = agent or build_agent(experiment)
-    env = build_env(experiment, data)
+    env = env or build_env(experiment, data)
     run = Run(experiment, method or agent.method, env.learner, record_path, checkpoint, max_seconds, max_decisions)
-    run.record.agent = {"class": type(agent).__name__, **agent.settings}
+    run.record.agent = {"class": type(agent).__name__, **agent.settings, **env.settings}
     if run.resume({"agent": agent, "env": env}):
         return run.record
     # 1   s <- (0, ..., 0): all layers share one weight set;  ε <- ε_0  (done: `env` and `agent` start so)
@@ -141,9 +151,10 @@ def train_dynamic(
                 reward=reward,
                 loss=info["loss"],
                 td_loss=td_loss,
-                num_independent=next_state.num_independent,
-                tie_map=list(next_state),
+                num_independent=info["num_independent"],
+                tie_map=list(env.learner.tie_map),
                 q_values=None if np.isnan(q_values).all() else [float(f"{q:.6g}") for q in q_values],
+                **info["history"],
             )
             if end_of_turn:
                 # 8   ε <- max(ε_min, ε · decay)

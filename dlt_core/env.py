@@ -41,6 +41,7 @@ class LayerTyingEnv(gymnasium.Env):
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's own convention
+    State = TieMap  # of the agent's state s
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class LayerTyingEnv(gymnasium.Env):
         self.steps_per_action = steps_per_action
         self.reward = reward
         self.orphans = orphans
+        self.settings: dict[str, Any] = {}  # for the record, what makes this world another one than the paper's
         self.observation_space = Dict(
             {"tie_map": MultiDiscrete(np.arange(1, self.n_layer + 1)), "layer": Discrete(self.n_layer)}
         )
@@ -70,11 +72,19 @@ class LayerTyingEnv(gymnasium.Env):
         self._begin()
 
     def _begin(self) -> None:
-        self.tie_map = TieMap.all_tied(self.n_layer)
-        self.learner.tie(self.tie_map)
+        self.tie_map = self.State.all_tied(self.n_layer)
+        self._tie_at_the_start()
         self.layer = 1
         self.decisions = 0  # also the number of the next reward minibatch
         self.baseline: float | None = None  # running mean of the reward minibatches' losses
+
+    def _tie_at_the_start(self) -> None:
+        self.learner.tie(self.tie_map)
+
+    def _tie(self, layer: int, action: int) -> None:
+        """The transition, on the state and on the model."""
+        self.tie_map = self.tie_map.with_action(layer, action, orphans=self.orphans)
+        self.learner.tie(self.tie_map)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         super().reset(seed=seed)
@@ -88,8 +98,7 @@ class LayerTyingEnv(gymnasium.Env):
         layer, action = self.layer, int(action)
         valid = 0 <= action <= layer
         if valid:
-            self.tie_map = self.tie_map.with_action(layer, action, orphans=self.orphans)
-            self.learner.tie(self.tie_map)
+            self._tie(layer, action)
         train_losses = self.learner.train(self.steps_per_action)
         loss = self.learner.probe(self.decisions)
         self.baseline = loss if self.baseline is None else self.baseline
@@ -105,6 +114,7 @@ class LayerTyingEnv(gymnasium.Env):
             "perplexity": perplexity(loss),
             "train_loss": fmean(train_losses),
             "num_independent": self.tie_map.num_independent,
+            "history": {},  # what a world of another kind adds to the record
         }
         return self._observation(), reward, terminated, False, info
 
@@ -123,7 +133,7 @@ class LayerTyingEnv(gymnasium.Env):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo of `state_dict`; the learner is restored by its own."""
-        self.tie_map = TieMap(state["tie_map"])
+        self.tie_map = self.State(state["tie_map"])
         self.layer, self.decisions, self.baseline = state["layer"], state["decisions"], state["baseline"]
 
     def _mask(self) -> np.ndarray:

@@ -210,6 +210,19 @@ def _bert(corpus: str) -> dict[str, dict[str, Any]]:
     return bert
 
 
+# For many short runs instead of few long ones.
+_SHORT = {"n_embd": 64, "n_positions": 32, "block_size": 32, "epsilon_decay": 0.5}
+
+
+def _differences(corpus: str) -> dict[str, dict[str, Any]]:
+    short = {**_SHORT, "episodes": 8, "evaluate_every": 2, "evaluation_tokens": 8192}
+    return {
+        **_CORPORA[corpus],
+        "laptop": {**_CORPORA[corpus]["laptop"], **short},
+        "gpu": {**_CORPORA[corpus]["gpu"], "episodes": 20, "epsilon_decay": 0.75},
+    }
+
+
 EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "gpt2-embedded": _CORPORA["embedded"],
     "gpt2-wikitext2": {
@@ -224,20 +237,15 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "bert-wikitext103": _bert("wikitext-103"),
     "bert-lambada": _bert("lambada"),
     "bert-lm1b": _bert("lm1b"),
-    # many short runs instead of few long ones
     "ablations": {
         "smoke": _CORPORA["embedded"]["smoke"],
-        "laptop": {
-            **_EMBEDDED,
-            "n_embd": 64,
-            "n_positions": 32,
-            "block_size": 32,
-            "episodes": 10,
-            "epsilon_decay": 0.5,
-        },
+        "laptop": {**_EMBEDDED, **_SHORT, "episodes": 10},
         "gpu": {"corpus": "wikitext-2", "episodes": 20, "epsilon_decay": 0.75},
         "paper": {"corpus": "wikitext-2"},
     },
+    # the paper as described against the code as released; 4 divides the steps that a layer gets, K k
+    "differences-embedded": _differences("embedded"),
+    "differences-wikitext2": _differences("wikitext-2"),
 }
 
 

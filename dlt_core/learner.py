@@ -41,6 +41,8 @@ class Learner:
     Raises ValueError where sizes and data do not fit, before anything is trained.
     """
 
+    selection = "validation"  # the split that selects the best model
+
     def __init__(
         self,
         build_model: Callable[..., nn.Module],

@@ -25,8 +25,8 @@ from dlt_core.files import write_text_atomically
 
 SCHEMA_VERSION = 1
 # What decides the course of a run, beside its settings: these modules of dlt_core.
-DECISIVE = ("agents", "algorithm1", "blocks", "corpora", "env", "evaluation", "learner", "run", "text", "tie_map",
-            "tokenization", "tying")  # fmt: skip
+DECISIVE = ("agents", "algorithm1", "blocks", "corpora", "env", "evaluation", "learner", "released_code", "run", "text",
+            "tie_map", "tokenization", "tying")  # fmt: skip
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 
 
@@ -55,7 +55,8 @@ class RunRecord:
     """The ties at the end of the run."""
     history: dict[str, list] = field(default_factory=dict)
     """episode, layer, action, explored, epsilon, reward, loss (of the reward minibatch), td_loss, num_independent,
-    tie_map (after the action), q_values (of the layer, before the action; null for agents that have none)."""
+    tie_map (after the action), q_values (of the layer, before the action; null for agents that have none). What
+    `released_code` adds is said there."""
     curves: dict[str, dict[str, list]] = field(
         default_factory=lambda: {
             "train": {"step": [], "loss": []},

@@ -190,17 +190,18 @@ class Run:
         self.bar.set_postfix({"episode": episode + 1, **shown})
 
     def validate(self) -> None:
-        """Evaluate on the validation split and keep the weights if they are the best so far."""
+        """Evaluate on the split that selects, validation, and keep the weights if they are the best so far."""
         turn = (self.done + 1) // (self.experiment.n_layer - 1)
         if turn % self.experiment.evaluate_every and self.done + 1 < self.total:
             return
-        found = self.learner.evaluate("validation")
+        split = self.learner.selection
+        found = self.learner.evaluate(split)
         if not np.isfinite(found.perplexity):
             raise TrainingDiverged(
-                f"the validation loss is {found.loss} after step {self.learner.step} with {self.learner.tie_map}; "
+                f"the {split} loss is {found.loss} after step {self.learner.step} with {self.learner.tie_map}; "
                 f"the last finite training loss was {self.learner.last_loss:.4f}"
             )
-        curve = self.record.curves["validation"]
+        curve = self.record.curves.setdefault(split, {name: [] for name in self.record.curves["validation"]})
         for name in ("loss", "perplexity", "bits_per_byte"):
             curve[name].append(getattr(found, name))
         curve["step"].append(self.learner.step)
@@ -245,9 +246,9 @@ class Run:
             "bits_per_byte": test.bits_per_byte,
             "tokens": test.tokens,
             "bytes": test.bytes,
-            "selected_by": "validation",
+            "selected_by": learner.selection,
             "selected_step": best["step"],
-            "validation_perplexity": perplexity(best["loss"]),
+            f"{learner.selection}_perplexity": perplexity(best["loss"]),
         }
         if learner.data.corpus.name in LAST_WORD:
             words = learner.last_words("test")

@@ -7,6 +7,7 @@ memory-mapped: neither text nor tokens are ever in memory as a whole. `Batches` 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -87,14 +88,39 @@ def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
         encoder, unit = _gpt2_bpe(), "GPT-2 BPE token"
     else:
         encoder, unit = _trained_bpe(corpus, pieces), f"token of a {pieces:,}-piece BPE"
-    tokens = {split: _encoded(corpus.splits[split], encoder) for split in SPLITS}
+    tokens = {split: encode(corpus.splits[split], encoder) for split in SPLITS}
     sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
     for piece, index in encoder.get_vocab().items():
         sizes[index] = len(piece)  # in a byte-level vocabulary each character of a piece stands for one byte
     return TokenizedCorpus(corpus, encoder, tokens, sizes, unit)
 
 
-def _encoded(text: Text, encoder: tokenizers.Tokenizer) -> np.ndarray:
+def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
+    """The text as the authors' released code cuts it: without blank lines, in blocks of T = block_size labels, where
+    BOS and T - 1 tokens predict these tokens and EOS.
+
+    GPT-2 has one mark for both: one after each T - 1 tokens turns windows of T into such blocks. A small vocabulary
+    gets a mark of its own. Perplexities are per label, marks included; bits per byte are of the text that is kept.
+    """
+    texts = {s: Text(functools.partial(_lines_with_text, data.corpus.splits[s])) for s in SPLITS}
+    note = "; ".join(filter(None, [data.corpus.note, "blank lines dropped"]))
+    corpus = Corpus(data.corpus.name, texts, data.corpus.source, data.corpus.is_sample, note)
+    mark = data.tokenizer.token_to_id("<|endoftext|>") or data.vocab_size
+    sizes = np.append(data.token_bytes, 0)[: max(data.vocab_size, mark + 1)]
+    sizes[mark] = 0  # it stands for no text
+    tokens = {}
+    for split in SPLITS:
+        plain = encode(texts[split], data.tokenizer).astype(np.uint32)
+        starts = np.arange(0, len(plain), block_size - 1)
+        tokens[split] = np.append(np.insert(plain, starts, mark), np.uint32(mark))
+    return TokenizedCorpus(corpus, data.tokenizer, tokens, sizes, f"{data.unit}, marks of blocks counted")
+
+
+def _lines_with_text(text: Text) -> Iterator[str]:
+    return filter(str.strip, text.lines())
+
+
+def encode(text: Text, encoder: tokenizers.Tokenizer) -> np.ndarray:
     """The text's token ids, shape (N,), memory-mapped from the cache, which is filled first if need be."""
     dtype = np.dtype("<u2" if encoder.get_vocab_size() <= 2**16 else "<u4")
     key = hashlib.sha256((text.sha256 + encoder.to_str()).encode()).hexdigest()[:32]

@@ -103,8 +103,9 @@ def _read(slots: list[list[_Slot]]) -> TieMap:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters, a shared one counted once."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Number of trainable parameters, those in one place in memory counted once."""
+    trainable = {p.data_ptr() or id(p): p for p in model.parameters() if p.requires_grad}  # "meta" has no addresses
+    return sum(p.numel() for p in trainable.values())
 
 
 def tie_layers(
