@@ -15,11 +15,12 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy import stats
 
-from dlt_core import records
+from dlt_core import records, released_code
 from dlt_core.agents import CycleAgent, FixedAgent, RandomAgent
 from dlt_core.algorithm1 import load_data, train_conventional, train_dynamic
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord
+from dlt_core.released_code import ReleasedCode
 from dlt_core.tie_map import PATTERNS, TieMap
 from dlt_core.tokenization import TokenizedCorpus
 
@@ -36,6 +37,16 @@ METHODS = {
     "replay": "the ties of the dynamic run again, decision by decision",
     "permuted": "the same with the layers renamed",
 }
+# From the code as released to the paper as described, one difference less each time ...
+_NAMES = ReleasedCode.names()
+LADDER = [ReleasedCode.all().without(*_NAMES[:i]) for i in range(len(_NAMES) + 1)]
+# ... each difference alone put into the one, and taken out of the other ...
+PUT_IN = {name: ReleasedCode(**{name: True}) for name in _NAMES}
+TAKEN_OUT = {name: ReleasedCode.all().without(name) for name in _NAMES}
+# ... and all weights in one storage that gets one position's gradient, with nothing else from the released code.
+COLLAPSE = ReleasedCode(aliased_storage=True, source_gradient=True)
+RELEASED = {variant.method: variant for variant in [*LADDER, *PUT_IN.values(), *TAKEN_OUT.values(), COLLAPSE]}
+RELEASED["released-random"] = ReleasedCode.all()  # with a die instead of the agent
 
 
 def compare(
@@ -47,7 +58,7 @@ def compare(
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
-    methods: names from METHODS; a pattern with another number of weight sets is asked for as "sequence-2".
+    methods: names from METHODS or RELEASED; a pattern with another number of weight sets is asked for as "sequence-2".
     data: from `load_data`. out_dir: folder for records/ and checkpoints/. A run whose record is there already is not
     run again, and an interrupted one goes on from its checkpoint.
 
@@ -59,8 +70,11 @@ def compare(
         pattern, _, groups = method.partition("-")
         if pattern in PATTERNS and (groups.isdecimal() or method == pattern):
             _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
-        elif method not in METHODS:
-            raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}, and patterns as in sequence-2")
+        elif method not in METHODS and method not in RELEASED:
+            raise ValueError(
+                f"unknown method {method!r}; known: {', '.join(METHODS)}, patterns as in sequence-2, and the variants "
+                "of the released code in comparison.RELEASED, such as released and described-with-frozen_start"
+            )
     data = data or load_data(experiment)
     done: dict[str, RunRecord] = {}
     for method in (["dynamic"] if {"replay", "permuted"} & {*methods} else []) + methods:
@@ -87,6 +101,9 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
             "policy_mirror": lambda: FixedAgent(TieMap.pattern("mirror", n_layer)),
         }[method]()
         return train_dynamic(experiment, agent=agent, method=method, **arguments)
+    if method in RELEASED:
+        die = RandomAgent(n_layer, seed=experiment.seed) if method == "released-random" else None
+        return released_code.train(experiment, RELEASED[method], agent=die, method=method, **arguments)
     if method in ("replay", "permuted"):
         maps = [TieMap(m) for m in done["dynamic"].history["tie_map"]]
         if method == "permuted":

@@ -120,7 +120,8 @@ def tie_maps(maps: dict[str, TieMap]) -> Figure:
 def independent_layers(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]) -> Figure:
     """Number of independent layers (weight sets) in training over time, with the mean of a uniform policy.
 
-    A dict of records makes a panel for each of its entries.
+    Of the released code both its counts, by the state and by storage, where they differ. A dict of records makes a
+    panel for each of its entries.
     """
     return _panels(groups, _independent_layers)
 
@@ -131,6 +132,9 @@ def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
         colour, dash = _style(record.method)
         steps = record.experiment["steps_per_action"] * np.arange(len(count) + 1)
         ax.step(steps, [*count, count[-1]], dash, where="post", color=colour, label=record.method, linewidth=1.5)
+        if (sets := record.history.get("weight_sets")) not in (None, count):  # storages, where the state says otherwise
+            label = f"{record.method}: weight sets by storage"
+            ax.step(steps, [*sets, sets[-1]], ":", where="post", color=colour, label=label, linewidth=2.2)
     n_layer = records[0].experiment["n_layer"]
     expected = expected_independent(n_layer)
     label = f"mean of a uniform policy, {expected:.2f}"
@@ -219,20 +223,34 @@ def memory(records: Sequence[RunRecord]) -> Figure:
 
 
 def differences(
-    groups: dict[str, Sequence[float]], intervals: dict[str, tuple[float, float | None]], xlabel: str
+    panels: dict[str, dict[str, Sequence[float]]], interval: Callable[..., tuple[float, float | None]], xlabel: str
 ) -> Figure:
-    """Paired differences by name: a small dot for each seed, the mean with its interval, and a line at zero."""
-    figure, ax = _axes(width=6.2, height=0.9 + 0.24 * len(groups))
-    ax.axvline(0, color="black", linewidth=1, linestyle="--")
-    for row, (name, values) in enumerate(groups.items()):
-        mean, half = intervals[name]
-        ax.errorbar(mean, row, xerr=half, fmt="o", color="#0072B2", markersize=5, capsize=3, linewidth=1.4)
-        ax.plot(values, [row + 0.28] * len(values), ".", color="#D55E00", markersize=4)
-    ax.set_yticks(range(len(groups)), groups, fontsize=8)
-    ax.set_ylim(len(groups) - 0.4, -0.6)
-    ax.grid(axis="y", color="0.92")
-    ax.set_axisbelow(True)
-    ax.set_xlabel(xlabel, fontsize=9)
+    """Paired differences by name: a small dot for each seed, the mean with its interval, and a line at zero.
+
+    panels: title -> name -> a value for each seed; all panels show the names of the first. interval: values -> mean and
+    half the width.
+    """
+    names = list(next(iter(panels.values())))
+    size = (6.2 + 2.6 * (len(panels) - 1), 0.9 + 0.24 * len(names) + 0.2 * (len(panels) > 1))
+    figure = _NotebookFigure(figsize=size, layout="constrained")
+    for ax, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        _tidy(ax)
+        ax.axvline(0, color="black", linewidth=1, linestyle="--")
+        for row, name in enumerate(names):
+            if name in groups:
+                mean, half = interval(groups[name])
+                ax.errorbar(mean, row, xerr=half, fmt="o", color="#0072B2", markersize=5, capsize=3, linewidth=1.4)
+                ax.plot(groups[name], [row + 0.28] * len(groups[name]), ".", color="#D55E00", markersize=4)
+        first = ax.get_subplotspec().is_first_col()
+        ax.set_yticks(range(len(names)), names if first else [""] * len(names), fontsize=8)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.grid(axis="y", color="0.92")
+        ax.set_axisbelow(True)
+        ax.set_title(title, fontsize=9)
+    if len(panels) > 1:
+        figure.supxlabel(xlabel, fontsize=9)
+    else:
+        ax.set_xlabel(xlabel, fontsize=9)
     return figure
 
 

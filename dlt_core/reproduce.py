@@ -31,9 +31,12 @@ from dlt_core.tie_map import TieMap
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 # Notebooks that are executed several times, each time with other parameters; the first is the one they show.
-VARIANTS = {"08_bert": [{"corpus": name} for name in CORPORA if name != "embedded"]}
+VARIANTS = {
+    "08_bert": [{"corpus": name} for name in CORPORA if name != "embedded"],
+    "11_paper_vs_released_code": [{"corpus": "embedded"}, {"corpus": "wikitext-2"}],
+}
 # Notebooks that train several seeds themselves: executed once, from the first seed on, with as many as are asked for.
-SEVERAL_SEEDS = ("10_ablations",)
+SEVERAL_SEEDS = ("10_ablations", "11_paper_vs_released_code")
 CELL_SECONDS = 6 * 3600  # a cell that takes longer is broken
 KERNEL_ERRORS = ("DeadKernelError", "RuntimeError: Kernel", "ZMQError")  # a kernel that did not start: tried twice
 

@@ -15,10 +15,20 @@ from statistics import fmean
 from typing import Any
 
 from dlt_core import figures
-from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, shared_decisions, verdict
+from dlt_core.comparison import (
+    LADDER,
+    PUT_IN,
+    bits_per_byte,
+    mean_interval,
+    paired_differences,
+    plus_minus,
+    shared_decisions,
+    verdict,
+)
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.files import write_text_atomically
 from dlt_core.records import RunRecord, load_all
+from dlt_core.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
 from dlt_core.tokenization import TokenizedCorpus
 
@@ -31,7 +41,9 @@ PAPER = {
     "(48 layers, width 1600; quoted by Basis Sharing, arXiv 2410.03765, table 5)",
 }
 MAIN_METHODS = ("dynamic", "random", "conventional")
-OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name != "ablations" and not name.endswith("-embedded"))
+STUDIES = ("ablations", "differences-embedded", "differences-wikitext2")  # many short runs, each in a figure of its own
+OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
+OF_THE_RELEASED_CODE = ("reward", "gradient", "epsilon_min", "steps_per_action", "episodes", "evaluate_every")
 MIB = 2**20
 
 
@@ -109,8 +121,11 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 def changes(record: RunRecord) -> str:
-    """The settings in which a run differs from its preset, such as "steps_per_action=5"."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(record.experiment["overrides"].items()))
+    """The settings in which a run differs from its preset, such as "steps_per_action=5"; of a variant of the released
+    code without those that its name implies."""
+    implied = OF_THE_RELEASED_CODE if "released_code" in record.agent else ()
+    overrides = record.experiment["overrides"].items()
+    return ", ".join(f"{name}={value}" for name, value in sorted(overrides) if name not in implied)
 
 
 def row_name(record: RunRecord) -> str:
@@ -217,11 +232,11 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
 
 
 def main_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Of the rows of `summary` those of unchanged laptop runs, without the ablations; the columns that matter most."""
+    """Of the rows of `summary` those of unchanged laptop runs, without the studies; the columns that matter most."""
     columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
                "independent layers")  # fmt: skip
     chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
-    chosen = [shown(r) for r in chosen if r["experiment"] != "ablations"]
+    chosen = [shown(r) for r in chosen if r["experiment"] not in STUDIES]
     return [{column: row[column] for column in columns} for row in chosen]
 
 
@@ -303,11 +318,40 @@ def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
     pairs = ablation_differences(records)
     order = sorted(pairs, key=lambda name: fmean(pairs[name].values()))
     values = {textwrap.fill(name, 40): list(pairs[name].values()) for name in order}
-    intervals = {name: mean_interval(found) for name, found in values.items()}
-    counts = sorted({len(found) for found in values.values()})
+    return _differences({"": values}, "conventional training's")
+
+
+def _differences(panels: dict[str, dict[str, Sequence[float]]], whose: str) -> figures.Figure:
+    counts = sorted({len(found) for values in panels.values() for found in values.values()})
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    label = f"test bits per byte minus conventional training's\n(mean, 95 % interval; seeds: {seeds})"
-    return figures.differences(values, intervals, label)
+    label = f"test bits per byte minus {whose}\n(mean, 95 % interval; seeds: {seeds})"
+    return figures.differences(panels, mean_interval, label)
+
+
+def ladder(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+    """The rungs from the code as released to the paper as described: label -> seed -> bits per byte minus those of
+    Algorithm 1, the last rung, with that seed. Without rungs that were not run."""
+    labels = ["as released", *(f"... without {name}" for name in ReleasedCode.names()[:-1]), "as described"]
+    return _against_dynamic(records, dict(zip(labels, LADDER, strict=True)))
+
+
+def put_in(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+    """The same for each difference alone, put into the paper as described."""
+    return _against_dynamic(records, PUT_IN)
+
+
+def _against_dynamic(records: Sequence[RunRecord], variants: dict[str, ReleasedCode]) -> dict[str, dict[int, float]]:
+    plain = [r for r in records if not changes(r)]
+    of = {method: [r for r in plain if r.method == method] for method in {r.method for r in plain}}
+    of["described"] = of.get("described") or of.get("dynamic", [])  # equal to the last bit
+    found = {name: paired_differences(of.get(v.method, []), of.get("dynamic", [])) for name, v in variants.items()}
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def differences_figure(panels: dict[str, dict[str, dict[int, float]]]) -> figures.Figure:
+    """Panels, by title, of what `ladder` or `put_in` returns."""
+    values = {title: {name: list(pairs.values()) for name, pairs in groups.items()} for title, groups in panels.items()}
+    return _differences(values, "those of Algorithm 1 as described")
 
 
 def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
@@ -317,8 +361,9 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     write_text_atomically(out / "results.md", results_markdown(rows, records))
     write_text_atomically(out / "results.csv", results_csv(rows))
     written = [out / "results.md", out / "results.csv"]
-    laptop = [r for r in records if r.experiment["preset"] == "laptop" and not r.experiment["overrides"]]
-    main = [r for r in laptop if r.method in MAIN_METHODS and r.experiment["name"] != "ablations"]
+    laptop_all = [r for r in records if r.experiment["preset"] == "laptop"]
+    laptop = [r for r in laptop_all if not r.experiment["overrides"]]
+    main = [r for r in laptop if r.method in MAIN_METHODS and r.experiment["name"] not in STUDIES]
     names = [name for name in EXPERIMENTS if any(r.experiment["name"] == name for r in main)]
     first = {(r.experiment["name"], r.method): r for r in sorted(main, key=lambda r: -r.seed)}  # the lowest seed
     dynamic = [first[name, "dynamic"] for name in names if (name, "dynamic") in first]
@@ -340,9 +385,13 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
         drawn["fig_memory"] = figures.memory(pairs)
         table = main_table([r for r in rows if r["method"] in MAIN_METHODS])
         drawn["table_main"] = figures.table([list(row.values()) for row in table], list(table[0]))
-    ablations = [r for r in records if r.experiment["name"] == "ablations" and r.experiment["preset"] == "laptop"]
+    ablations = [r for r in laptop_all if r.experiment["name"] == "ablations"]
     if ablation_differences(ablations):
         drawn["fig_ablations"] = ablation_figure(ablations)
+    for name, rungs in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
+        studies = {study: rungs([r for r in laptop_all if r.experiment["name"] == study]) for study in STUDIES[1:]}
+        if studies := {study.partition("-")[2]: found for study, found in studies.items() if found}:
+            drawn[name] = differences_figure(studies)
     for name, figure in drawn.items():
         written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
     return written

@@ -1,6 +1,7 @@
 """Methods side by side: the same start, batches and budget for each, honest replays, what few seeds allow to say."""
 
 import hashlib
+import itertools
 import json
 import math
 
@@ -13,7 +14,12 @@ import dlt_core.learner
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.comparison import (
+    COLLAPSE,
+    LADDER,
     METHODS,
+    PUT_IN,
+    RELEASED,
+    TAKEN_OUT,
     bits_per_byte,
     compare,
     mean_interval,
@@ -28,6 +34,7 @@ from dlt_core.comparison import (
 from dlt_core.experiments import Experiment
 from dlt_core.learner import Learner
 from dlt_core.records import RunRecord, load_all
+from dlt_core.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
 from tests.conftest import tie_maps
 
@@ -108,6 +115,30 @@ def test_the_maps_of_methods_without_an_agent_of_their_own(runs):
     assert len({record.test["bits_per_byte"] for record in runs.values()}) >= 9  # and the ties make a difference
 
 
+def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
+    experiment = SMALL.replace(episodes=4)
+    names = ["released", "described", "dynamic", "released-random", COLLAPSE.method, "described-with-frozen_start"]
+    released, described, dynamic, die, collapse, frozen = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
+    assert [r.method for r in (released, described, dynamic, die, collapse, frozen)] == names
+    assert described.curves == dynamic.curves
+    assert die.agent["class"] == "RandomAgent"
+    assert die.agent["released_code"] == released.agent["released_code"] == dict.fromkeys(ReleasedCode.names(), True)
+    assert [name for name, there in frozen.agent["released_code"].items() if there] == ["frozen_start"]
+    assert len({tuple(r.budget.items()) for r in (released, described, dynamic, die, collapse, frozen)}) == 1
+    seconds = [r.seconds for r in compare(experiment, names, data=tiny_data, out_dir=tmp_path)]
+    assert seconds == [r.seconds for r in (released, described, dynamic, die, collapse, frozen)], "not run again"
+
+
+def test_the_ladder_takes_out_one_difference_at_a_time():
+    names = ReleasedCode.names()
+    assert (LADDER[0], LADDER[-1]) == (ReleasedCode.all(), ReleasedCode())
+    for i, (above, below) in enumerate(itertools.pairwise(LADDER)):
+        assert below == above.without(names[i]) != above
+    assert [v.method for v in PUT_IN.values()] == [f"described-with-{name}" for name in names]
+    assert [v.method for v in TAKEN_OUT.values()] == [f"released-without-{name}" for name in names]
+    assert len(RELEASED) == 12 + 11 + 11 - 2 + 2  # the second rung is a TAKEN_OUT, the last but one a PUT_IN
+
+
 def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
     six = SMALL.replace(n_layer=6, episodes=1)
     half, two, five = compare(six, ["sequence", "sequence-2", "sandwich-5"], data=tiny_data)
@@ -120,7 +151,10 @@ def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
 @pytest.mark.parametrize("method", ["genius", "sequence-x", "sequence-", "sequence--1", "random-2", "-2", ""])
 def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
     monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
-    known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, and patterns as in sequence-2"
+    known = (
+        "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, patterns as in sequence-2, and the "
+    )
+    known += "variants of the released code"
     with pytest.raises(ValueError, match=f"unknown method '{method}'; {known}"):
         compare(SMALL, ["dynamic", method], data=tiny_data)
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from dlt_core import figures, results
+from dlt_core import figures, released_code, results
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.experiments import Experiment
@@ -130,8 +130,34 @@ def test_several_experiments_make_a_panel_each_under_one_legend(runs):
             assert np.array_equal(ours.get_xydata(), theirs.get_xydata())
 
 
+def test_both_counts_of_the_released_code_are_drawn_where_they_differ(tiny_data):
+    experiment = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=4)
+    record = released_code.train(experiment, data=tiny_data)
+    labels = {line.get_label(): line for line in figures.independent_layers([record]).axes[0].lines}
+    said, held = labels["released"].get_ydata(), labels["released: weight sets by storage"].get_ydata()
+    assert list(said[:-1]) == record.history["num_independent"]
+    assert list(held[:-1]) == record.history["weight_sets"]
+    assert list(said) != list(held)
+    same = released_code.train(experiment, released_code.ReleasedCode(), data=tiny_data)
+    assert len(figures.independent_layers([same]).axes[0].lines) == 2  # the state, and the mean of a uniform policy
+
+
+def test_panels_of_differences_share_their_names():
+    panels = {"one": {"a": [1.0], "b": [2.0]}, "two": {"b": [3.0]}}
+    figure = figures.differences(panels, lambda values: (values[0], None), "difference")
+    one, two = figure.axes
+    assert [label.get_text() for label in one.get_yticklabels()] == ["a", "b"]
+    assert one.get_ylim() == two.get_ylim()
+    (dot,) = [line for line in two.lines if line.get_marker() == "."]
+    assert dot.get_xydata().tolist() == [[3.0, 1.28]]
+    assert figure.get_supxlabel() == "difference"
+
+
 def test_differences_show_each_seed_the_mean_and_the_interval():
-    figure = figures.differences({"a": [1.0, 3.0], "b": [0.5]}, {"a": (2.0, 0.7), "b": (0.5, None)}, "difference")
+    intervals = {(1.0, 3.0): (2.0, 0.7), (0.5,): (0.5, None)}
+    figure = figures.differences(
+        {"": {"a": [1.0, 3.0], "b": [0.5]}}, lambda values: intervals[tuple(values)], "difference"
+    )
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     dots = [line for line in ax.lines if line.get_marker() == "."]

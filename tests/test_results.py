@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dlt_core import results
-from dlt_core.comparison import compare
+from dlt_core.comparison import LADDER, PUT_IN, compare
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord, load_all
+from dlt_core.released_code import ReleasedCode
 from dlt_core.results import (
     NOT_RUN,
     UNKNOWN,
@@ -246,6 +247,70 @@ def test_ablations_are_paired_with_the_unchanged_conventional_run():
     (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
     half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
     assert interval == pytest.approx([0.375 - half, 0.375 + half])
+
+
+# --- the paper as described against the code as released ---
+
+
+def variant(released: ReleasedCode, seed: int, bits: float, name: str = "differences-embedded") -> RunRecord:
+    settings = released.settings(Experiment.preset(name, "laptop"))
+    options = {field: getattr(settings, field) for field in results.OF_THE_RELEASED_CODE}
+    record = made_up(released.method, seed, bits, name=name, **options)
+    record.agent = {"released_code": dataclasses.asdict(released)}
+    return record
+
+
+def studies(*names: str) -> list[RunRecord]:
+    """The whole ladder of each study: 0.1 bits a rung; and each difference alone."""
+    found = []
+    for name in names:
+        for seed in (0, 1):
+            found.append(made_up("dynamic", seed, 2.0, name=name))
+            found += [variant(rung, seed, 3.1 - i / 10, name) for i, rung in enumerate(LADDER[:-2])]
+            found += [variant(one, seed, 1.5 + seed, name) for one in PUT_IN.values()]
+    return found
+
+
+def test_the_ladder_is_paired_with_the_last_rung():
+    runs = studies("differences-embedded")
+    rungs = results.ladder(runs)
+    assert list(rungs)[:2] == ["as released", "... without clipped_reward"]
+    assert list(rungs)[-2:] == ["... without bf16_weights", "as described"]
+    assert len(rungs) == 12
+    assert rungs["as released"] == pytest.approx({0: 1.1, 1: 1.1})
+    assert rungs["... without bf16_weights"] == {0: -0.5, 1: 0.5}, "which is marked blocks alone"
+    assert rungs["as described"] == {0: 0.0, 1: 0.0}
+    assert results.put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
+    without_a_rung = [r for r in runs if r.method != "released-without-clipped_reward"]
+    assert len(results.ladder(without_a_rung)) == 11
+    assert results.ladder([r for r in runs if r.method != "dynamic"]) == {}
+
+
+def test_what_a_variants_name_implies_is_not_said_again():
+    record = variant(ReleasedCode.all(), 0, 2.0)
+    assert record.experiment["overrides"].keys() == set(results.OF_THE_RELEASED_CODE)
+    assert results.changes(record) == ""
+    assert results.changes(made_up(reward="neg_loss")) == "reward=neg_loss"
+    record.experiment["overrides"]["gamma"] = 0.5
+    assert results.row_name(record) == "released, gamma=0.5"
+
+
+def test_the_studies_have_figures_of_their_own_and_no_row_in_the_main_table(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(results.figures, "save", lambda figure, path: drawn.setdefault(path.stem, figure) and path)
+    runs = studies("differences-embedded", "differences-wikitext2")
+    for record in runs:  # what the figures of runs need
+        record.final_tie_map = record.tie_map
+    rebuild(runs, tmp_path)
+    assert drawn.keys() == {"fig_released_ladder", "fig_released_singles"}
+    ladder = drawn["fig_released_ladder"]
+    assert [ax.get_title() for ax in ladder.axes] == ["embedded", "wikitext2"]
+    assert [label.get_text() for label in ladder.axes[0].get_yticklabels()] == list(results.ladder(runs))
+    assert "seeds: 2" in ladder.get_supxlabel()
+    dots = [line for line in ladder.axes[1].lines if line.get_marker() == "."]
+    assert list(dots[0].get_xdata()) == pytest.approx([1.1, 1.1])
+    assert results.main_table(summary(runs)) == []
+    assert "| differences-embedded | embedded | released | 2 |" in (tmp_path / "results.md").read_text(encoding="utf-8")
 
 
 # --- what the agent adds ---
