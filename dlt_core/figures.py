@@ -2,7 +2,7 @@
 
     python -m dlt_core.figures
 
-makes all tables and figures in figures/ anew from the records in figures/records/, see `results.rebuild`.
+makes all tables and figures in figures/ anew from the records in figures/records/, see `rebuild.rebuild`.
 """
 
 from __future__ import annotations
@@ -372,6 +372,6 @@ def _title(record: RunRecord) -> str:
 
 
 if __name__ == "__main__":
-    from dlt_core.results import main
+    from dlt_core.rebuild import main
 
     sys.exit(main())

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlt_core import results
+from dlt_core import results, studies
 from dlt_core.corpora import CORPORA
 from dlt_core.experiments import PRESETS
 from dlt_core.files import write_text_atomically
+from dlt_core.rebuild import rebuild
 from dlt_core.records import RunRecord, load_all
 from dlt_core.tie_map import TieMap
 
@@ -299,7 +300,7 @@ def _refresh(job: Job) -> None:
 def _refresh_tables(done: Sequence[dict[str, Any]]) -> None:
     """Note how long the notebooks took; make figures, tables and the README's tables anew from what is committed."""
     root = NOTEBOOKS.parent
-    results.rebuild(load_all(root / "figures" / "records"), root / "figures")
+    rebuild(load_all(root / "figures" / "records"), root / "figures")
     times = root / "figures" / "notebook_times.json"
     known = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
     timed = [r for r in done if r["status"] == "done" and r["seed"] == 0 and r["seconds_from_the_start"]]
@@ -332,6 +333,7 @@ def readme_tables(root: Path) -> dict[str, str]:
     return {
         "results": results.markdown_table(results.main_table(results.summary(records))),
         "agent": results.agent_markdown(records),
+        "released": studies.singles_markdown(records),
         "notebooks": results.markdown_table(notebooks),
     }
 

@@ -1,38 +1,19 @@
-"""Records to rows and tables: what was measured, over how many seeds, and beside it what the paper says.
-
-`python -m dlt_core.figures` is this module's `main`.
-"""
+"""Records to rows and tables: what was measured, over how many seeds, and beside it what the paper says."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from dlt_core import figures
-from dlt_core.comparison import (
-    LADDER,
-    PUT_IN,
-    bits_per_byte,
-    mean_interval,
-    paired_differences,
-    plus_minus,
-    shared_decisions,
-    verdict,
-)
+from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, shared_decisions, verdict
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
-from dlt_core.files import write_text_atomically
-from dlt_core.records import RunRecord, load_all
-from dlt_core.released_code import ReleasedCode
+from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap
 from dlt_core.tokenization import TokenizedCorpus
 
-FIGURES = Path(__file__).resolve().parent.parent / "figures"
 UNKNOWN = "not available to us"
 NOT_RUN = "not run"
 # What we know of the paper's own results: experiment -> what, and from where.
@@ -41,7 +22,8 @@ PAPER = {
     "(48 layers, width 1600; quoted by Basis Sharing, arXiv 2410.03765, table 5)",
 }
 MAIN_METHODS = ("dynamic", "random", "conventional")
-STUDIES = ("ablations", "differences-embedded", "differences-wikitext2")  # many short runs, each in a figure of its own
+DIFFERENCES = ("differences-embedded", "differences-wikitext2")
+STUDIES = ("ablations", *DIFFERENCES)  # many short runs, shown in `studies`
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 OF_THE_RELEASED_CODE = ("reward", "gradient", "epsilon_min", "steps_per_action", "episodes", "evaluate_every")
 MIB = 2**20
@@ -297,124 +279,3 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
         f"interval: below zero, dynamic tying is better. Where there are several seeds: {'; '.join(told)}.{alike}"
     )
-
-
-def ablation_differences(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
-    """For each method and changed setting, seed -> bits per byte minus conventional training's with that seed.
-
-    The conventional run is the one of the unchanged preset; changes of k keep the number of steps.
-    """
-    conventional = [r for r in records if r.method == "conventional" and not changes(r)]
-    groups: dict[str, list[RunRecord]] = {}
-    for r in records:
-        if r.method != "conventional":
-            groups.setdefault(row_name(r), []).append(r)
-    found = {name: paired_differences(group, conventional) for name, group in groups.items()}
-    return {name: pairs for name, pairs in found.items() if pairs}
-
-
-def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
-    """The paired differences to conventional training, best first."""
-    pairs = ablation_differences(records)
-    order = sorted(pairs, key=lambda name: fmean(pairs[name].values()))
-    values = {textwrap.fill(name, 40): list(pairs[name].values()) for name in order}
-    return _differences({"": values}, "conventional training's")
-
-
-def _differences(panels: dict[str, dict[str, Sequence[float]]], whose: str) -> figures.Figure:
-    counts = sorted({len(found) for values in panels.values() for found in values.values()})
-    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    label = f"test bits per byte minus {whose}\n(mean, 95 % interval; seeds: {seeds})"
-    return figures.differences(panels, mean_interval, label)
-
-
-def ladder(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
-    """The rungs from the code as released to the paper as described: label -> seed -> bits per byte minus those of
-    Algorithm 1, the last rung, with that seed. Without rungs that were not run."""
-    labels = ["as released", *(f"... without {name}" for name in ReleasedCode.names()[:-1]), "as described"]
-    return _against_dynamic(records, dict(zip(labels, LADDER, strict=True)))
-
-
-def put_in(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
-    """The same for each difference alone, put into the paper as described."""
-    return _against_dynamic(records, PUT_IN)
-
-
-def _against_dynamic(records: Sequence[RunRecord], variants: dict[str, ReleasedCode]) -> dict[str, dict[int, float]]:
-    plain = [r for r in records if not changes(r)]
-    of = {method: [r for r in plain if r.method == method] for method in {r.method for r in plain}}
-    of["described"] = of.get("described") or of.get("dynamic", [])  # equal to the last bit
-    found = {name: paired_differences(of.get(v.method, []), of.get("dynamic", [])) for name, v in variants.items()}
-    return {name: pairs for name, pairs in found.items() if pairs}
-
-
-def differences_figure(panels: dict[str, dict[str, dict[int, float]]]) -> figures.Figure:
-    """Panels, by title, of what `ladder` or `put_in` returns."""
-    values = {title: {name: list(pairs.values()) for name, pairs in groups.items()} for title, groups in panels.items()}
-    return _differences(values, "those of Algorithm 1 as described")
-
-
-def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
-    """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
-    records = [r for r in records if r.status == "finished"]
-    rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
-    write_text_atomically(out / "results.md", results_markdown(rows, records))
-    write_text_atomically(out / "results.csv", results_csv(rows))
-    written = [out / "results.md", out / "results.csv"]
-    laptop_all = [r for r in records if r.experiment["preset"] == "laptop"]
-    laptop = [r for r in laptop_all if not r.experiment["overrides"]]
-    main = [r for r in laptop if r.method in MAIN_METHODS and r.experiment["name"] not in STUDIES]
-    names = [name for name in EXPERIMENTS if any(r.experiment["name"] == name for r in main)]
-    first = {(r.experiment["name"], r.method): r for r in sorted(main, key=lambda r: -r.seed)}  # the lowest seed
-    dynamic = [first[name, "dynamic"] for name in names if (name, "dynamic") in first]
-    drawn: dict[str, figures.Figure] = {}
-    if dynamic:
-        drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
-        drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
-        drawn["fig_final_maps"] = figures.map_graphs(
-            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic}
-        )
-    if names:
-        curves = [[r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names]
-        drawn["fig_learning_curves"] = figures.learning_curves({figures.experiment_name(g[0]): g for g in curves})
-    decided = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
-    if decided := {figures.experiment_name(g[0]): g for g in decided if g}:
-        drawn["fig_independent_layers"] = figures.independent_layers(decided)
-    pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
-    if pairs:
-        drawn["fig_memory"] = figures.memory(pairs)
-        table = main_table([r for r in rows if r["method"] in MAIN_METHODS])
-        drawn["table_main"] = figures.table([list(row.values()) for row in table], list(table[0]))
-    ablations = [r for r in laptop_all if r.experiment["name"] == "ablations"]
-    if ablation_differences(ablations):
-        drawn["fig_ablations"] = ablation_figure(ablations)
-    for name, rungs in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
-        studies = {study: rungs([r for r in laptop_all if r.experiment["name"] == study]) for study in STUDIES[1:]}
-        if studies := {study.partition("-")[2]: found for study, found in studies.items() if found}:
-            drawn[name] = differences_figure(studies)
-    for name, figure in drawn.items():
-        written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
-    return written
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Rebuild tables and figures; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dlt_core.figures", description="Make all tables and figures anew from records."
-    )
-    parser.add_argument(
-        "--records", type=Path, default=FIGURES / "records", metavar="DIR", help="(default: %(default)s)"
-    )
-    parser.add_argument("--out", type=Path, default=FIGURES, metavar="DIR", help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if not options.records.is_dir():
-        parser.error(f"there is no folder {options.records}")
-    try:
-        records = load_all(options.records)
-    except ValueError as error:
-        parser.error(str(error))
-    if not records:
-        parser.error(f"there are no records in {options.records}")
-    for path in rebuild(records, options.out):
-        print(path)
-    return 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dlt_core import reproduce
+from dlt_core import reproduce, studies
 from dlt_core.accounting import gpt2_parameters
 from dlt_core.corpora import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.experiments import Experiment
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["results", "agent", "notebooks"])
+@pytest.mark.parametrize("name", ["results", "agent", "released", "notebooks"])
 def test_the_tables_are_made_from_what_is_committed(name):
     table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
     assert table == reproduce.readme_tables(ROOT)[name], "run: python -m dlt_core.reproduce --in-place"
@@ -42,6 +42,12 @@ def test_the_python_examples_run(monkeypatch, tiny_data):
     model = build_gpt2(vocab_size=50, n_positions=8, n_layer=12, n_head=2, n_embd=8, dropout=0.0)
     exec(second, {"model": model, "optimizer": torch.optim.AdamW(model.parameters())})
     assert read_tie_map(model).num_independent == 6
+
+
+def test_the_differences_of_the_released_code_are_listed_with_their_switches():
+    section = README.partition("## The code as released\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| (\d+[ab]?) \|.*\| `(\w+)` \|$", section, flags=re.MULTILINE)
+    assert {name: number for number, name in listed} == studies.NUMBERS
 
 
 def test_the_numbers_in_its_prose():

@@ -171,7 +171,8 @@ def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
 
 def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     readme = notebooks.parent / "README.md"
-    tables = [f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("results", "agent", "notebooks")]
+    names = ("results", "agent", "released", "notebooks")
+    tables = [f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in names]
     readme.write_text("# T\n" + "".join(tables) + "z")
     assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlt_core import results
+from dlt_core import rebuild, results
 from dlt_core.comparison import LADDER, PUT_IN, compare
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord, load_all
@@ -17,16 +17,14 @@ from dlt_core.released_code import ReleasedCode
 from dlt_core.results import (
     NOT_RUN,
     UNKNOWN,
-    ablation_differences,
-    ablation_figure,
     agent_markdown,
-    rebuild,
     results_csv,
     results_markdown,
     shown,
     summary,
     with_gaps,
 )
+from dlt_core.studies import ablation_differences, ablation_figure, ladder, put_in
 
 ROOT = Path(__file__).parent.parent
 T2 = 4.302652729911275  # Student's t of a 95 % interval with 2 degrees of freedom, from a table
@@ -273,17 +271,17 @@ def studies(*names: str) -> list[RunRecord]:
 
 def test_the_ladder_is_paired_with_the_last_rung():
     runs = studies("differences-embedded")
-    rungs = results.ladder(runs)
+    rungs = ladder(runs)
     assert list(rungs)[:2] == ["as released", "... without clipped_reward"]
     assert list(rungs)[-2:] == ["... without bf16_weights", "as described"]
     assert len(rungs) == 12
     assert rungs["as released"] == pytest.approx({0: 1.1, 1: 1.1})
     assert rungs["... without bf16_weights"] == {0: -0.5, 1: 0.5}, "which is marked blocks alone"
     assert rungs["as described"] == {0: 0.0, 1: 0.0}
-    assert results.put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
+    assert put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
     without_a_rung = [r for r in runs if r.method != "released-without-clipped_reward"]
-    assert len(results.ladder(without_a_rung)) == 11
-    assert results.ladder([r for r in runs if r.method != "dynamic"]) == {}
+    assert len(ladder(without_a_rung)) == 11
+    assert ladder([r for r in runs if r.method != "dynamic"]) == {}
 
 
 def test_what_a_variants_name_implies_is_not_said_again():
@@ -297,17 +295,17 @@ def test_what_a_variants_name_implies_is_not_said_again():
 
 def test_the_studies_have_figures_of_their_own_and_no_row_in_the_main_table(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(results.figures, "save", lambda figure, path: drawn.setdefault(path.stem, figure) and path)
+    monkeypatch.setattr(rebuild.figures, "save", lambda figure, path: drawn.setdefault(path.stem, figure) and path)
     runs = studies("differences-embedded", "differences-wikitext2")
     for record in runs:  # what the figures of runs need
         record.final_tie_map = record.tie_map
-    rebuild(runs, tmp_path)
+    rebuild.rebuild(runs, tmp_path)
     assert drawn.keys() == {"fig_released_ladder", "fig_released_singles"}
-    ladder = drawn["fig_released_ladder"]
-    assert [ax.get_title() for ax in ladder.axes] == ["embedded", "wikitext2"]
-    assert [label.get_text() for label in ladder.axes[0].get_yticklabels()] == list(results.ladder(runs))
-    assert "seeds: 2" in ladder.get_supxlabel()
-    dots = [line for line in ladder.axes[1].lines if line.get_marker() == "."]
+    figure = drawn["fig_released_ladder"]
+    assert [ax.get_title() for ax in figure.axes] == ["differences-embedded", "differences-wikitext2"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(ladder(runs))
+    assert "seeds: 2" in figure.get_supxlabel()
+    dots = [line for line in figure.axes[1].lines if line.get_marker() == "."]
     assert list(dots[0].get_xdata()) == pytest.approx([1.1, 1.1])
     assert results.main_table(summary(runs)) == []
     assert "| differences-embedded | embedded | released | 2 |" in (tmp_path / "results.md").read_text(encoding="utf-8")
@@ -369,7 +367,7 @@ def test_two_processes_write_the_same_bytes(folder, tmp_path, capsys):
     command = [sys.executable, "-m", "dlt_core.figures", "--records", str(folder), "--out", str(one)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert results.main(["--records", str(folder), "--out", str(two)]) == 0
+    assert rebuild.main(["--records", str(folder), "--out", str(two)]) == 0
     assert contents(one) == contents(two)
     assert done.stdout.replace(str(one), str(two)) == capsys.readouterr().out
     drawn = (
@@ -394,14 +392,14 @@ def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, 
     calls = {}
 
     def note(name):
-        monkeypatch.setattr(results.figures, name, lambda *arguments: calls.setdefault(name, arguments))
+        monkeypatch.setattr(rebuild.figures, name, lambda *arguments: calls.setdefault(name, arguments))
 
     for name in ("learning_curves", "independent_layers", "memory", "table"):
         note(name)
-    monkeypatch.setattr(results.figures, "save", lambda figure, path: path)
+    monkeypatch.setattr(rebuild.figures, "save", lambda figure, path: path)
     records = load_all(folder)[::-1]
     changed = [dataclasses.replace(r, experiment=r.experiment | {"overrides": {"gamma": 0.5}}) for r in records]
-    rebuild([*records, *changed], tmp_path)
+    rebuild.rebuild([*records, *changed], tmp_path)
     for name in ("learning_curves", "independent_layers"):  # a panel for the one experiment
         assert calls[name][0].keys() == {"gpt2-wikitext2"}
         calls[name] = tuple(calls[name][0].values())
@@ -422,7 +420,7 @@ def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, 
 def test_smoke_and_unfinished_runs_are_left_out(folder, tmp_path):
     smoke = made_up(preset="smoke", name="gpt2-embedded")
     stopped = RunRecord(made_up().experiment, "dynamic", 9, {"name": "wikitext-2"}, status="stopped")
-    written = rebuild([smoke, stopped], tmp_path)
+    written = rebuild.rebuild([smoke, stopped], tmp_path)
     assert [path.name for path in written] == ["results.md", "results.csv"]
     cells = table_cells((tmp_path / "results.md").read_text())
     assert {row[3] for row in cells} == {"not run"}
@@ -437,7 +435,7 @@ def test_without_records_it_says_so(there, tmp_path, capsys):
     elif there == "a file":
         path.write_text("")
     with pytest.raises(SystemExit) as caught:
-        results.main(["--records", str(path), "--out", str(tmp_path / "out")])
+        rebuild.main(["--records", str(path), "--out", str(tmp_path / "out")])
     assert caught.value.code == 2
     said = "there are no records in" if there == "empty" else "there is no folder"
     assert f"error: {said} {path}" in capsys.readouterr().err
@@ -447,7 +445,7 @@ def test_without_records_it_says_so(there, tmp_path, capsys):
 def test_the_committed_figures_are_those_of_the_committed_records(tmp_path):
     """If this fails: python -m dlt_core.figures, and look at what changed."""
     committed = ROOT / "figures"
-    rebuild(load_all(committed / "records"), tmp_path)
+    rebuild.rebuild(load_all(committed / "records"), tmp_path)
     made = contents(tmp_path)
     kept = {p.name: p.read_bytes() for p in committed.iterdir() if p.suffix in (".png", ".svg", ".md", ".csv")}
     assert sorted(kept) == sorted(made), "a picture that no record makes, or one that is missing"
