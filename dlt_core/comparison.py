@@ -37,9 +37,11 @@ METHODS = {
     "replay": "the ties of the dynamic run again, decision by decision",
     "permuted": "the same with the layers renamed",
 }
-# From the code as released to the paper as described, one difference less each time ...
+# From the code as released to the paper as described, one difference less each time; the marked blocks first, since the
+# text is another with them ...
 _NAMES = ReleasedCode.names()
-LADDER = [ReleasedCode.all().without(*_NAMES[:i]) for i in range(len(_NAMES) + 1)]
+TAKEN_OUT_IN_TURN = ("marked_blocks", *_NAMES[:-1])
+LADDER = [ReleasedCode.all().without(*TAKEN_OUT_IN_TURN[:i]) for i in range(len(_NAMES) + 1)]
 # ... each difference alone put into the one, and taken out of the other ...
 PUT_IN = {name: ReleasedCode(**{name: True}) for name in _NAMES}
 TAKEN_OUT = {name: ReleasedCode.all().without(name) for name in _NAMES}

@@ -20,6 +20,7 @@ from dlt_core.comparison import (
     PUT_IN,
     RELEASED,
     TAKEN_OUT,
+    TAKEN_OUT_IN_TURN,
     bits_per_byte,
     compare,
     mean_interval,
@@ -131,9 +132,10 @@ def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
 
 def test_the_ladder_takes_out_one_difference_at_a_time():
     names = ReleasedCode.names()
+    assert sorted(TAKEN_OUT_IN_TURN) == sorted(names)
     assert (LADDER[0], LADDER[-1]) == (ReleasedCode.all(), ReleasedCode())
     for i, (above, below) in enumerate(itertools.pairwise(LADDER)):
-        assert below == above.without(names[i]) != above
+        assert below == above.without(TAKEN_OUT_IN_TURN[i]) != above
     assert [v.method for v in PUT_IN.values()] == [f"described-with-{name}" for name in names]
     assert [v.method for v in TAKEN_OUT.values()] == [f"released-without-{name}" for name in names]
     assert len(RELEASED) == 12 + 11 + 11 - 2 + 2  # the second rung is a TAKEN_OUT, the last but one a PUT_IN

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlt_core import rebuild, results
+from dlt_core import studies as studies_of
 from dlt_core.comparison import LADDER, PUT_IN, compare
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord, load_all
@@ -272,14 +273,22 @@ def studies(*names: str) -> list[RunRecord]:
 def test_the_ladder_is_paired_with_the_last_rung():
     runs = studies("differences-embedded")
     rungs = ladder(runs)
-    assert list(rungs)[:2] == ["as released", "... without clipped_reward"]
-    assert list(rungs)[-2:] == ["... without bf16_weights", "as described"]
+    assert list(rungs)[:2] == ["as released", "... and without marked_blocks"]
+    assert list(rungs)[-2:] == ["... and without kept_optimizer_state", "as described"]
     assert len(rungs) == 12
     assert rungs["as released"] == pytest.approx({0: 1.1, 1: 1.1})
-    assert rungs["... without bf16_weights"] == {0: -0.5, 1: 0.5}, "which is marked blocks alone"
+    assert rungs["... and without kept_optimizer_state"] == {0: -0.5, 1: 0.5}, "which is bf16 weights alone"
     assert rungs["as described"] == {0: 0.0, 1: 0.0}
     assert put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
-    without_a_rung = [r for r in runs if r.method != "released-without-clipped_reward"]
+    table = table_cells(studies_of.singles_markdown(runs))[1:]
+    assert [row[:2] for row in table] == [[number, f"`{name}`"] for name, number in studies_of.NUMBERS.items()]
+    assert table[0][2] == "+0.000 ± 6.353: not told apart (n = 2)"
+    assert table[-1][2] == "+0.000 ± 6.353: other text (n = 2)"
+    table = table_cells(studies_of.ladder_markdown([*runs, *studies("differences-wikitext2")[:2]]))[1:]
+    assert table[0] == ["as released", "+1.100 ± 0.000: other text (n = 2)", "+1.100: other text (n = 1)"]
+    assert table[-1][1:] == ["+0.000 ± 0.000: exactly equal (n = 2)", "+0.000: exactly equal (n = 1)"]
+    assert table[2][2] == "not run"
+    without_a_rung = [r for r in runs if r.method != "released-without-marked_blocks"]
     assert len(ladder(without_a_rung)) == 11
     assert ladder([r for r in runs if r.method != "dynamic"]) == {}
 
