@@ -110,7 +110,7 @@ def train_dynamic(
     """Train the experiment's transformer while an agent ties its layers.
 
     agent: the paper's Q-agent unless another is given. env: another world than the paper's, made of the same experiment
-        and at its start. method: name in the record, the agent's own by default.
+        (and data) and at its start. method: name in the record, the agent's own by default.
     data: from `load_data`, to share it between runs. record_path: .json file or folder to write the record to.
     checkpoint: file that the run resumes from if it exists, is saved to now and then, and that is removed at the end.
         With a checkpoint, a run whose finished record is at `record_path` already is not run again.

@@ -64,15 +64,17 @@ def compare(
     data: from `load_data`. out_dir: folder for records/ and checkpoints/. A run whose record is there already is not
     run again, and an interrupted one goes on from its checkpoint.
 
-    Raises ValueError, before anything is run, for an unknown method (listing the known ones) or an impossible number
-    of weight sets; TrainingDiverged as in `train_dynamic`.
+    Raises ValueError, before anything is run, for an unknown method (listing the known ones), an impossible number of
+    weight sets, or settings that a variant of the released code does not have; TrainingDiverged as in `train_dynamic`.
     """
     methods = list(methods)
     for method in methods:
         pattern, _, groups = method.partition("-")
         if pattern in PATTERNS and (groups.isdecimal() or method == pattern):
             _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
-        elif method not in METHODS and method not in RELEASED:
+        elif method in RELEASED:
+            RELEASED[method].settings(experiment)  # refuses what makes no whole turns
+        elif method not in METHODS:
             raise ValueError(
                 f"unknown method {method!r}; known: {', '.join(METHODS)}, patterns as in sequence-2, and the variants "
                 "of the released code in comparison.RELEASED, such as released and described-with-frozen_start"

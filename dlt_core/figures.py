@@ -155,9 +155,11 @@ def learning_curves(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]
 def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
     for method in dict.fromkeys(r.method for r in records):
         runs = [r for r in records if r.method == method]
-        steps = runs[0].curves["validation"]["step"]
-        curves = np.array([r.curves["validation"]["perplexity"] for r in runs])  # (seeds, evaluations)
+        split = runs[0].test["selected_by"] if runs[0].test else "validation"
+        steps = runs[0].curves[split]["step"]
+        curves = np.array([r.curves[split]["perplexity"] for r in runs])  # (seeds, evaluations)
         colour, dash = _style(method)
+        method += "" if split == "validation" else f" (on the {split} split)"
         label = method if len(runs) == 1 else f"{method}, mean and range of {len(runs)} seeds"
         ax.plot(steps, curves.mean(axis=0), dash, color=colour, label=label, linewidth=1.5)
         if len(runs) > 1:
@@ -227,10 +229,9 @@ def differences(
 ) -> Figure:
     """Paired differences by name: a small dot for each seed, the mean with its interval, and a line at zero.
 
-    panels: title -> name -> a value for each seed; all panels show the names of the first. interval: values -> mean and
-    half the width.
+    panels: title -> name -> a value for each seed. interval: values -> mean and half the width.
     """
-    names = list(next(iter(panels.values())))
+    names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     size = (6.2 + 2.6 * (len(panels) - 1), 0.9 + 0.24 * len(names) + 0.2 * (len(panels) > 1))
     figure = _NotebookFigure(figsize=size, layout="constrained")
     for ax, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):

@@ -50,7 +50,7 @@ class RunRecord:
     hardware: dict[str, Any] = field(default_factory=dict)
     budget: dict[str, int] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
     tie_map: list[int] | None = None
-    """The ties of the best-validation model, the one that `test` and `parameters` are about."""
+    """The ties of the best model (by validation), the one that `test` and `parameters` are about."""
     final_tie_map: list[int] | None = None
     """The ties at the end of the run."""
     history: dict[str, list] = field(default_factory=dict)
@@ -64,8 +64,8 @@ class RunRecord:
         }
     )
     test: dict[str, Any] | None = None
-    """`perplexity`, `unit`, `bits_per_byte`, ... of the best-validation model, read once, at the end; for LAMBADA also
-    `last_word` with its `accuracy`."""
+    """`perplexity`, `unit`, `bits_per_byte`, `selected_by`, ... of the best model, read once, at the end; for LAMBADA
+    also `last_word` with its `accuracy`. Where the released code's rule selects, `selected_by` is "test"."""
     parameters: dict[str, int] | None = None
     """`unique`: trainable parameters of the best-validation model. `conventional`: with all layers independent."""
     bytes: dict[str, Any] | None = None
@@ -94,7 +94,7 @@ class RunRecord:
 
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
-        maps = self.history["tie_map"]
+        maps = self.history.get("state") or self.history["tie_map"]  # of the released code what its state says
         found = {"ties": 0, "unties": 0}
         for before, after in itertools.pairwise([[0] * len(maps[0]), *maps]):  # the start is all tied
             for i, (old, new) in enumerate(zip(before, after, strict=True)):

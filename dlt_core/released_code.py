@@ -7,6 +7,7 @@ The paper's own experiments may have used other code.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -22,13 +23,14 @@ from dlt_core.learner import Learner
 from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap
 from dlt_core.tokenization import TokenizedCorpus, marked_blocks
+from dlt_core.tying import weight_sets
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedCode:
     """Which differences are in force: `ReleasedCode(aliased_storage=True)` is the paper as described with one of them,
-    `ReleasedCode.all().without("aliased_storage")` the code as released without it. With none it is this project's
-    Algorithm 1, to the last bit. Numbers as in the README."""
+    `ReleasedCode.all().without("aliased_storage")` the code as released without it. With none it is Algorithm 1, in
+    fp32 to the last bit. Numbers as in the README. No switches: length of conventional training, when memory is read."""
 
     clipped_reward: bool = False
     """1. The reward is cut to [-10, 10]."""
@@ -69,15 +71,14 @@ class ReleasedCode:
 
     @property
     def method(self) -> str:
-        """A name for the record: "released", "described", or what is taken out of the one or put into the other."""
+        """A name for the record: "released", "described", or what is taken out or put in."""
         inside, outside = ([n for n, there in asdict(self).items() if there is value] for value in (True, False))
         if not inside or not outside:
             return "released" if inside else "described"
         return "-".join(["released-without", *outside] if len(outside) < len(inside) else ["described-with", *inside])
 
     def settings(self, experiment: Experiment) -> Experiment:
-        """The experiment with those differences that are options of it. Raises ValueError if its steps make no whole
-        turns of k = 4, or for other `orphans` than "follow"."""
+        """The experiment with those that are its options. ValueError for no whole turns of k = 4, other `orphans`."""
         if experiment.orphans != "follow":
             raise ValueError(f"orphans={experiment.orphans!r}: these variants know only 'follow'")
         options = {
@@ -102,7 +103,6 @@ class Pointers(TieMap):
         object.__setattr__(self, "sources", tuple(map(int, self.sources)))
 
     def with_action(self, layer: int, action: int, *, orphans: str = "follow") -> Pointers:
-        """s_i = a, and nothing else."""
         return Pointers((*self.sources[:layer], action, *self.sources[layer + 1 :]))
 
 
@@ -114,18 +114,14 @@ def apply_action(blocks: Sequence[nn.Module], state: list[int], layer: int, acti
     """
     if not 0 <= action <= layer < len(blocks):
         raise ValueError(f"layer {layer} of {len(blocks)} has the actions 0..{layer}, got {action}")
+    if [p.shape for p in blocks[layer].parameters()] != [p.shape for p in blocks[action].parameters()]:
+        raise ValueError(f"layers {layer} and {action} are of unlike shape")
     for mine, theirs in zip(blocks[layer].parameters(), blocks[action].parameters(), strict=True):
         if action != layer:
             mine.data = theirs.data
         mine.requires_grad_(action == layer)
     state[layer] = action
     return state
-
-
-def weight_sets(blocks: Sequence[nn.Module]) -> TieMap:
-    """Which layers have their weights in one storage: the ties by what is in memory."""
-    first: dict[int, int] = {}
-    return TieMap([first.setdefault(next(block.parameters()).data_ptr(), i) for i, block in enumerate(blocks)])
 
 
 class ReleasedLearner(Learner):
@@ -138,9 +134,10 @@ class ReleasedLearner(Learner):
 
     def restart(self, seed: int) -> None:
         super().restart(seed)
-        if self.released.bf16_weights:
-            self.model.to(torch.bfloat16)
+        self.model.to(torch.bfloat16 if self.released.bf16_weights else torch.float32)
         self.blocks = find_blocks(self.model)
+        if self.device.type != "cpu":  # done together, on a GPU, steps in one storage would be lost
+            self.optimizer.param_groups[0].update(fused=False, foreach=False)
         self.state = [0] * len(self.blocks)
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []
         for layer in range(1, len(self.blocks)) if not self.released.frozen_start else ():
@@ -180,13 +177,13 @@ class ReleasedLearner(Learner):
                 moments[p] = {name: value.clone() for name, value in moments[theirs].items()}
 
     def _trainer(self, layer: int) -> nn.Module | None:
-        """The lowest layer that trains this layer's storage."""
-        ties = self.tie_map
-        return next((self.blocks[i] for i, s in enumerate(self.state) if s == i and ties[i] == ties[layer]), None)
+        """The layer that trains this layer's storage: its source, or else the lowest."""
+        ties, source = self.tie_map, self.state[layer]
+        found = [i for i, s in enumerate(self.state) if s == i and ties[i] == ties[layer]]
+        return self.blocks[source if source in found else found[0]] if found else None
 
     def obey(self, state: Sequence[int]) -> None:
-        """Train the layers that are independent in `state`; with the gradient "shared", what tied positions contribute
-        goes to the layer that trains their storage."""
+        """Train what `state` calls independent; "shared" gradients of tied positions go to their storage's trainer."""
         self.state = list(state)
         while self.hooks:
             self.hooks.pop().remove()
@@ -231,8 +228,8 @@ class ReleasedEnv(LayerTyingEnv):
 def train(
     experiment: Experiment, released: ReleasedCode | None = None, *, data: TokenizedCorpus | None = None, **options: Any
 ) -> RunRecord:
-    """`train_dynamic` with the given differences, all by default, for equally many steps; the record's method is
-    `released.method` if no `method` is given. data: from `load_data`. Other options as in `train_dynamic`.
+    """`train_dynamic` with the given differences, all by default, for as many steps, evaluated on as much text. The
+    method is `released.method`, with the agent's if one is given. data: from `load_data`. Other options as there.
 
     The history has two counts for each decision: `num_independent` by the state, `weight_sets` by storage. `tie_map` is
     the ties by storage, `state` the agent's state. If the test split selects, its curve is under `curves["test"]`.
@@ -240,9 +237,13 @@ def train(
     released = ReleasedCode.all() if released is None else released
     experiment = released.settings(experiment)
     data = data or load_data(experiment)
+    changes: dict[str, Any] = {"precision": "fp32"} if released.bf16_weights else {}  # no casts
     if released.marked_blocks:
-        data = marked_blocks(data, experiment.block_size)
-    plain = experiment.replace(precision="fp32") if released.bf16_weights else experiment  # no casts
-    learner = build_learner(plain, data, factory=functools.partial(ReleasedLearner, released=released))
+        T, limit = experiment.block_size, experiment.evaluation_tokens
+        data, changes["evaluation_tokens"] = marked_blocks(data, T), limit and math.ceil(limit * T / (T - 1))
+    learner = build_learner(
+        experiment.replace(**changes), data, factory=functools.partial(ReleasedLearner, released=released)
+    )
     env = ReleasedEnv(learner, steps_per_action=experiment.steps_per_action, reward=experiment.reward)
-    return train_dynamic(experiment, **{"env": env, "method": released.method, "data": data, **options})
+    name = f"{released.method}-{options['agent'].method}" if options.get("agent") else released.method
+    return train_dynamic(experiment, **{"env": env, "method": name, "data": data, **options})

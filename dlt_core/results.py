@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Sequence
 from statistics import fmean
@@ -11,6 +12,7 @@ from typing import Any
 from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, shared_decisions, verdict
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.records import RunRecord
+from dlt_core.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
 from dlt_core.tokenization import TokenizedCorpus
 
@@ -25,7 +27,6 @@ MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 STUDIES = ("ablations", *DIFFERENCES)  # many short runs, shown in `studies`
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
-OF_THE_RELEASED_CODE = ("reward", "gradient", "epsilon_min", "steps_per_action", "episodes", "evaluate_every")
 MIB = 2**20
 
 
@@ -105,9 +106,11 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 def changes(record: RunRecord) -> str:
     """The settings in which a run differs from its preset, such as "steps_per_action=5"; of a variant of the released
     code without those that its name implies."""
-    implied = OF_THE_RELEASED_CODE if "released_code" in record.agent else ()
-    overrides = record.experiment["overrides"].items()
-    return ", ".join(f"{name}={value}" for name, value in sorted(overrides) if name not in implied)
+    overrides, implied = record.experiment["overrides"], ()
+    if overrides and (switches := record.agent.get("released_code")):
+        plain = Experiment.preset(record.experiment["name"], record.experiment["preset"])
+        implied = dataclasses.asdict(ReleasedCode(**switches).settings(plain)).items()
+    return ", ".join(f"{name}={value}" for name, value in sorted(overrides.items()) if (name, value) not in implied)
 
 
 def row_name(record: RunRecord) -> str:

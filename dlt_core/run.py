@@ -230,7 +230,7 @@ class Run:
             self.checkpoint.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        """Count, go back to the best-validation model, and read the test split once."""
+        """Count, go back to the best model, and read the test split; once, unless it selects."""
         record, learner, experiment = self.record, self.learner, self.experiment
         record.final_tie_map = list(learner.tie_map)
         measured = measured_bytes(learner.model, learner.optimizer)
@@ -268,12 +268,13 @@ class Run:
             "conventional": model_parameters(experiment.architecture, **shape, num_groups=experiment.n_layer),
         }
         final_groups = TieMap(record.final_tie_map).num_independent
+        width = next(learner.model.parameters()).element_size()
         record.bytes = {
             "measured_at_end": measured,
             "closed_form_at_end": training_bytes(
-                model_parameters(experiment.architecture, **shape, num_groups=final_groups)
+                model_parameters(experiment.architecture, **shape, num_groups=final_groups), bytes_per_value=width
             ),
-            "conventional": training_bytes(record.parameters["conventional"]),
+            "conventional": training_bytes(record.parameters["conventional"], bytes_per_value=width),
             "step_peak": step_peak,
             "device_peak": device_peak,
         }

@@ -151,7 +151,7 @@ class TieMap:
         return self.sources[layer]
 
     def __repr__(self) -> str:
-        return f"TieMap({list(self.sources)})"
+        return f"{type(self).__name__}({list(self.sources)})"
 
 
 def expected_independent(n_layer: int) -> float:

@@ -100,19 +100,25 @@ def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
     BOS and T - 1 tokens predict these tokens and EOS.
 
     GPT-2 has one mark for both: one after each T - 1 tokens turns windows of T into such blocks. A small vocabulary
-    gets a mark of its own. Perplexities are per label, marks included; bits per byte are of the text that is kept.
+    gets a mark of its own. Perplexities are per label, marks included; bits per byte are of the text that is kept. The
+    released code joins its text batch by batch, which is left out here; and here the tokens are in memory as a whole.
+    Raises ValueError for blocks of fewer than two labels.
     """
+    if block_size < 2:
+        raise ValueError(f"block_size={block_size}: a marked block has at least a token and a mark to predict")
     texts = {s: Text(functools.partial(_lines_with_text, data.corpus.splits[s])) for s in SPLITS}
     note = "; ".join(filter(None, [data.corpus.note, "blank lines dropped"]))
     corpus = Corpus(data.corpus.name, texts, data.corpus.source, data.corpus.is_sample, note)
-    mark = data.tokenizer.token_to_id("<|endoftext|>") or data.vocab_size
+    mark = data.tokenizer.token_to_id("<|endoftext|>")
+    mark = data.vocab_size if mark is None else mark
     sizes = np.append(data.token_bytes, 0)[: max(data.vocab_size, mark + 1)]
     sizes[mark] = 0  # it stands for no text
     tokens = {}
     for split in SPLITS:
-        plain = encode(texts[split], data.tokenizer).astype(np.uint32)
-        starts = np.arange(0, len(plain), block_size - 1)
-        tokens[split] = np.append(np.insert(plain, starts, mark), np.uint32(mark))
+        plain = encode(texts[split], data.tokenizer)
+        dtype = np.result_type(plain.dtype, np.min_scalar_type(mark))
+        places = [*range(0, len(plain), block_size - 1), len(plain)]
+        tokens[split] = np.insert(plain.astype(dtype, copy=False), places, mark)
     return TokenizedCorpus(corpus, data.tokenizer, tokens, sizes, f"{data.unit}, marks of blocks counted")
 
 

@@ -10,6 +10,7 @@ import copy
 import functools
 import operator
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,6 +101,12 @@ def read_tie_map(model: nn.Module, *, blocks: str | None = None) -> TieMap:
 def _read(slots: list[list[_Slot]]) -> TieMap:
     first_user: dict[int, int] = {}
     return TieMap([first_user.setdefault(id(layer[0].parameter), i) for i, layer in enumerate(slots)])
+
+
+def weight_sets(blocks: Sequence[nn.Module]) -> TieMap:
+    """Which blocks have their weights in one storage, whatever Parameters they have: the ties by what is in memory."""
+    first: dict[int, int] = {}
+    return TieMap([first.setdefault(next(block.parameters()).data_ptr(), i) for i, block in enumerate(blocks)])
 
 
 def count_parameters(model: nn.Module) -> int:

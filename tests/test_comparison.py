@@ -130,6 +130,14 @@ def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
     assert seconds == [r.seconds for r in (released, described, dynamic, die, collapse, frozen)], "not run again"
 
 
+def test_settings_that_a_variant_does_not_have_are_refused_before_anything_runs(tiny_data, monkeypatch):
+    monkeypatch.setattr(Learner, "train", None)
+    with pytest.raises(ValueError, match="do not make whole turns"):
+        compare(SMALL.replace(episodes=3, steps_per_action=1), ["dynamic", "released"], data=tiny_data)
+    with pytest.raises(ValueError, match="orphans='promote'"):
+        compare(SMALL.replace(orphans="promote"), ["dynamic", "described"], data=tiny_data)
+
+
 def test_the_ladder_takes_out_one_difference_at_a_time():
     names = ReleasedCode.names()
     assert sorted(TAKEN_OUT_IN_TURN) == sorted(names)

@@ -142,11 +142,19 @@ def test_both_counts_of_the_released_code_are_drawn_where_they_differ(tiny_data)
     assert len(figures.independent_layers([same]).axes[0].lines) == 2  # the state, and the mean of a uniform policy
 
 
+def test_learning_curves_are_of_the_split_that_selects(tiny_data):
+    experiment = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2)
+    record = released_code.train(experiment, released_code.ReleasedCode(test_selects=True), data=tiny_data)
+    ax = figures.learning_curves([record]).axes[0]
+    assert list(ax.lines[0].get_ydata()) == record.curves["test"]["perplexity"]
+    assert ax.lines[0].get_label().endswith("(on the test split)")
+
+
 def test_panels_of_differences_share_their_names():
-    panels = {"one": {"a": [1.0], "b": [2.0]}, "two": {"b": [3.0]}}
+    panels = {"one": {"a": [1.0]}, "two": {"b": [3.0]}}
     figure = figures.differences(panels, lambda values: (values[0], None), "difference")
     one, two = figure.axes
-    assert [label.get_text() for label in one.get_yticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in one.get_yticklabels()] == ["a", "b"]  # of any panel
     assert one.get_ylim() == two.get_ylim()
     (dot,) = [line for line in two.lines if line.get_marker() == "."]
     assert dot.get_xydata().tolist() == [[3.0, 1.28]]

@@ -70,25 +70,30 @@ def test_with_no_difference_it_is_algorithm_1_to_the_last_bit(smoke, tiny_data):
 
 
 def test_500_random_actions_follow_a_model_of_the_description():
-    rng = np.random.default_rng(0)
-    blocks = make_blocks()
-    state = [0] * 6
-    storage, trained, pointers = list(range(6)), [True] + [False] * 5, [0] * 6  # the model: three lists
-    for _ in range(500):
-        layer = int(rng.integers(1, 6))
-        action = int(rng.integers(layer + 1))
-        assert apply_action(blocks, state, layer, action) is state
-        if action == layer:
-            trained[layer] = True  # and its storage stays where it is
-        else:
-            storage[layer], trained[layer] = storage[action], False
-        pointers[layer] = action
-        assert state == pointers
-        assert [{p.requires_grad for p in block.parameters()} for block in blocks] == [{t} for t in trained]
-        for k in range(6):  # each of a block's parameters, not the first alone
-            where = [list(block.parameters())[k % 4].data_ptr() for block in blocks]
-            assert [where.index(w) for w in where] == [storage.index(s) for s in storage]
-    assert len({id(p) for block in blocks for p in block.parameters()}) == 24, "Parameters of their own, always"
+    """25 times from the start, since soon all layers are in one storage."""
+    shared = []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        blocks, state = make_blocks(), [0] * 6
+        storage, trained, pointers = list(range(6)), [True] + [False] * 5, [0] * 6  # the model: three lists
+        for _ in range(20):
+            layer = int(rng.integers(6))
+            action = int(rng.integers(layer + 1))
+            assert apply_action(blocks, state, layer, action) is state
+            if action == layer:
+                trained[layer] = True  # and its storage stays where it is
+            else:
+                storage[layer], trained[layer] = storage[action], False
+            pointers[layer] = action
+            assert state == pointers
+            assert [{p.requires_grad for p in block.parameters()} for block in blocks] == [{t} for t in trained]
+            for k in range(4):  # each of a block's parameters, not the first alone
+                where = [list(block.parameters())[k].data_ptr() for block in blocks]
+                assert [where.index(w) for w in where] == [storage.index(s) for s in storage]
+            shared.append(len(set(storage)))
+        assert len({id(p) for block in blocks for p in block.parameters()}) == 24, "Parameters of their own, always"
+    assert len(shared) == 500
+    assert sum(1 < n < 6 for n in shared) > 200
 
 
 def test_an_action_that_a_layer_does_not_have_changes_nothing():
@@ -96,6 +101,8 @@ def test_an_action_that_a_layer_does_not_have_changes_nothing():
     for layer, action in ((1, 2), (1, -1), (3, 0)):
         with pytest.raises(ValueError, match=rf"layer {layer} of 3 has the actions"):
             apply_action(blocks, state, layer, action)
+    with pytest.raises(ValueError, match="layers 2 and 0 are of unlike shape"):
+        apply_action([*blocks[:2], make_blocks(1, width=4)[0]], state, 2, 0)
     assert state == [0, 0, 0]
     assert weight_sets(blocks) == TieMap([0, 1, 2])
 
@@ -144,10 +151,12 @@ def test_stepping_one_independent_layer_moves_its_former_source(smoke, tiny_data
         assert learner.state == [0, 0, 2, 0]
         assert weight_sets(learner.blocks) == TieMap([0, 0, 0, 0] if aliased else [0, 0, 2, 0])
         kept = values(learner.blocks[0])
-        with torch.no_grad():
-            for p in learner.blocks[2].parameters():  # what an optimiser step does, for this layer alone
-                p.sub_(0.1)
+        learner.optimizer.zero_grad()
+        for p in learner.blocks[2].parameters():
+            p.grad = torch.ones_like(p)
+        learner.optimizer.step()  # of layer 2 alone
         assert equal(learner.blocks[0], kept) != aliased
+        assert equal(learner.blocks[2], values(learner.blocks[0])) == aliased
         assert count_parameters(learner.model) == sum(
             p.numel() for p in {p.data_ptr(): p for p in learner.model.parameters()}.values()
         )
@@ -189,6 +198,21 @@ def test_a_tied_position_gives_its_gradient_to_the_layer_that_trains_its_storage
     assert not any(torch.allclose(a, b) for a, b in zip(gradients[True], gradients[False], strict=True))
 
 
+def test_gradient_and_moments_go_by_the_source_if_it_trains_the_storage(smoke, tiny_data):
+    """All in one storage, layers 0 and 2 independent: layer 3 belongs to 2, and layer 1 to 0."""
+    env = make_env(smoke, tiny_data, ReleasedCode(aliased_storage=True))
+    learner = env.learner
+    for action in (0, 2, 2):
+        env.step(action)
+    assert learner.state == [0, 0, 2, 2]
+    assert learner.tie_map == TieMap.all_tied(4)
+    assert learner._trainer(3) is learner.blocks[2]
+    assert learner._trainer(1) is learner.blocks[0]
+    pointers = make_env(smoke, tiny_data, ReleasedCode(aliased_storage=True, stale_pointers=True)).learner
+    pointers.obey([0, 0, 1, 2])
+    assert pointers._trainer(3) is pointers.blocks[0], "2 is not independent: the lowest"
+
+
 def test_a_storage_that_nobody_trains_stands_still(smoke, tiny_data):
     """Layer 2 points at 1; when 1 is tied to 0, 2 keeps 1's old storage, and no gradient reaches it."""
     released = ReleasedCode(stale_pointers=True, frozen_start=True)
@@ -218,6 +242,7 @@ def test_pointers_go_stale_and_a_canonical_state_does_not():
     for layer, action in actions:
         pointers, canonical = pointers.with_action(layer, action), canonical.with_action(layer, action)
     assert list(pointers) == [0, 0, 1, 2]
+    assert repr(pointers) == "Pointers([0, 0, 1, 2])"
     assert list(canonical) == [0, 0, 0, 0]
 
 
@@ -302,6 +327,8 @@ def test_marked_blocks_are_bos_tokens_eos(smoke, tiny_data):
     assert "blank lines dropped" in marked.corpus.note
     assert marked.corpus.sha256 != tiny_data.corpus.sha256
     assert marked.unit != tiny_data.unit
+    with pytest.raises(ValueError, match="block_size=1"):
+        marked_blocks(tiny_data, 1)
     learner = build_learner(smoke.replace(block_size=T), marked)
     for batch in (learner.batches[0], learner.probes[3]):
         assert (batch[:, 0] == mark).all()
@@ -342,6 +369,46 @@ def test_each_difference_can_be_put_in_and_taken_out_alone():
         everything.bf16_weights = False
     with pytest.raises(TypeError):
         everything.without("bf17_weights")
+
+
+def test_every_variant_evaluates_as_often_on_as_much_text_and_counts_what_is_in_memory(smoke, tiny_data):
+    experiment = smoke.replace(n_layer=6, steps_per_action=8, episodes=4, evaluation_tokens=512)
+    block = sum(p.numel() for p in build_learner(experiment, tiny_data).model.transformer.h[0].parameters())
+    plain = train(experiment, ReleasedCode(), data=tiny_data)
+    outside = plain.parameters["unique"] - TieMap(plain.tie_map).num_independent * block
+    for name in ("aliased_storage", "stale_pointers", "four_steps", "bf16_weights", "marked_blocks"):
+        record = train(experiment, ReleasedCode(**{name: True}), data=tiny_data)
+        assert len(record.curves["validation"]["step"]) == len(plain.curves["validation"]["step"])
+        sets = TieMap(record.tie_map).num_independent
+        mark = experiment.n_embd if name == "marked_blocks" else 0  # a row of the embedding
+        assert record.parameters["unique"] == outside + mark + sets * block
+        per_value = 2 if name == "bf16_weights" else 4
+        assert record.bytes["closed_form_at_end"]["weights"] % per_value == 0
+        assert record.bytes["measured_at_end"]["weights"] == record.bytes["closed_form_at_end"]["weights"]
+        assert record.test["bytes"] == pytest.approx(plain.test["bytes"], rel=0.01)
+
+
+def test_bf16_weights_are_trained_without_autocast(smoke, tiny_data, monkeypatch):
+    made = []
+    monkeypatch.setattr(ReleasedEnv, "_tie_at_the_start", lambda self: made.append(self.learner))
+    experiment = smoke.replace(precision="bf16", episodes=1)
+    train(experiment, ReleasedCode(bf16_weights=True), data=tiny_data)
+    described = train(experiment, ReleasedCode(), data=tiny_data)
+    assert [learner.precision for learner in made] == ["fp32", "bf16"]
+    core = train_dynamic(experiment, data=tiny_data)
+    # under autocast a shared Parameter is cast once, and its uses' gradients are added in bfloat16
+    assert described.test["perplexity"] == pytest.approx(core.test["perplexity"], rel=1e-3)
+
+
+def test_an_agent_that_is_given_is_in_the_name(smoke, tiny_data):
+    record = train(smoke, ReleasedCode(frozen_start=True), agent=RandomAgent(4, seed=0), data=tiny_data)
+    assert record.method == "described-with-frozen_start-random"
+
+
+def test_ties_and_unties_are_counted_by_the_state(smoke, tiny_data):
+    one_turn = smoke.replace(episodes=1)
+    record = train(one_turn, ReleasedCode(frozen_start=True), data=tiny_data, agent=ReplayAgent([0, 2, 0]))
+    assert record.transitions() == {"ties": 0, "unties": 1}
 
 
 def test_options_of_the_core_are_used_and_the_number_of_steps_is_kept():
@@ -394,7 +461,7 @@ def test_another_difference_is_another_run(smoke, tiny_data, tmp_path):
         train(smoke, ReleasedCode(), **places)
 
 
-def test_it_runs_on_every_preset_corpus_of_its_own_at_the_smallest_size(tmp_path):
+def test_its_own_study_runs_at_the_smallest_size(tmp_path):
     experiment = Experiment.preset("differences-embedded", "smoke")
     record = train(experiment, data=load_data(experiment), record_path=tmp_path)
     assert record.status == "finished"

@@ -251,9 +251,12 @@ def test_ablations_are_paired_with_the_unchanged_conventional_run():
 # --- the paper as described against the code as released ---
 
 
+IMPLIED = ("reward", "gradient", "epsilon_min", "steps_per_action", "episodes", "evaluate_every")  # by all of them
+
+
 def variant(released: ReleasedCode, seed: int, bits: float, name: str = "differences-embedded") -> RunRecord:
     settings = released.settings(Experiment.preset(name, "laptop"))
-    options = {field: getattr(settings, field) for field in results.OF_THE_RELEASED_CODE}
+    options = {field: getattr(settings, field) for field in IMPLIED}
     record = made_up(released.method, seed, bits, name=name, **options)
     record.agent = {"released_code": dataclasses.asdict(released)}
     return record
@@ -295,8 +298,14 @@ def test_the_ladder_is_paired_with_the_last_rung():
 
 def test_what_a_variants_name_implies_is_not_said_again():
     record = variant(ReleasedCode.all(), 0, 2.0)
-    assert record.experiment["overrides"].keys() == set(results.OF_THE_RELEASED_CODE)
+    assert record.experiment["overrides"].keys() == set(IMPLIED)
     assert results.changes(record) == ""
+    alone = variant(ReleasedCode(frozen_start=True), 0, 2.0)
+    alone.experiment["overrides"] = {"reward": "neg_loss", "episodes": 2}  # not what its name says
+    assert results.changes(alone) == "episodes=2, reward=neg_loss"
+    record.experiment["overrides"]["reward"] = "neg_loss"
+    assert results.changes(record) == "reward=neg_loss"
+    record.experiment["overrides"]["reward"] = "neg_perplexity_clipped"
     assert results.changes(made_up(reward="neg_loss")) == "reward=neg_loss"
     record.experiment["overrides"]["gamma"] = 0.5
     assert results.row_name(record) == "released, gamma=0.5"
