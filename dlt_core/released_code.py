@@ -30,7 +30,7 @@ from dlt_core.tying import weight_sets
 class ReleasedCode:
     """Which differences are in force: `ReleasedCode(aliased_storage=True)` is the paper as described with one of them,
     `ReleasedCode.all().without("aliased_storage")` the code as released without it. With none it is Algorithm 1, in
-    fp32 to the last bit. Numbers as in the README. No switches: length of conventional training, when memory is read."""
+    fp32 to the last bit. Numbers: the README's. No switches: length of conventional training, when memory is read."""
 
     clipped_reward: bool = False
     """1. The reward is cut to [-10, 10]."""
