@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
@@ -46,7 +45,7 @@ METHODS = {
     "dqn_plus": "the same with one-hot states and standardised rewards",
     "thompson": "Algorithm 1 with a bandit for each layer",
 }
-# Asked for as "halving-8" with another number of maps than 4, which need episodes that can be shared, see `search.rounds`.
+# "halving-8" is a search over 8 maps instead of 4. It needs episodes that can be shared by them, see `search.rounds`.
 SEARCHES = {
     "best_of": "fixed maps drawn at random, the steps shared by them, and the best of them",
     "halving": "the same, but half of them are dropped after each round, and the others trained on",
@@ -97,8 +96,8 @@ def compare(
             RELEASED[method].settings(experiment)  # refuses what makes no whole turns
         elif method not in METHODS:
             raise ValueError(
-                f"unknown method {method!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, and the variants "
-                "of the released code in comparison.RELEASED, such as released and described-with-frozen_start"
+                f"unknown method {method!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
+                "and the variants of the released code in comparison.RELEASED, such as released and described-with-frozen_start"
             )
     data = data or load_data(experiment)
     done: dict[str, RunRecord] = {}
@@ -106,16 +105,14 @@ def compare(
         if method not in done:
             places = {}
             if out_dir is not None:
-                name = records.key(experiment.to_dict(), method, experiment.seed)
-                checkpoint = Path(out_dir) / "checkpoints" / f"{name}.safetensors"
+                key = records.key(experiment.to_dict(), method, experiment.seed)
+                checkpoint = Path(out_dir) / "checkpoints" / f"{key}.safetensors"
                 places = {"record_path": Path(out_dir) / "records", "checkpoint": checkpoint}
-            if method.partition("-")[0] in SEARCHES:
-                with (
-                    contextlib.nullcontext(out_dir) if out_dir is not None else tempfile.TemporaryDirectory() as folder
-                ):
-                    name, _, number = method.partition("-")
-                    how = {"candidates": int(number or 4), "halving": name == "halving"}
-                    done[method] = search.search(experiment, folder, data=data, method=method, **how)
+            name, _, number = method.partition("-")
+            if name in SEARCHES:
+                how = {"candidates": int(number or 4), "halving": name == "halving", "method": method}
+                with tempfile.TemporaryDirectory() as folder:
+                    done[method] = search.search(experiment, out_dir or folder, data=data, **how)
                 continue
             done[method] = _run(experiment, method, done, data=data, **places)
     return [done[method] for method in methods]

@@ -70,7 +70,8 @@ def search(
     agents. `record.agent` has all maps with their validation losses, round by round, and `record.budget` has the steps
     of the whole search, `search_steps`, beside those that went into this model.
 
-    method: name in the record, "halving-4" or "best_of-4" by default. out_dir: folder for records/ and checkpoints/; an interrupted search goes on from there.
+    method: name in the record, "halving-4" or "best_of-4" by default.
+    out_dir: folder for records/, candidates/ and checkpoints/; an interrupted search goes on from there.
     Raises ValueError as `rounds` and `random_maps`.
     """
     plan = rounds(candidates, experiment.episodes, halving=halving)
