@@ -97,7 +97,7 @@ def compare(
         elif method not in METHODS:
             raise ValueError(
                 f"unknown method {method!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
-                "and the variants of the released code in comparison.RELEASED, such as released and described-with-frozen_start"
+                "and the variants of the released code in comparison.RELEASED, such as described-with-frozen_start"
             )
     data = data or load_data(experiment)
     done: dict[str, RunRecord] = {}
