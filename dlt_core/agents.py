@@ -103,7 +103,7 @@ class QAgent:
 
     def _q(self, state: State, layer: int) -> torch.Tensor:
         """Q(s, ·) of one layer, shape (layer + 1,), with gradient."""
-        _check(self.num_layers, state, layer)
+        check(self.num_layers, state, layer)
         return self.q_network(torch.tensor([float(j) for j in state]))[q_slice(layer)]
 
     @torch.no_grad()
@@ -113,7 +113,7 @@ class QAgent:
 
     def act(self, state: State, layer: int) -> int:
         """Epsilon-greedy: a random action with probability ε, else the one of largest Q (the lowest of equals)."""
-        _check(self.num_layers, state, layer)
+        check(self.num_layers, state, layer)
         self.explored = bool(self.rng.random() < self.epsilon)
         if self.explored:
             return int(self.rng.integers(layer + 1))
@@ -125,10 +125,7 @@ class QAgent:
         loss = (Q(s, a) - (r + γ max_a' Q(s', a')))², a' over the same layer's actions, the target held constant.
         Raises ValueError if the reward is not finite or layer i has no such action.
         """
-        if not 0 <= action <= layer:
-            raise ValueError(f"layer {layer} has the actions 0..{layer}, got {action}")
-        if not math.isfinite(reward):
-            raise ValueError(f"the reward for layer {layer} is {reward}: Q cannot learn from it")
+        check_transition(layer, action, reward)
         target = reward + self.gamma * float(self.q_values(next_state, layer).max())
         loss = (self._q(state, layer)[action] - target) ** 2
         self.optimizer.zero_grad()
@@ -197,7 +194,7 @@ class RandomAgent(_Unlearning):
 
     def act(self, state: State, layer: int) -> int:
         """One of 0..layer, each with probability 1 / (layer + 1)."""
-        _check(self.num_layers, state, layer)
+        check(self.num_layers, state, layer)
         return int(self.rng.integers(layer + 1))
 
     def state_dict(self) -> dict:
@@ -223,7 +220,7 @@ class CycleAgent(_Unlearning):
 
     def act(self, state: State, layer: int) -> int:
         """The source after the layer's present one."""
-        _check(self.num_layers, state, layer)
+        check(self.num_layers, state, layer)
         return (int(state[layer]) + 1) % (layer + 1)
 
 
@@ -269,12 +266,21 @@ class FixedAgent(_Unlearning):
 
     def act(self, state: State, layer: int) -> int:
         """The source that the map gives this layer."""
-        _check(len(self.tie_map), state, layer)
+        check(len(self.tie_map), state, layer)
         return self.tie_map[layer]
 
 
-def _check(num_layers: int, state: State, layer: int) -> None:
+def check(num_layers: int, state: State, layer: int) -> None:
+    """Raises ValueError for a state of another number of layers, or a layer that does not exist."""
     if len(state) != num_layers:
         raise ValueError(f"the agent was made for {num_layers} layers, the state has {len(state)}")
     if not 0 <= layer < num_layers:
         raise ValueError(f"layer {layer} does not exist: the agent has layers 0..{num_layers - 1}")
+
+
+def check_transition(layer: int, action: int, reward: float) -> None:
+    """Raises ValueError for an action that the layer does not have, or a reward that is not finite."""
+    if not 0 <= action <= layer:
+        raise ValueError(f"layer {layer} has the actions 0..{layer}, got {action}")
+    if not math.isfinite(reward):
+        raise ValueError(f"the reward for layer {layer} is {reward}: nothing can be learned from it")

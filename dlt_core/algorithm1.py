@@ -76,6 +76,7 @@ def build_env(experiment: Experiment, data: tokenization.TokenizedCorpus | None 
         build_learner(experiment, data),
         steps_per_action=experiment.steps_per_action,
         reward=experiment.reward,
+        price=experiment.price,
         orphans=experiment.orphans,
     )
 
@@ -170,6 +171,7 @@ def train_conventional(
     experiment: Experiment,
     *,
     tie_map: TieMap | Sequence[TieMap] | None = None,
+    depth: int | None = None,
     method: str | None = None,
     data: tokenization.TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
@@ -182,16 +184,22 @@ def train_conventional(
 
     tie_map: all layers independent by default (method "conventional"). One map for the whole run, or a list with one
     for each decision of `train_dynamic`, such as those of its record: like there, all layers are tied before the
-    first. Both need a `method` to go by in the record. Everything else as in `train_dynamic`.
-    Raises ValueError for a list of another length.
+    first. depth: so many layers instead of the experiment's, all independent; the schedule of steps and evaluations
+    stays the experiment's. All three need a `method` to go by in the record. Everything else as in `train_dynamic`.
+    Raises ValueError for a list of another length, or for a tie_map beside a depth.
     """
+    if depth is not None and tie_map is not None:
+        raise ValueError("a model of another depth is trained with all layers independent: leave tie_map out")
     if method is None:
-        if tie_map is not None:
-            raise ValueError("a run with a tie_map of its own needs a method name, such as 'all_tied' or 'sequence'")
+        if tie_map is not None or depth is not None:
+            raise ValueError(
+                "a run with a tie_map or a depth of its own needs a method name, such as 'all_tied' or 'shallow-3'"
+            )
         method = "conventional"
-    learner = build_learner(experiment, data)
+    learner = build_learner(experiment if depth is None else experiment.replace(n_layer=depth), data)
     schedule = None if tie_map is None or isinstance(tie_map, TieMap) else [TieMap(m) for m in tie_map]
-    learner.tie(TieMap.all_tied(experiment.n_layer) if schedule else tie_map or TieMap.independent(experiment.n_layer))
+    if schedule or tie_map:
+        learner.tie(TieMap.all_tied(experiment.n_layer) if schedule else tie_map)
     run = Run(experiment, method, learner, record_path, checkpoint, max_seconds, max_decisions)
     if schedule and len(schedule) != run.total:
         raise ValueError(f"{len(schedule)} tie maps for {run.total} decisions: one is needed for each")

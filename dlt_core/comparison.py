@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,9 +16,11 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy import stats
 
-from dlt_core import records, released_code
+from dlt_core import records, released_code, search
 from dlt_core.agents import CycleAgent, FixedAgent, RandomAgent
 from dlt_core.algorithm1 import load_data, train_conventional, train_dynamic
+from dlt_core.bandits import ThompsonAgent
+from dlt_core.dqn import DQNAgent
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord
 from dlt_core.released_code import ReleasedCode
@@ -36,7 +39,19 @@ METHODS = {
     "policy_mirror": "Algorithm 1, the second half copying the first in reverse (released code)",
     "replay": "the ties of the dynamic run again, decision by decision",
     "permuted": "the same with the layers renamed",
+    "retrained": "the dynamic run's last map from scratch, never moved",
+    "shallow": "half as many layers, all independent, with as many parameters as a pattern",
+    "dqn": "Algorithm 1 with a DQN: replay, target network, double Q",
+    "dqn_plus": "the same with one-hot states and standardised rewards",
+    "thompson": "Algorithm 1 with a bandit for each layer",
 }
+# "halving-8" is a search over 8 maps instead of 4. It needs episodes that can be shared by them, see `search.rounds`.
+SEARCHES = {
+    "best_of": "fixed maps drawn at random, the steps shared by them, and the best of them",
+    "halving": "the same, but half of them are dropped after each round, and the others trained on",
+}
+AGENTS = ("dynamic", "random", "policy_cycle", "policy_pairs", "policy_mirror", "dqn", "dqn_plus", "thompson")
+FOLLOWING = {"replay", "permuted", "retrained"}  # what needs the dynamic run first
 # From the code as released to the paper as described, one difference less each time; the marked blocks first, since the
 # text is another with them ...
 _NAMES = ReleasedCode.names()
@@ -60,7 +75,8 @@ def compare(
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
-    methods: names from METHODS or RELEASED; a pattern with another number of weight sets is asked for as "sequence-2".
+    methods: names from METHODS or RELEASED; a pattern with another number of weight sets, a model with another number
+    of layers, or a search over another number of maps, is asked for as "sequence-2", "shallow-2" or "halving-8".
     data: from `load_data`. out_dir: folder for records/ and checkpoints/. A run whose record is there already is not
     run again, and an interrupted one goes on from its checkpoint.
 
@@ -72,22 +88,32 @@ def compare(
         pattern, _, groups = method.partition("-")
         if pattern in PATTERNS and (groups.isdecimal() or method == pattern):
             _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
+        elif pattern in SEARCHES and (groups.isdecimal() or method == pattern):
+            search.rounds(int(groups or 4), experiment.episodes, halving=pattern == "halving")  # refuses odd shares
+        elif pattern == "shallow" and (groups.isdecimal() or method == pattern):
+            TieMap.independent(_number(method, experiment.n_layer))  # at least one layer
         elif method in RELEASED:
             RELEASED[method].settings(experiment)  # refuses what makes no whole turns
         elif method not in METHODS:
             raise ValueError(
-                f"unknown method {method!r}; known: {', '.join(METHODS)}, patterns as in sequence-2, and the variants "
-                "of the released code in comparison.RELEASED, such as released and described-with-frozen_start"
+                f"unknown method {method!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
+                "and the variants of the released code in comparison.RELEASED, such as described-with-frozen_start"
             )
     data = data or load_data(experiment)
     done: dict[str, RunRecord] = {}
-    for method in (["dynamic"] if {"replay", "permuted"} & {*methods} else []) + methods:
+    for method in (["dynamic"] if FOLLOWING & {*methods} else []) + methods:
         if method not in done:
             places = {}
             if out_dir is not None:
-                name = records.key(experiment.to_dict(), method, experiment.seed)
-                checkpoint = Path(out_dir) / "checkpoints" / f"{name}.safetensors"
+                key = records.key(experiment.to_dict(), method, experiment.seed)
+                checkpoint = Path(out_dir) / "checkpoints" / f"{key}.safetensors"
                 places = {"record_path": Path(out_dir) / "records", "checkpoint": checkpoint}
+            name, _, number = method.partition("-")
+            if name in SEARCHES:
+                how = {"candidates": int(number or 4), "halving": name == "halving", "method": method}
+                with tempfile.TemporaryDirectory() as folder:
+                    done[method] = search.search(experiment, out_dir or folder, data=data, **how)
+                continue
             done[method] = _run(experiment, method, done, data=data, **places)
     return [done[method] for method in methods]
 
@@ -96,9 +122,17 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
     n_layer = experiment.n_layer
     if method == "conventional":
         return train_conventional(experiment, **arguments)
-    if method in ("dynamic", "random", "policy_cycle", "policy_pairs", "policy_mirror"):
+    if method.startswith("shallow"):
+        return train_conventional(experiment, depth=_number(method, n_layer), method=method, **arguments)
+    if method in AGENTS:
+        settings = {
+            name: getattr(experiment, name) for name in ("gamma", "epsilon", "epsilon_decay", "epsilon_min", "seed")
+        } | {"hidden": experiment.q_hidden, "learning_rate": experiment.q_learning_rate}
         agent = {
             "dynamic": lambda: None,
+            "dqn": lambda: DQNAgent(n_layer, **settings),
+            "dqn_plus": lambda: DQNAgent(n_layer, one_hot=True, normalise=True, **settings),
+            "thompson": lambda: ThompsonAgent(n_layer, seed=experiment.seed),
             "random": lambda: RandomAgent(n_layer, seed=experiment.seed),
             "policy_cycle": lambda: CycleAgent(n_layer),
             "policy_pairs": lambda: FixedAgent(TieMap.pattern("pairs", n_layer)),
@@ -113,6 +147,8 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
         if method == "permuted":
             order = permutation(n_layer, experiment.seed)
             maps = [permuted(tie_map, order) for tie_map in maps]
+    elif method == "retrained":
+        maps = TieMap(done["dynamic"].final_tie_map)
     elif method == "all_tied":
         maps = TieMap.all_tied(n_layer)
     else:
@@ -122,8 +158,13 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
 
 def _pattern(method: str, n_layer: int) -> TieMap:
     """The map of "sequence", with half as many weight sets as layers, or of "sequence-2"."""
-    name, _, groups = method.partition("-")
-    return TieMap.pattern(name, n_layer, int(groups) if groups else math.ceil(n_layer / 2))
+    return TieMap.pattern(method.partition("-")[0], n_layer, _number(method, n_layer))
+
+
+def _number(method: str, n_layer: int) -> int:
+    """The 2 of "sequence-2"; half of the layers if nothing is said."""
+    number = method.partition("-")[2]
+    return int(number) if number else math.ceil(n_layer / 2)
 
 
 def permutation(n_layer: int, seed: int) -> list[int]:
@@ -154,6 +195,30 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         return values[0], None
     t = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
     return fmean(values), t * stdev(values) / math.sqrt(len(values))
+
+
+def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Ends of the bootstrap confidence interval of the mean (bias-corrected and accelerated, Efron 1987; 9,999
+    resamples with a seed of their own, so that it is the same each time). Nothing is assumed about the distribution.
+
+    Raises ValueError for fewer than two values. Equal values have an interval without width.
+    """
+    if len(values) < 2:
+        raise ValueError(f"a bootstrap needs at least two values, got {len(values)}")
+    if len(set(values)) == 1:
+        return values[0], values[0]
+    found = stats.bootstrap(
+        (values,), np.mean, confidence_level=confidence, n_resamples=9_999, rng=np.random.default_rng(0)
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Mean of the middle half of the values (IQM, Agarwal et al. 2021): outliers do not move it, unlike the mean, and
+    it wastes less than the median. Raises ValueError for no values."""
+    if not values:
+        raise ValueError("no values to average")
+    return float(stats.trim_mean(values, 0.25))
 
 
 def plus_minus(mean: float, half: float | None, digits: int, sign: str = "") -> str:

@@ -33,7 +33,7 @@ class LayerTyingEnv(gymnasium.Env):
     action: 0..L-1; layer i has only 0..i, which `info["action_mask"]` (int8[L]) and `action_masks()` (bool[L]) say.
         An action beyond them leaves the tie as it is, trains all the same, and sets `info["invalid_action"]`.
     reward: "neg_perplexity", "neg_loss", "neg_perplexity_clipped" (to [-10, 10]) or "log_improvement" (a running
-        baseline of the loss minus the loss).
+        baseline of the loss minus the loss); less `price` for each independent layer, so that the saving is part of it.
     orphans: see `TieMap.with_action`.
 
     The world is one transformer being trained: `reset()` begins the next turn with model and ties as they are.
@@ -49,6 +49,7 @@ class LayerTyingEnv(gymnasium.Env):
         *,
         steps_per_action: int = 15,
         reward: str = "neg_perplexity",
+        price: float = 0.0,
         orphans: str = "follow",
     ) -> None:
         if reward not in REWARDS:
@@ -63,6 +64,7 @@ class LayerTyingEnv(gymnasium.Env):
         self.learner = learner
         self.steps_per_action = steps_per_action
         self.reward = reward
+        self.price = price
         self.orphans = orphans
         self.settings: dict[str, Any] = {}  # for the record, what makes this world another one than the paper's
         self.observation_space = Dict(
@@ -102,7 +104,7 @@ class LayerTyingEnv(gymnasium.Env):
         train_losses = self.learner.train(self.steps_per_action)
         loss = self.learner.probe(self.decisions)
         self.baseline = loss if self.baseline is None else self.baseline
-        reward = REWARDS[self.reward](loss, self.baseline)
+        reward = REWARDS[self.reward](loss, self.baseline) - self.price * self.tie_map.num_independent
         self.baseline += BASELINE_RATE * (loss - self.baseline)
         self.decisions += 1
         terminated = layer == self.n_layer - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,8 @@ class Experiment:
     """ε never falls below this. The paper's."""
     reward: str = "neg_perplexity"
     """Computed from one training minibatch after the k steps, see `env.REWARDS`."""
+    price: float = 0.0
+    """Taken off the reward for each independent layer. The paper has none."""
     orphans: str = "follow"
     """What layers do whose root is tied away, see `TieMap.with_action`."""
 
@@ -110,6 +113,8 @@ class Experiment:
                 raise ValueError(f"{field} must be positive, got {getattr(self, field)!r}")
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay!r}")
+        if not (isinstance(self.price, (int, float)) and math.isfinite(self.price)):
+            raise ValueError(f"price must be a finite number, got {self.price!r}")
         for field in ("gamma", "epsilon", "epsilon_min", "epsilon_decay"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"{field} must lie in [0, 1], got {getattr(self, field)!r}")

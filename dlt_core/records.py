@@ -25,8 +25,8 @@ from dlt_core.files import write_text_atomically
 
 SCHEMA_VERSION = 1
 # What decides the course of a run, beside its settings: these modules of dlt_core.
-DECISIVE = ("agents", "algorithm1", "blocks", "corpora", "env", "evaluation", "learner", "released_code", "run", "text",
-            "tie_map", "tokenization", "tying")  # fmt: skip
+DECISIVE = ("agents", "algorithm1", "bandits", "blocks", "corpora", "dqn", "env", "evaluation", "learner",
+            "released_code", "run", "search", "text", "tie_map", "tokenization", "tying")  # fmt: skip
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 
 

@@ -244,6 +244,7 @@ def train(
     learner = build_learner(
         experiment.replace(**changes), data, factory=functools.partial(ReleasedLearner, released=released)
     )
-    env = ReleasedEnv(learner, steps_per_action=experiment.steps_per_action, reward=experiment.reward)
+    settings = {field: getattr(experiment, field) for field in ("steps_per_action", "reward", "price")}
+    env = ReleasedEnv(learner, **settings)
     name = f"{released.method}-{options['agent'].method}" if options.get("agent") else released.method
     return train_dynamic(experiment, **{"env": env, "method": name, "data": data, **options})

@@ -162,6 +162,25 @@ def expected_independent(n_layer: int) -> float:
     return sum(1 / (i + 1) for i in range(n_layer))
 
 
+def all_maps(n_layer: int) -> Iterator[TieMap]:
+    """Every tie map of `n_layer` layers, in lexicographic order, from all tied to all independent.
+
+    There are as many as partitions of a set, the Bell numbers: 1, 2, 5, 15, 52, 203, 877, 4140, ...
+    """
+
+    def grow(sources: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        i = len(sources)
+        if i == n_layer:
+            yield sources
+            return
+        for j in [*(j for j in range(i) if sources[j] == j), i]:  # a root, or itself
+            yield from grow((*sources, j))
+
+    if as_layer_index(n_layer, "n_layer") < 1:
+        raise ValueError(f"n_layer must be at least 1, got {n_layer}")
+    yield from map(TieMap, grow(()))
+
+
 def from_actions(n_layer: int, actions: Iterable[tuple[int, int]], *, orphans: str = "follow") -> TieMap:
     """The map that the (layer, action) pairs lead to from the all-tied start."""
     tie_map = TieMap.all_tied(n_layer)

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,9 @@ from dlt_core.comparison import (
     TAKEN_OUT,
     TAKEN_OUT_IN_TURN,
     bits_per_byte,
+    bootstrap_interval,
     compare,
+    interquartile_mean,
     mean_interval,
     paired_differences,
     permutation,
@@ -79,7 +82,8 @@ def test_methods_run_by_name_in_the_order_asked_for(runs, tiny_data):
     assert [record.method for record in runs.values()] == list(METHODS)
     assert all(record.status == "finished" for record in runs.values())
     agents = {name: record.agent["class"] for name, record in runs.items()}
-    decided = {"dynamic": "QAgent", "random": "RandomAgent", "policy_cycle": "CycleAgent"}
+    decided = {"dynamic": "QAgent", "random": "RandomAgent", "policy_cycle": "CycleAgent", "thompson": "ThompsonAgent"}
+    decided |= dict.fromkeys(("dqn", "dqn_plus"), "DQNAgent")
     decided |= dict.fromkeys(("policy_pairs", "policy_mirror"), "FixedAgent")
     assert agents == {**dict.fromkeys(METHODS, "static"), "replay": "schedule", "permuted": "schedule", **decided}
     by_hand = train_dynamic(SMALL, agent=RandomAgent(4, seed=SMALL.seed), data=tiny_data)
@@ -90,7 +94,8 @@ def test_methods_run_by_name_in_the_order_asked_for(runs, tiny_data):
 
 def test_every_method_has_the_same_start_batches_and_number_of_steps(runs, seen):
     assert len(seen["weights"]) == len(METHODS)
-    assert len(set(seen["weights"])) == 1
+    shallow = list(METHODS).index("shallow")  # a smaller model: other weights
+    assert len({weights for i, weights in enumerate(seen["weights"]) if i != shallow}) == 1
     assert all(batches == seen["batches"][0] for batches in seen["batches"])
     steps = SMALL.episodes * (SMALL.n_layer - 1) * SMALL.steps_per_action
     assert len(set(seen["batches"][0])) == steps + 1  # the last one only measures the memory of a step
@@ -109,11 +114,49 @@ def test_the_maps_of_methods_without_an_agent_of_their_own(runs):
     assert runs["cycle_rev"].tie_map == runs["mirror"].tie_map == [0, 1, 1, 0]
     assert runs["sandwich"].tie_map == [0, 1, 1, 1]
     assert runs["pairs"].tie_map == [0, 0, 2, 2]
+    assert runs["shallow"].tie_map == [0, 1]
+    assert runs["retrained"].tie_map == runs["retrained"].final_tie_map == runs["dynamic"].final_tie_map
     # policies start all tied, and have reached their map after one turn
     assert runs["policy_pairs"].history["tie_map"][:3] == [[0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 2, 2]]
     assert runs["policy_pairs"].final_tie_map == runs["pairs"].tie_map
     assert runs["policy_mirror"].final_tie_map == runs["mirror"].tie_map
     assert len({record.test["bits_per_byte"] for record in runs.values()}) >= 9  # and the ties make a difference
+
+
+def test_a_shallow_model_has_the_parameters_of_a_pattern(runs):
+    """As many weight sets, at as many layers: the difference of the two is what sharing does."""
+    assert runs["shallow"].parameters["unique"] == runs["sequence"].parameters["unique"]
+    assert runs["shallow"].parameters["conventional"] == runs["conventional"].parameters["unique"]
+    assert runs["shallow"].bytes["closed_form_at_end"] == runs["sequence"].bytes["closed_form_at_end"]
+
+
+def test_shallow_models_of_any_depth(tiny_data):
+    (three,) = compare(SMALL, ["shallow-3"], data=tiny_data)
+    assert three.tie_map == [0, 1, 2]
+    assert three.method == "shallow-3"
+    with pytest.raises(ValueError, match="at least one layer"):
+        compare(SMALL, ["shallow-0"], data=tiny_data)
+
+
+def test_searches_share_the_budget(tiny_data, tmp_path):
+    experiment = SMALL.replace(episodes=12, steps_per_action=1)
+    names = ["random", "halving", "best_of-2"]
+    random, halving, best = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
+    assert [halving.method, best.method] == ["halving", "best_of-2"]
+    steps = random.budget["optimizer_steps"]
+    assert halving.budget["search_steps"] == best.budget["search_steps"] == steps == 36
+    assert (halving.budget["optimizer_steps"], best.budget["optimizer_steps"]) == (21, 18)
+    assert {r.method for r in load_all(tmp_path / "records")} == set(names)
+    assert compare(experiment, ["halving"], data=tiny_data)[0].test == halving.test, "without a folder, too"
+    with pytest.raises(ValueError, match="a multiple of 32 is needed"):
+        compare(experiment, ["halving-8"], data=tiny_data)
+
+
+def test_methods_of_equal_behaviour_differ_by_exactly_nothing(tiny_data):
+    """Pairing is real: weights, batches and reward batches are the seed's, not the method's."""
+    conventional, four = compare(SMALL, ["conventional", "sequence-4"], data=tiny_data)
+    assert paired_differences([four], [conventional]) == {SMALL.seed: 0.0}
+    assert four.curves == conventional.curves
 
 
 def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
@@ -162,9 +205,9 @@ def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
 def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
     monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
     known = (
-        "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, patterns as in sequence-2, and the "
+        "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, .*, halving, patterns as in sequence-2"
     )
-    known += "variants of the released code"
+    known += ", and the variants of the released code"
     with pytest.raises(ValueError, match=f"unknown method '{method}'; {known}"):
         compare(SMALL, ["dynamic", method], data=tiny_data)
 
@@ -378,3 +421,36 @@ def test_decisions_that_two_experiments_share_by_hand():
     assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, pytest.approx(13 / 12 + 2 * 5 / 6))
     assert shared_decisions([first, run(0, (0, 1, 2, 1), (True,) * 4)]) is None
     assert shared_decisions([first, RunRecord({}, "conventional", 0, {})]) is None
+
+
+# --- without assuming a distribution ---
+
+
+def test_the_bootstrap_is_scipys_and_the_same_each_time():
+    values = [0.1, 0.4, -0.2, 0.3, 0.9, 0.05, 0.2]
+    found = stats.bootstrap(
+        (values,), np.mean, confidence_level=0.9, n_resamples=9_999, method="BCa", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert bootstrap_interval(values, 0.9) == (found.low, found.high) == bootstrap_interval(values, 0.9)
+    low, high = bootstrap_interval(values)
+    assert low < found.low < np.mean(values) < found.high < high
+
+
+def test_the_bootstraps_coverage_is_about_what_it_says():
+    """Of 200 samples of 20 from a skewed distribution of mean 1, nearly 95 % have an interval with 1 in it."""
+    rng = np.random.default_rng(1)
+    ends = [bootstrap_interval(rng.exponential(1.0, 20).tolist()) for _ in range(200)]
+    assert 0.86 <= np.mean([low <= 1 <= high for low, high in ends]) <= 0.98
+
+
+def test_a_bootstrap_of_equal_or_too_few_values():
+    assert bootstrap_interval([0.0, 0.0, 0.0]) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="at least two"):
+        bootstrap_interval([1.0])
+
+
+def test_the_interquartile_mean_by_hand():
+    assert interquartile_mean([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -100.0]) == 3.5  # of 2, 3, 4, 5
+    assert interquartile_mean([1.0, 2.0, 4.0]) == pytest.approx(7 / 3), "too few to cut a quarter off"
+    with pytest.raises(ValueError, match="no values"):
+        interquartile_mean([])

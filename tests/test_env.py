@@ -110,3 +110,12 @@ def test_each_reward_is_of_a_new_minibatch(smoke, tiny_data, monkeypatch):
         for action in (0, 1, 2):
             env.step(action)
     assert seen == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("reward", ["neg_perplexity", "log_improvement"])
+def test_a_price_is_taken_off_for_each_independent_layer(reward, smoke, tiny_data):
+    free, priced = (build_env(smoke.replace(reward=reward, price=price), tiny_data) for price in (0.0, 0.25))
+    for action in (1, 2, 0, 0):
+        _, without, _, _, info = free.step(action)
+        assert priced.step(action)[1] == pytest.approx(without - 0.25 * info["num_independent"])
+    assert priced.learner.last_loss == free.learner.last_loss, "training is not touched"

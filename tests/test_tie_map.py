@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlt_core.tie_map import ORPHANS, PATTERNS, TieMap, expected_independent, from_actions
+from dlt_core.tie_map import ORPHANS, PATTERNS, TieMap, all_maps, expected_independent, from_actions
 from tests.conftest import actions, tie_maps
 
 HARMONIC_12 = 86021 / 27720  # 1 + 1/2 + ... + 1/12
@@ -248,3 +248,23 @@ def test_the_harmonic_numbers_exactly():
     assert expected_independent(12) == pytest.approx(HARMONIC_12, rel=1e-14)
     assert expected_independent(1) == 1
     assert expected_independent(48) == pytest.approx(4.458797, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n_layer", "bell"), list(enumerate([1, 2, 5, 15, 52, 203, 877, 4140], start=1)))
+def test_all_maps_are_all_partitions(n_layer, bell):
+    """The Bell numbers; each map once, from all tied to all independent."""
+    maps = list(all_maps(n_layer))
+    assert len(maps) == len(set(maps)) == bell
+    assert (maps[0], maps[-1]) == (TieMap.all_tied(n_layer), TieMap.independent(n_layer))
+    assert maps == sorted(maps, key=lambda m: m.sources)
+
+
+def test_the_fifteen_maps_of_four_layers_can_all_be_reached():
+    """By actions, from the start."""
+    turns = itertools.product(range(2), range(3), range(4))
+    assert {from_actions(4, zip((1, 2, 3), turn, strict=True)) for turn in turns} == set(all_maps(4))
+
+
+def test_maps_of_no_layer_do_not_exist():
+    with pytest.raises(ValueError, match="at least 1"):
+        next(all_maps(0))

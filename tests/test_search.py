@@ -1,0 +1,87 @@
+"""Search over fixed maps: who takes part in which round, what it costs, and that it goes on where it was."""
+
+import pytest
+
+from dlt_core import search as search_module
+from dlt_core.algorithm1 import train_conventional
+from dlt_core.experiments import Experiment
+from dlt_core.records import RunRecord, load_all
+from dlt_core.search import random_maps, rounds, search
+from dlt_core.tie_map import TieMap
+
+SMALL = Experiment.preset(
+    "gpt2-embedded", "smoke", device="cpu", episodes=12, evaluation_tokens=256, steps_per_action=1
+)
+MAPS = [TieMap.all_tied(4), TieMap.independent(4), TieMap([0, 0, 2, 2]), TieMap([0, 1, 0, 1])]
+
+
+def test_rounds_of_equal_cost_add_up_to_the_budget():
+    assert rounds(4, 12, halving=True) == [(4, 1), (2, 3), (1, 7)]  # 4·1 + 2·2 + 1·4
+    assert rounds(8, 64, halving=True) == [(8, 2), (4, 6), (2, 14), (1, 30)]
+    assert rounds(4, 12, halving=False) == [(4, 3)]
+    assert rounds(1, 5, halving=True) == [(1, 5)]
+    for candidates, turns in ((3, 12), (0, 12), (4, 10), (8, 8)):
+        with pytest.raises(ValueError, match=r"power of two|cannot be shared"):
+            rounds(candidates, turns, halving=True)
+
+
+def test_random_maps_differ_and_depend_on_the_seed():
+    maps = random_maps(4, 8, 0)
+    assert len(set(maps)) == 8
+    assert maps == random_maps(4, 8, 0) != random_maps(4, 8, 1)
+    assert random_maps(4, 3, 0) == maps[:3]
+    with pytest.raises(ValueError, match="too many"):
+        random_maps(4, 9, 0)
+
+
+@pytest.mark.parametrize(("halving", "steps_of_the_last"), [(True, 7 * 3), (False, 3 * 3)])
+def test_the_lowest_validation_losses_go_on(halving, steps_of_the_last, tiny_data, tmp_path):
+    found = search(SMALL, tmp_path, candidates=4, halving=halving, maps=MAPS, data=tiny_data)
+    alone = [
+        train_conventional(SMALL.replace(episodes=7 if halving else 3), tie_map=m, method="m", data=tiny_data)
+        for m in MAPS
+    ]
+    taking_part = list(range(4))
+    for number, (size, turns) in enumerate(rounds(4, 12, halving=halving)):
+        losses = {i: alone[i].curves["validation"]["loss"][turns - 1] for i in taking_part[:size]}
+        assert found.agent["rounds"][number] == {str(i): loss for i, loss in losses.items()}, "as if trained alone"
+        taking_part = sorted(losses, key=losses.get)
+    best = taking_part[0]
+    assert found.agent["chosen"] == best
+    assert found.test == alone[best].test
+    assert found.final_tie_map == list(MAPS[best])
+    assert found.budget["optimizer_steps"] == steps_of_the_last
+    assert found.budget["search_steps"] == 12 * 3
+    trained = [len(r.curves["train"]["step"]) for r in load_all(tmp_path / "candidates")]
+    assert sum(trained) == 12 * 3, "the whole budget, and no more"
+    assert [r.method for r in load_all(tmp_path / "records")] == ["halving-4" if halving else "best_of-4"]
+
+
+def test_an_interrupted_search_goes_on(tiny_data, tmp_path, monkeypatch):
+    whole = search(SMALL, tmp_path / "whole", maps=MAPS, data=tiny_data)
+    calls = 0
+
+    def interrupted(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return train_conventional(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_module, "train_conventional", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data)
+    parts = search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data)
+    assert parts.agent == whole.agent
+    assert parts.test == whole.test
+    monkeypatch.setattr(search_module, "train_conventional", None)  # nothing is trained again
+    assert search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data).agent == whole.agent
+    assert isinstance(parts, RunRecord)
+
+
+def test_what_cannot_be_raises(tiny_data, tmp_path):
+    with pytest.raises(ValueError, match="2 maps for 4 candidates"):
+        search(SMALL, tmp_path, maps=MAPS[:2], data=tiny_data)
+    with pytest.raises(ValueError, match="a multiple of 12 is needed"):
+        search(SMALL.replace(episodes=10), tmp_path, data=tiny_data)
