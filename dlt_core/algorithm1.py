@@ -70,10 +70,16 @@ def build_learner(
     )
 
 
-def build_env(experiment: Experiment, data: tokenization.TokenizedCorpus | None = None) -> LayerTyingEnv:
-    """The experiment's world: its learner, all layers tied."""
-    return LayerTyingEnv(
-        build_learner(experiment, data),
+def build_env(
+    experiment: Experiment,
+    data: tokenization.TokenizedCorpus | None = None,
+    *,
+    learner: Learner | None = None,
+    factory: Callable[..., LayerTyingEnv] = LayerTyingEnv,
+) -> LayerTyingEnv:
+    """The experiment's world: its learner, unless another is given, all layers tied. factory: as in `build_learner`."""
+    return factory(
+        learner or build_learner(experiment, data),
         steps_per_action=experiment.steps_per_action,
         reward=experiment.reward,
         price=experiment.price,

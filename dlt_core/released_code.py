@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dlt_core.algorithm1 import build_learner, load_data, train_dynamic
+from dlt_core.algorithm1 import build_env, build_learner, load_data, train_dynamic
 from dlt_core.blocks import find_blocks
 from dlt_core.env import LayerTyingEnv
 from dlt_core.experiments import Experiment
@@ -244,7 +244,6 @@ def train(
     learner = build_learner(
         experiment.replace(**changes), data, factory=functools.partial(ReleasedLearner, released=released)
     )
-    settings = {field: getattr(experiment, field) for field in ("steps_per_action", "reward", "price")}
-    env = ReleasedEnv(learner, **settings)
+    env = build_env(experiment, learner=learner, factory=ReleasedEnv)
     name = f"{released.method}-{options['agent'].method}" if options.get("agent") else released.method
     return train_dynamic(experiment, **{"env": env, "method": name, "data": data, **options})

@@ -400,6 +400,11 @@ def test_bf16_weights_are_trained_without_autocast(smoke, tiny_data, monkeypatch
     assert described.test["perplexity"] == pytest.approx(core.test["perplexity"], rel=1e-3)
 
 
+def test_a_price_is_part_of_its_reward_too(smoke, tiny_data):
+    free, priced = (train(smoke.replace(price=p), ReleasedCode(), data=tiny_data).history for p in (0.0, 5.0))
+    assert priced["reward"][0] == free["reward"][0] - 5.0 * free["num_independent"][0]
+
+
 def test_an_agent_that_is_given_is_in_the_name(smoke, tiny_data):
     record = train(smoke, ReleasedCode(frozen_start=True), agent=RandomAgent(4, seed=0), data=tiny_data)
     assert record.method == "described-with-frozen_start-random"
