@@ -72,6 +72,29 @@ def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(storages.values())
 
 
+def step_flops(
+    architecture: str,
+    *,
+    batch_size: int,
+    block_size: int,
+    vocab_size: int,
+    n_layer: int,
+    n_embd: int,
+    constant_layers: int = 0,
+) -> int:
+    """Floating point operations of one training step in matrix products, a multiplication and an addition being two.
+
+    Forward, for each token: by a block 24 d² (queries, keys and values 6 d², their projection 2 d², the perceptron
+    16 d²) and 4 T d in attention, of which a causal mask is not taken off; by the output 2 d V, and for BERT 2 d²
+    before it. Backward twice as much, for the gradients of inputs and of weights. A block whose weights are constants, a tied
+    one under gradient="source", has no products for these: 24 d² less. Ties as such save nothing.
+    Equal to what torch.utils.flop_counter counts. Raises KeyError for another architecture.
+    """
+    head = 2 * n_embd * vocab_size + {"gpt2": 0, "bert": 2 * n_embd**2}[architecture]
+    forward = n_layer * (24 * n_embd**2 + 4 * block_size * n_embd) + head
+    return batch_size * block_size * (3 * forward - constant_layers * 24 * n_embd**2)
+
+
 def model_activation_bytes(
     architecture: str,
     *,

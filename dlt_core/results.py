@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from dlt_core.accounting import step_flops
 from dlt_core.comparison import bits_per_byte, mean_interval, paired_differences, plus_minus, shared_decisions, verdict
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.records import RunRecord
 from dlt_core.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
-from dlt_core.tokenization import TokenizedCorpus
+from dlt_core.tokenization import TokenizedCorpus, bpe_pieces
 
 UNKNOWN = "not available to us"
 NOT_RUN = "not run"
@@ -28,6 +29,7 @@ DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 STUDIES = ("ablations", *DIFFERENCES)  # many short runs, shown in `studies`
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
+GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer
 
 
 def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -122,6 +124,20 @@ def _name(method: str, changed: str) -> str:
     return f"{method}, {changed}" if changed else method
 
 
+def training_flops(record: RunRecord) -> int:
+    """Floating point operations of all optimiser steps of a finished run, see `accounting.step_flops`; without the
+    evaluations, the reward minibatches and the agent."""
+    e = record.experiment
+    shape = {name: e[name] for name in ("batch_size", "block_size", "n_embd")}
+    shape |= {"vocab_size": bpe_pieces(e["tokenizer"]) or GPT2_PIECES, "n_layer": len(record.final_tie_map)}
+    maps = record.history.get("state") or record.history.get("tie_map") or [record.final_tie_map]
+    tied = [sum(i != j for i, j in enumerate(m)) if e["gradient"] == "source" else 0 for m in maps]
+    steps, rest = divmod(record.budget["optimizer_steps"], len(maps))
+    if rest:
+        raise ValueError(f"{record.key}: {len(maps)} decisions do not share its steps evenly")
+    return sum(steps * step_flops(e["architecture"], **shape, constant_layers=n) for n in tied)
+
+
 def _corpus(record: RunRecord) -> str:
     return record.corpus["name"] + record.sample_mark
 
@@ -152,6 +168,7 @@ def _row(
         "layers": group[0].experiment["n_layer"],
         "steps": group[0].budget["optimizer_steps"],
         "peak_bytes": fmean(peaks) if peaks else None,
+        "training_flops": fmean(map(training_flops, group)),
         "seconds": fmean(r.seconds for r in group),
         "hardware": "; ".join(sorted({_hardware(r) for r in group})),
         "paper": _paper(experiment, preset, method, changed),

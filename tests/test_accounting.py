@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from dlt_core.accounting import (
     activation_bytes,
@@ -20,12 +21,14 @@ from dlt_core.accounting import (
     model_activation_bytes,
     model_parameters,
     model_peak_bytes,
+    step_flops,
     step_peak_bytes,
     step_timeline,
     training_bytes,
 )
 from dlt_core.algorithm1 import build_learner
 from dlt_core.blocks import build_model
+from dlt_core.evaluation import token_losses
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner import TrainingDiverged
 from dlt_core.tie_map import TieMap
@@ -364,3 +367,20 @@ def test_the_peak_on_cuda_is_near_the_closed_form(smoke, tiny_data):
     names = ("batch_size", "block_size", "n_layer", "n_head", "n_embd")
     shape = {name: getattr(experiment, name) for name in names} | {"vocab_size": tiny_data.vocab_size}
     assert activations == pytest.approx(model_activation_bytes("gpt2", **shape), rel=0.02)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "bert"])
+@pytest.mark.parametrize("gradient", ["shared", "source"])
+@pytest.mark.parametrize("sources", [(0, 1, 2, 3), (0, 0, 2, 2), (0, 0, 0, 0)])
+def test_flops_of_a_step_are_what_torch_counts(architecture, gradient, sources):
+    shape = {"vocab_size": 97, "n_layer": 4, "n_embd": 8}
+    model = build_model(architecture, n_positions=16, n_head=2, dropout=0.0, seed=0, **shape)
+    model.set_attn_implementation("eager")  # the counter does not know the CPU's fused attention
+    tie_layers(model, TieMap(sources), gradient=gradient)
+    with FlopCounterMode(display=False) as counter:
+        token_losses(model, torch.randint(0, 97, (3, 17))).mean().backward()
+    tied = sum(i != j for i, j in enumerate(sources)) if gradient == "source" else 0
+    assert (
+        step_flops(architecture, batch_size=3, block_size=16, constant_layers=tied, **shape)
+        == counter.get_total_flops()
+    )

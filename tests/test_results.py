@@ -60,6 +60,7 @@ def made_up(
         hardware={"device": "cpu", "machine": "x86_64", "threads": 1, "cores": 2},
         budget={"optimizer_steps": 30, "tokens": 300},
         tie_map=[min(i, independent - 1) for i in range(experiment.n_layer)],
+        final_tie_map=[min(i, independent - 1) for i in range(experiment.n_layer)],
         test=test,
         parameters={"unique": int(100 * bits), "conventional": 1000},
         bytes={"step_peak": peak},
@@ -226,6 +227,30 @@ def test_experiments_of_the_paper_without_runs_are_said_to_be_not_run():
     assert only(more, experiment="gpt2-lm1b", preset="laptop", method="dynamic", n=0)
 
 
+# --- what training costs ---
+
+
+def test_flops_of_a_run_follow_its_ties_where_tied_layers_are_constants(tiny_data):
+    """By hand, step by step; with the gradient of all uses, ties save nothing."""
+    for gradient in ("source", "shared"):
+        experiment = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=3, gradient=gradient)
+        dynamic, shallow, conventional = compare(experiment, ["dynamic", "shallow", "conventional"], data=tiny_data)
+        shape = (experiment.n_embd, experiment.block_size, tiny_data.vocab_size, experiment.batch_size)
+
+        def step(layers, constant, shape=shape):
+            d, T, V, B = shape
+            return B * T * (3 * (layers * (24 * d * d + 4 * T * d) + 2 * d * V) - constant * 24 * d * d)
+
+        tied = [4 - n if gradient == "source" else 0 for n in dynamic.history["num_independent"]]
+        assert results.training_flops(dynamic) == sum(experiment.steps_per_action * step(4, n) for n in tied)
+        steps = conventional.budget["optimizer_steps"]
+        assert results.training_flops(conventional) == steps * step(4, 0)
+        assert results.training_flops(shallow) == steps * step(2, 0)
+    dynamic.budget["optimizer_steps"] += 1
+    with pytest.raises(ValueError, match="do not share its steps evenly"):
+        results.training_flops(dynamic)
+
+
 # --- ablations ---
 
 
@@ -315,8 +340,6 @@ def test_the_studies_have_figures_of_their_own_and_no_row_in_the_main_table(tmp_
     drawn = {}
     monkeypatch.setattr(rebuild.figures, "save", lambda figure, path: drawn.setdefault(path.stem, figure) and path)
     runs = studies("differences-embedded", "differences-wikitext2")
-    for record in runs:  # what the figures of runs need
-        record.final_tie_map = record.tie_map
     rebuild.rebuild(runs, tmp_path)
     assert drawn.keys() == {"fig_released_ladder", "fig_released_singles"}
     figure = drawn["fig_released_ladder"]
