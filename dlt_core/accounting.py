@@ -86,8 +86,8 @@ def step_flops(
 
     Forward, for each token: by a block 24 d² (queries, keys and values 6 d², their projection 2 d², the perceptron
     16 d²) and 4 T d in attention, of which a causal mask is not taken off; by the output 2 d V, and for BERT 2 d²
-    before it. Backward twice as much, for the gradients of inputs and of weights. A block whose weights are constants, a tied
-    one under gradient="source", has no products for these: 24 d² less. Ties as such save nothing.
+    before it. Backward twice as much, for the gradients of inputs and of weights. A block whose weights are constants,
+    a tied one under gradient="source", has no products for these: 24 d² less. Ties as such save nothing.
     Equal to what torch.utils.flop_counter counts. Raises KeyError for another architecture.
     """
     head = 2 * n_embd * vocab_size + {"gpt2": 0, "bert": 2 * n_embd**2}[architecture]
