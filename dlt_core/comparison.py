@@ -90,8 +90,9 @@ def compare(
             _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
         elif pattern in SEARCHES and (groups.isdecimal() or method == pattern):
             search.rounds(int(groups or 4), experiment.episodes, halving=pattern == "halving")  # refuses odd shares
+            search.random_maps(experiment.n_layer, int(groups or 4), experiment.seed)  # too many maps
         elif pattern == "shallow" and (groups.isdecimal() or method == pattern):
-            TieMap.independent(_number(method, experiment.n_layer))  # at least one layer
+            experiment.replace(n_layer=_number(method, experiment.n_layer))  # at least two layers
         elif method in RELEASED:
             RELEASED[method].settings(experiment)  # refuses what makes no whole turns
         elif method not in METHODS:
@@ -199,23 +200,25 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Ends of the bootstrap confidence interval of the mean (bias-corrected and accelerated, Efron 1987; 9,999
-    resamples with a seed of their own, so that it is the same each time). Nothing is assumed about the distribution.
+    resamples with a seed of their own, so that it is the same each time). Nothing is assumed about the distribution,
+    but with fewer than about ten values it is too narrow: `mean_interval` is to be preferred there.
 
-    Raises ValueError for fewer than two values. Equal values have an interval without width.
+    Raises ValueError for fewer than two values. Equal values, up to rounding, have an interval without width.
     """
     if len(values) < 2:
         raise ValueError(f"a bootstrap needs at least two values, got {len(values)}")
-    if len(set(values)) == 1:
+    if np.allclose(values, values[0], rtol=1e-12, atol=0):
         return values[0], values[0]
     found = stats.bootstrap(
         (values,), np.mean, confidence_level=confidence, n_resamples=9_999, rng=np.random.default_rng(0)
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    low, high = map(float, found.confidence_interval)
+    return (low, high) if math.isfinite(low + high) else (fmean(values), fmean(values))
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
     """Mean of the middle half of the values (IQM, Agarwal et al. 2021): outliers do not move it, unlike the mean, and
-    it wastes less than the median. Raises ValueError for no values."""
+    it wastes less than the median. Of fewer than four values all are used. Raises ValueError for no values."""
     if not values:
         raise ValueError("no values to average")
     return float(stats.trim_mean(values, 0.25))
@@ -255,7 +258,8 @@ def paired_differences(
 def q_scale(record: RunRecord) -> tuple[float, float, float]:
     """The largest |Q| that the run's agent saw, and the smallest and largest |reward| that it got."""
     rewards = [abs(reward) for reward in record.history["reward"]]
-    return max(abs(q) for values in record.history["q_values"] for q in values), min(rewards), max(rewards)
+    seen = [abs(q) for values in record.history["q_values"] for q in values or () if q is not None and q == q]
+    return max(seen, default=0.0), min(rewards), max(rewards)
 
 
 def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, float] | None:

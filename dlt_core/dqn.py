@@ -25,9 +25,10 @@ class DQNAgent(QAgent):
     Huber's, averaged over a minibatch drawn uniformly from the memory.
 
     one_hot: the input is s_i as one of i + 1, for each i, instead of the raw numbers, which order the layers.
-    normalise: rewards are shifted and scaled to mean 0 and standard deviation 1 over all that were seen so far.
+    normalise: rewards are shifted and scaled to mean 0 and standard deviation 1 over all that were seen so far. Without
+    it they are taken as they are: Mnih et al. clip theirs to [-1, 1], which would make minus a perplexity a constant.
     capacity: transitions kept. batch_size: of a learning step. target_every: learning steps between two copies of Q
-    to Q⁻. Other settings as for `QAgent`.
+    to Q⁻; L - 1, a turn over the layers, by default. Other settings as for `QAgent`.
     """
 
     method = "dqn"
@@ -40,10 +41,11 @@ class DQNAgent(QAgent):
         normalise: bool = False,
         capacity: int = 10_000,
         batch_size: int = 32,
-        target_every: int = 50,
+        target_every: int | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(num_layers, **settings)
+        target_every = num_layers - 1 if target_every is None else target_every
         for name, value in {"capacity": capacity, "batch_size": batch_size, "target_every": target_every}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -90,6 +92,7 @@ class DQNAgent(QAgent):
         Raises ValueError as `QAgent.learn`.
         """
         check(self.num_layers, state, layer)
+        check(self.num_layers, next_state, layer)
         check_transition(layer, action, reward)
         place = self.learned % self.settings["capacity"]
         for name, value in (("state", list(state)), ("layer", layer), ("action", action), ("reward", reward),

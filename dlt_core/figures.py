@@ -297,7 +297,8 @@ def q_values(record: RunRecord, layer: int) -> Figure:
     """Q(s, a) of each action of one layer, as the agent saw them before each of its decisions about that layer."""
     history = record.history
     chosen = [i for i, found in enumerate(history["layer"]) if found == layer]
-    values = np.array([history["q_values"][i] for i in chosen], dtype=float)  # (turns, layer + 1)
+    unknown = [None] * (layer + 1)  # no opinion
+    values = np.array([history["q_values"][i] or unknown for i in chosen], dtype=float)  # (turns, layer + 1)
     turns = np.arange(1, len(chosen) + 1)
     figure, ax = _axes()
     colours = weight_set_colours(record.experiment["n_layer"])

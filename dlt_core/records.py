@@ -55,7 +55,7 @@ class RunRecord:
     """The ties at the end of the run."""
     history: dict[str, list] = field(default_factory=dict)
     """episode, layer, action, explored, epsilon, reward, loss (of the reward minibatch), td_loss, num_independent,
-    tie_map (after the action), q_values (of the layer, before the action; null for agents that have none). What
+    tie_map (after the action), q_values (of the layer, before the action; null where the agent has none). What
     `released_code` adds is said there."""
     curves: dict[str, dict[str, list]] = field(
         default_factory=lambda: {

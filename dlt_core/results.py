@@ -129,7 +129,9 @@ def training_flops(record: RunRecord) -> int:
     evaluations, the reward minibatches and the agent."""
     e = record.experiment
     shape = {name: e[name] for name in ("batch_size", "block_size", "n_embd")}
-    shape |= {"vocab_size": bpe_pieces(e["tokenizer"]) or GPT2_PIECES, "n_layer": len(record.final_tie_map)}
+    pieces = bpe_pieces(e["tokenizer"])
+    mark = bool(pieces) and record.agent.get("released_code", {}).get("marked_blocks", False)  # one more in a small one
+    shape |= {"vocab_size": (pieces or GPT2_PIECES) + mark, "n_layer": len(record.final_tie_map)}
     maps = record.history.get("state") or record.history.get("tie_map") or [record.final_tie_map]
     tied = [sum(i != j for i, j in enumerate(m)) if e["gradient"] == "source" else 0 for m in maps]
     steps, rest = divmod(record.budget["optimizer_steps"], len(maps))

@@ -6,6 +6,8 @@ Talwalkar (2019) and Yu et al. (2019) ask every architecture search to beat at e
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlt_core import records
+from dlt_core import checkpoints, records
 from dlt_core.algorithm1 import load_data, train_conventional
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord
@@ -67,8 +69,8 @@ def search(
     with the lowest validation loss for the next round; the finished record of the one that is left.
 
     The best map is not trained from scratch again: its record is of the model that the search leaves, as for the
-    agents. `record.agent` has all maps with their validation losses, round by round, and `record.budget` has the steps
-    of the whole search, `search_steps`, beside those that went into this model.
+    agents. `record.agent` has all maps with their validation losses, round by round. `record.budget` and `seconds` are
+    those of the whole search; `steps_of_the_chosen` went into this model, and its curves have only these.
 
     method: name in the record, "halving-4" or "best_of-4" by default.
     out_dir: folder for records/, candidates/ and checkpoints/; an interrupted search goes on from there.
@@ -80,28 +82,59 @@ def search(
         raise ValueError(f"{len(maps)} maps for {candidates} candidates")
     data = data or load_data(experiment)
     method = method or f"{'halving' if halving else 'best_of'}-{candidates}"
-    per_turn = experiment.n_layer - 1
+    out, per_turn = Path(out_dir), experiment.n_layer - 1
+    finished = out / "records" / f"{records.key(experiment.to_dict(), method, experiment.seed)}.json"
+    if finished.exists():
+        found = RunRecord.load(finished)
+        if (
+            _same(found, data)
+            and found.experiment == experiment.to_dict()
+            and found.agent["maps"] == list(map(list, maps))
+        ):
+            return found
     alone = experiment.replace(episodes=plan[-1][1], evaluate_every=1)  # what the map that is left is trained for
-    out, losses = Path(out_dir), dict.fromkeys(range(candidates), 0.0)
+    losses = dict.fromkeys(range(candidates), 0.0)
     history: list[dict[str, float]] = []
-    paths: dict[int, Path] = {}
+    runs: dict[int, RunRecord] = {}
     for size, turns in plan:
         taking_part = sorted(losses, key=losses.__getitem__)[:size]
-        losses = {}
         for i in taking_part:
-            name = f"{method}-candidate{i}"
+            name = f"{method}-{hashlib.sha256(repr(maps[i]).encode()).hexdigest()[:8]}"
             key = records.key(alone.to_dict(), name, experiment.seed)
-            path = paths[i] = out / "candidates" / f"{key}.json"
-            places = {"record_path": path, "checkpoint": out / "checkpoints" / f"{key}.safetensors"}
-            trained = len(RunRecord.load(path).curves["train"]["step"]) if path.exists() else 0
-            if (missing := turns * per_turn - trained) > 0:
+            places = {
+                "record_path": out / "candidates" / f"{key}.json",
+                "checkpoint": out / "checkpoints" / f"{key}.safetensors",
+            }
+            missing = turns * per_turn - _trained(*places.values(), data)
+            if missing > 0:
                 train_conventional(alone, tie_map=maps[i], method=name, data=data, **places, max_decisions=missing)
-            losses[i] = RunRecord.load(path).curves["validation"]["loss"][turns - 1]
+            runs[i] = RunRecord.load(places["record_path"])
+        losses = {i: runs[i].curves["validation"]["loss"][turns - 1] for i in taking_part}
         history.append({str(i): loss for i, loss in losses.items()})
     best = min(losses, key=losses.__getitem__)
-    found = RunRecord.load(paths[best])
-    found.method = method
+    found = dataclasses.replace(runs[best], experiment=experiment.to_dict(), method=method)
     found.agent = {"class": "search", "maps": [list(m) for m in maps], "rounds": history, "chosen": best}
-    found.budget["search_steps"] = experiment.episodes * per_turn * experiment.steps_per_action
-    found.save(out / "records")
+    steps = experiment.episodes * per_turn * experiment.steps_per_action
+    tokens = steps * experiment.batch_size * experiment.block_size
+    own = found.budget["optimizer_steps"]
+    found.budget = {"optimizer_steps": steps, "tokens": tokens, "steps_of_the_chosen": own}
+    found.seconds = sum(run.seconds for run in runs.values())
+    found.save(finished)
     return found
+
+
+def _same(record: RunRecord, data: TokenizedCorpus) -> bool:
+    """Whether it was made by this code, on this text."""
+    return record.versions == records.versions() and record.corpus["sha256"] == data.corpus.sha256
+
+
+def _trained(record_path: Path, checkpoint: Path, data: TokenizedCorpus) -> int:
+    """Decisions that a candidate has been trained for; what other code made, or on another text, is removed."""
+    record = RunRecord.load(record_path) if record_path.exists() else None
+    if record is not None and _same(record, data):
+        if record.status == "finished":
+            return len(record.curves["train"]["step"])
+    elif record is not None:
+        record_path.unlink()
+        checkpoint.unlink(missing_ok=True)
+    return checkpoints.load(checkpoint)[1]["done"] if checkpoint.exists() else 0

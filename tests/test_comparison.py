@@ -134,8 +134,9 @@ def test_shallow_models_of_any_depth(tiny_data):
     (three,) = compare(SMALL, ["shallow-3"], data=tiny_data)
     assert three.tie_map == [0, 1, 2]
     assert three.method == "shallow-3"
-    with pytest.raises(ValueError, match="at least one layer"):
-        compare(SMALL, ["shallow-0"], data=tiny_data)
+    for method in ("shallow-0", "shallow-1"):
+        with pytest.raises(ValueError, match="n_layer must be a whole number of at least 2"):
+            compare(SMALL, [method], data=tiny_data)
 
 
 def test_searches_share_the_budget(tiny_data, tmp_path):
@@ -144,10 +145,14 @@ def test_searches_share_the_budget(tiny_data, tmp_path):
     random, halving, best = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
     assert [halving.method, best.method] == ["halving", "best_of-2"]
     steps = random.budget["optimizer_steps"]
-    assert halving.budget["search_steps"] == best.budget["search_steps"] == steps == 36
-    assert (halving.budget["optimizer_steps"], best.budget["optimizer_steps"]) == (21, 18)
+    assert halving.budget["optimizer_steps"] == best.budget["optimizer_steps"] == steps == 36
+    assert halving.budget["tokens"] == random.budget["tokens"]
+    assert (halving.budget["steps_of_the_chosen"], best.budget["steps_of_the_chosen"]) == (21, 18)
+    assert halving.experiment == random.experiment
     assert {r.method for r in load_all(tmp_path / "records")} == set(names)
     assert compare(experiment, ["halving"], data=tiny_data)[0].test == halving.test, "without a folder, too"
+    with pytest.raises(ValueError, match="too many to draw"):
+        compare(experiment.replace(episodes=80), ["random", "best_of-16"], data=tiny_data)
     with pytest.raises(ValueError, match="a multiple of 32 is needed"):
         compare(experiment, ["halving-8"], data=tiny_data)
 
@@ -445,6 +450,7 @@ def test_the_bootstraps_coverage_is_about_what_it_says():
 
 def test_a_bootstrap_of_equal_or_too_few_values():
     assert bootstrap_interval([0.0, 0.0, 0.0]) == (0.0, 0.0)
+    assert bootstrap_interval([1.0, 1.0 + 2.3e-16, 1.0]) == pytest.approx((1.0, 1.0))
     with pytest.raises(ValueError, match="at least two"):
         bootstrap_interval([1.0])
 

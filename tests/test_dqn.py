@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dlt_core import checkpoints
-from dlt_core.agents import QAgent
+from dlt_core.agents import AGENT, QAgent
 from dlt_core.bandits import ThompsonAgent
-from dlt_core.dqn import DQNAgent
+from dlt_core.dqn import REPLAY, DQNAgent
 from dlt_core.tie_map import TieMap
 from tests.test_agents import greedy_turn, practise
 
@@ -34,9 +34,10 @@ def test_the_double_q_target_by_hand(settings):
     """y = r + γ Q⁻(s', argmax_a' Q(s', a')), a' over the next layer's actions; the last transition of STEPS is about
     layer 3, which layer 1 follows."""
     agent = DQNAgent(L, gamma=0.9, seed=3, batch_size=64, **settings)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in agent.target_network.parameters():
-            p.add_(0.3 * torch.randn_like(p))  # so that Q⁻ is not Q
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))  # so that Q⁻ is not Q
     for state, layer, action, reward, next_state in STEPS:
         agent.learn(state, layer, action, reward, next_state)
     rewards = np.array([reward for *_, reward, _ in STEPS])
@@ -57,7 +58,7 @@ def test_the_double_q_target_by_hand(settings):
         best = int(outputs(agent.q_network, next_state)[start : start + next_layer + 1].argmax())
         expected.append(reward + 0.9 * float(outputs(agent.target_network, next_state)[start + best]))
     batch = {name: values[:3] for name, values in agent.memory.items()}
-    np.testing.assert_allclose(agent._targets(batch).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(agent._targets(batch).numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_target_network_follows_at_intervals():
@@ -75,6 +76,26 @@ def test_the_target_network_follows_at_intervals():
         assert is_untrained() == (n < 3)
     learned = agent.q_network.state_dict().values()
     assert all(torch.equal(a, b) for a, b in zip(agent.target_network.state_dict().values(), learned, strict=True))
+
+
+def test_a_step_is_on_a_minibatch_of_the_memory_with_hubers_loss():
+    agent, rng = DQNAgent(L, seed=0, gamma=0.0, batch_size=6), np.random.default_rng(0)
+    twin = np.random.default_rng((0, AGENT, REPLAY))
+    state, rewards = TieMap((0, 0, 0, 0)), rng.normal(0, 3, size=20)
+    for n, reward in enumerate(rewards):
+        q = agent.q_values(state, 1)[n % 2]
+        both = agent.q_values(state, 1)
+        drawn = twin.integers(n + 1, size=min(6, n + 1))
+        errors = np.abs([both[i % 2] - rewards[i] for i in drawn])
+        hubers = np.where(errors < 1, 0.5 * errors**2, errors - 0.5)
+        loss = agent.learn(state, 1, n % 2, float(reward), state)
+        assert loss == pytest.approx(hubers.mean(), rel=1e-4)
+        assert agent.q_values(state, 1)[n % 2] != q
+    assert errors.max() > 1 > errors.min()
+
+
+def test_q_is_copied_to_the_target_once_a_turn_by_default():
+    assert DQNAgent(6, seed=0).settings["target_every"] == 5
 
 
 def test_the_memory_forgets_the_oldest_and_minibatches_come_from_it():
@@ -134,6 +155,8 @@ def test_the_bandits_means_are_discounted_by_hand():
         agent.learn(state, 1, action, reward, state)
     np.testing.assert_allclose(agent.q_values(state, 1), [(0.25 * 1 + 3) / 1.25, 5.0])
     np.testing.assert_allclose(agent.tries[1, :2], [1.25, 0.5])
+    assert agent.learn(state, 1, 1, 2.0, state) == 9.0, "squared distance from the mean before"
+    assert agent.learn(state, 3, 1, 2.0, state) == 0.0, "there was none"
     assert np.isnan(agent.q_values(state, 2)).all(), "other layers know nothing of it"
 
 
@@ -145,6 +168,18 @@ def test_the_bandit_tries_everything_once_and_then_samples():
         agent.learn(state, 3, first[-1], -float(first[-1] != 2), state)
     assert sorted(first) == [0, 1, 2, 3]
     assert len({agent.act(state, 3) for _ in range(100)}) > 1, "still uncertain"
+
+
+def test_the_bandits_samples_are_of_the_stated_distribution():
+    """Two actions with means 0 and 1, five tries each, so N(m, σ²/5): how often is the worse one's sample larger?"""
+    agent, state = ThompsonAgent(L, discount=1.0, seed=0), TieMap.all_tied(L)
+    rewards = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    for shift in (0, 1):
+        for reward in rewards:
+            agent.learn(state, 1, shift, float(reward + shift), state)
+    sigma = np.concatenate([rewards, rewards + 1]).std()
+    expected = 0.5 * math.erfc(1 / (sigma * math.sqrt(2 / 5)) / math.sqrt(2))
+    assert np.mean([agent.act(state, 1) == 0 for _ in range(5000)]) == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

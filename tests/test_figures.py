@@ -12,6 +12,8 @@ from PIL import Image
 from dlt_core import figures, released_code, results
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
+from dlt_core.bandits import ThompsonAgent
+from dlt_core.comparison import q_scale
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap
@@ -140,6 +142,16 @@ def test_both_counts_of_the_released_code_are_drawn_where_they_differ(tiny_data)
     assert list(said) != list(held)
     same = released_code.train(experiment, released_code.ReleasedCode(), data=tiny_data)
     assert len(figures.independent_layers([same]).axes[0].lines) == 2  # the state, and the mean of a uniform policy
+
+
+def test_q_values_of_an_agent_that_has_an_opinion_only_on_some(tiny_data):
+    experiment = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=4)
+    record = train_dynamic(experiment, agent=ThompsonAgent(4, seed=0), data=tiny_data)
+    for found in (record, RunRecord.from_json(record.to_json())):
+        assert found.history["q_values"][0] is None
+        assert len(figures.q_values(found, 2).axes[0].lines) == 4
+        seen = [q for values in found.history["q_values"] if values for q in values if q is not None and q == q]
+        assert q_scale(found)[0] == max(map(abs, seen))
 
 
 def test_learning_curves_are_of_the_split_that_selects(tiny_data):

@@ -2,9 +2,10 @@
 
 import pytest
 
-from dlt_core import search as search_module
+from dlt_core import run
 from dlt_core.algorithm1 import train_conventional
 from dlt_core.experiments import Experiment
+from dlt_core.learner import Learner
 from dlt_core.records import RunRecord, load_all
 from dlt_core.search import random_maps, rounds, search
 from dlt_core.tie_map import TieMap
@@ -50,34 +51,73 @@ def test_the_lowest_validation_losses_go_on(halving, steps_of_the_last, tiny_dat
     assert found.agent["chosen"] == best
     assert found.test == alone[best].test
     assert found.final_tie_map == list(MAPS[best])
-    assert found.budget["optimizer_steps"] == steps_of_the_last
-    assert found.budget["search_steps"] == 12 * 3
+    assert found.budget["steps_of_the_chosen"] == steps_of_the_last
+    assert found.budget["optimizer_steps"] == 12 * 3
+    assert found.experiment == SMALL.to_dict()
     trained = [len(r.curves["train"]["step"]) for r in load_all(tmp_path / "candidates")]
     assert sum(trained) == 12 * 3, "the whole budget, and no more"
     assert [r.method for r in load_all(tmp_path / "records")] == ["halving-4" if halving else "best_of-4"]
 
 
-def test_an_interrupted_search_goes_on(tiny_data, tmp_path, monkeypatch):
-    whole = search(SMALL, tmp_path / "whole", maps=MAPS, data=tiny_data)
-    calls = 0
+def trained_steps(monkeypatch) -> list[int]:
+    """Grows by the number of steps of each call of `Learner.train` for a decision."""
+    counted, train = [], Learner.train
 
-    def interrupted(*arguments, **options):
+    def counting(self, steps):
+        counted.append(steps)
+        return train(self, steps)
+
+    monkeypatch.setattr(Learner, "train", counting)
+    return counted
+
+
+def test_an_interrupted_search_goes_on_within_its_budget(tiny_data, tmp_path, monkeypatch):
+    """Interrupted within a candidate, whose checkpoint is then ahead of its record."""
+    whole = search(SMALL, tmp_path / "whole", maps=MAPS, data=tiny_data)
+    counted, calls = trained_steps(monkeypatch), 0
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    counting = Learner.train
+
+    def interrupted(self, steps):
         nonlocal calls
         calls += 1
-        if calls == 6:
+        if calls == 20:
             raise KeyboardInterrupt
-        return train_conventional(*arguments, **options)
+        return counting(self, steps)
 
     with monkeypatch.context() as patch:
-        patch.setattr(search_module, "train_conventional", interrupted)
+        patch.setattr(Learner, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data)
     parts = search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data)
     assert parts.agent == whole.agent
     assert parts.test == whole.test
-    monkeypatch.setattr(search_module, "train_conventional", None)  # nothing is trained again
-    assert search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data).agent == whole.agent
-    assert isinstance(parts, RunRecord)
+    measured = 1  # step_peak_bytes takes a step beside the run
+    assert 36 + measured <= sum(counted) <= 38 + measured, "at most what was lost with the interrupt is done again"
+    monkeypatch.setattr(Learner, "train", None)
+    assert search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data).agent == whole.agent, "not run again"
+    for path in (tmp_path / "parts" / "candidates").iterdir():
+        path.unlink()
+    assert search(SMALL, tmp_path / "parts", maps=MAPS, data=tiny_data).agent == whole.agent, "the record is enough"
+
+
+def test_another_search_in_the_same_folder_is_another(tiny_data, tmp_path):
+    search(SMALL, tmp_path, maps=MAPS, data=tiny_data)
+    others = [TieMap([0, 0, 0, 3]), TieMap([0, 1, 1, 1]), TieMap([0, 1, 1, 3]), TieMap([0, 0, 2, 0])]
+    again = search(SMALL, tmp_path, maps=others, data=tiny_data)
+    assert again.final_tie_map == list(others[again.agent["chosen"]])
+    assert again.agent == search(SMALL, tmp_path / "alone", maps=others, data=tiny_data).agent
+
+
+def test_what_other_code_made_is_not_taken(tiny_data, tmp_path, monkeypatch):
+    search(SMALL, tmp_path, maps=MAPS, data=tiny_data)
+    for path in [*(tmp_path / "candidates").iterdir(), *(tmp_path / "records").iterdir()]:
+        record = RunRecord.load(path)
+        record.versions["dlt_core"] = "another"
+        record.save(path)
+    counted = trained_steps(monkeypatch)
+    assert search(SMALL, tmp_path, maps=MAPS, data=tiny_data).versions["dlt_core"] != "another"
+    assert sum(counted) == 36 + 1
 
 
 def test_what_cannot_be_raises(tiny_data, tmp_path):
