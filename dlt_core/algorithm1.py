@@ -87,9 +87,9 @@ def build_env(
     )
 
 
-def build_agent(experiment: Experiment) -> QAgent:
-    """The experiment's Q-agent."""
-    return QAgent(
+def build_agent(experiment: Experiment, *, factory: Callable[..., QAgent] = QAgent) -> QAgent:
+    """The experiment's Q-agent. factory: as in `build_learner`."""
+    return factory(
         experiment.n_layer,
         hidden=experiment.q_hidden,
         learning_rate=experiment.q_learning_rate,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -18,7 +19,7 @@ from scipy import stats
 
 from dlt_core import records, released_code, search
 from dlt_core.agents import CycleAgent, FixedAgent, RandomAgent
-from dlt_core.algorithm1 import load_data, train_conventional, train_dynamic
+from dlt_core.algorithm1 import build_agent, load_data, train_conventional, train_dynamic
 from dlt_core.bandits import ThompsonAgent
 from dlt_core.dqn import DQNAgent
 from dlt_core.experiments import Experiment
@@ -126,13 +127,12 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
     if method.startswith("shallow"):
         return train_conventional(experiment, depth=_number(method, n_layer), method=method, **arguments)
     if method in AGENTS:
-        settings = {
-            name: getattr(experiment, name) for name in ("gamma", "epsilon", "epsilon_decay", "epsilon_min", "seed")
-        } | {"hidden": experiment.q_hidden, "learning_rate": experiment.q_learning_rate}
         agent = {
             "dynamic": lambda: None,
-            "dqn": lambda: DQNAgent(n_layer, **settings),
-            "dqn_plus": lambda: DQNAgent(n_layer, one_hot=True, normalise=True, **settings),
+            "dqn": lambda: build_agent(experiment, factory=DQNAgent),
+            "dqn_plus": lambda: build_agent(
+                experiment, factory=functools.partial(DQNAgent, one_hot=True, normalise=True)
+            ),
             "thompson": lambda: ThompsonAgent(n_layer, seed=experiment.seed),
             "random": lambda: RandomAgent(n_layer, seed=experiment.seed),
             "policy_cycle": lambda: CycleAgent(n_layer),

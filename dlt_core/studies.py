@@ -24,8 +24,8 @@ from dlt_core.records import RunRecord
 from dlt_core.released_code import ReleasedCode
 from dlt_core.results import DIFFERENCES, changes, markdown_table, row_name
 
-# The differences' numbers, in the README and in notebook 11; the sixth is two.
 OTHER_TEXT = ("marked_blocks", "as released")  # without blank lines: bits per byte of it are not judged
+# The differences' numbers, in the README and in notebook 11; the sixth is two.
 NUMBERS = dict(zip(ReleasedCode.names(), ("1", "2", "3", "4", "5", "6a", "6b", "7", "8", "9", "10"), strict=True))
 
 
