@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dlt_core.tie_map import TieMap
+from dlt_core.tie_map import TieMap, random_map
 
 State = TieMap | Sequence[int] | np.ndarray
 AGENT = 4  # the agent's random stream of a seed; learner.py has the others
@@ -181,27 +181,43 @@ class _Unlearning:
 
 
 class RandomAgent(_Unlearning):
-    """Picks uniformly among the i + 1 actions of layer i: the baseline that Q must beat."""
+    """Picks uniformly among the i + 1 actions of layer i: the baseline that Q must beat.
+
+    num_groups: draw a map with so many weight sets instead, uniformly among all of them, at the start of each turn, and
+    take its actions: a baseline with as many parameters as a method that it is compared with.
+    """
 
     method = "random"
     epsilon = 1.0
     explored = True
 
-    def __init__(self, num_layers: int, *, seed: int) -> None:
+    def __init__(self, num_layers: int, *, num_groups: int | None = None, seed: int) -> None:
         self.num_layers = num_layers
-        self.settings = {"seed": seed}
+        self.settings = {"seed": seed} if num_groups is None else {"seed": seed, "num_groups": num_groups}
         self.rng = np.random.default_rng((seed, AGENT))
+        self.num_groups = num_groups
+        self.target: TieMap | None = None  # of this turn
+        if num_groups is not None:
+            self.end_episode()
 
     def act(self, state: State, layer: int) -> int:
-        """One of 0..layer, each with probability 1 / (layer + 1)."""
+        """One of 0..layer, each with probability 1 / (layer + 1); with `num_groups` the layer's source in the map."""
         check(self.num_layers, state, layer)
-        return int(self.rng.integers(layer + 1))
+        return int(self.rng.integers(layer + 1)) if self.target is None else self.target[layer]
+
+    def end_episode(self) -> None:
+        """With `num_groups`: draw the next turn's map."""
+        if self.num_groups is not None:
+            self.target = random_map(self.num_layers, self.num_groups, self.rng.random)
 
     def state_dict(self) -> dict:
-        return {"tensors": {}, "values": {"rng": self.rng.bit_generator.state}}
+        values = {"rng": self.rng.bit_generator.state}
+        return {"tensors": {}, "values": values | ({"target": list(self.target)} if self.target else {})}
 
     def load_state_dict(self, state: dict) -> None:
         self.rng.bit_generator.state = state["values"]["rng"]
+        if self.num_groups is not None:
+            self.target = TieMap(state["values"]["target"])
 
 
 class CycleAgent(_Unlearning):

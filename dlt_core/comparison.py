@@ -25,10 +25,10 @@ from dlt_core.dqn import DQNAgent
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord
 from dlt_core.released_code import ReleasedCode
-from dlt_core.tie_map import PATTERNS, TieMap
+from dlt_core.tie_map import PATTERNS, TieMap, random_map
 from dlt_core.tokenization import TokenizedCorpus
 
-PERMUTATION = 5  # random stream of a seed; learner.py and agents.py have the others
+PERMUTATION, RANDOM_MAP = 5, 7  # random streams of a seed; learner.py, agents.py and search.py have the others
 METHODS = {
     "dynamic": "Algorithm 1 with its Q-agent",
     "random": "Algorithm 1 with a die instead of the agent",
@@ -41,6 +41,7 @@ METHODS = {
     "replay": "the ties of the dynamic run again, decision by decision",
     "permuted": "the same with the layers renamed",
     "retrained": "the dynamic run's last map from scratch, never moved",
+    "random_map": "a random map with as many weight sets as the dynamic run's last, from scratch, never moved",
     "shallow": "half as many layers, all independent, with as many parameters as a pattern",
     "dqn": "Algorithm 1 with a DQN: replay, target network, double Q",
     "dqn_plus": "the same with one-hot states and standardised rewards",
@@ -50,9 +51,10 @@ METHODS = {
 SEARCHES = {
     "best_of": "fixed maps drawn at random, the steps shared by them, and the best of them",
     "halving": "the same, but half of them are dropped after each round, and the others trained on",
+    "evolution": "the same, then as many children of the best, one action away from it, and the best trained on",
 }
 AGENTS = ("dynamic", "random", "policy_cycle", "policy_pairs", "policy_mirror", "dqn", "dqn_plus", "thompson")
-FOLLOWING = {"replay", "permuted", "retrained"}  # what needs the dynamic run first
+FOLLOWING = {"replay", "permuted", "retrained", "random_map"}  # what needs the dynamic run first
 # From the code as released to the paper as described, one difference less each time; the marked blocks first, since the
 # text is another with them ...
 _NAMES = ReleasedCode.names()
@@ -76,8 +78,9 @@ def compare(
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
-    methods: names from METHODS or RELEASED; a pattern with another number of weight sets, a model with another number
-    of layers, or a search over another number of maps, is asked for as "sequence-2", "shallow-2" or "halving-8".
+    methods: names from METHODS, SEARCHES or RELEASED. "sequence-2" is a pattern with 2 weight sets, "shallow-2" a model
+    with 2 layers, "random-2" a die over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
+    "map-0-0-2-2" that map from scratch, never moved.
     data: from `load_data`. out_dir: folder for records/ and checkpoints/. A run whose record is there already is not
     run again, and an interrupted one goes on from its checkpoint.
 
@@ -90,10 +93,14 @@ def compare(
         if pattern in PATTERNS and (groups.isdecimal() or method == pattern):
             _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
         elif pattern in SEARCHES and (groups.isdecimal() or method == pattern):
-            search.rounds(int(groups or 4), experiment.episodes, halving=pattern == "halving")  # refuses odd shares
+            search.rounds(int(groups or 4), experiment.episodes, strategy=pattern)  # refuses odd shares
             search.random_maps(experiment.n_layer, int(groups or 4), experiment.seed)  # too many maps
         elif pattern == "shallow" and (groups.isdecimal() or method == pattern):
             experiment.replace(n_layer=_number(method, experiment.n_layer))  # at least two layers
+        elif pattern == "random" and groups.isdecimal():
+            RandomAgent(experiment.n_layer, num_groups=int(groups), seed=experiment.seed)  # refuses impossible ones
+        elif pattern == "map" and all(map(str.isdecimal, method.split("-")[1:])):
+            _given(method, experiment.n_layer)
         elif method in RELEASED:
             RELEASED[method].settings(experiment)  # refuses what makes no whole turns
         elif method not in METHODS:
@@ -112,7 +119,7 @@ def compare(
                 places = {"record_path": Path(out_dir) / "records", "checkpoint": checkpoint}
             name, _, number = method.partition("-")
             if name in SEARCHES:
-                how = {"candidates": int(number or 4), "halving": name == "halving", "method": method}
+                how = {"candidates": int(number or 4), "strategy": name, "method": method}
                 with tempfile.TemporaryDirectory() as folder:
                     done[method] = search.search(experiment, out_dir or folder, data=data, **how)
                 continue
@@ -126,7 +133,8 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
         return train_conventional(experiment, **arguments)
     if method.startswith("shallow"):
         return train_conventional(experiment, depth=_number(method, n_layer), method=method, **arguments)
-    if method in AGENTS:
+    if method in AGENTS or method.startswith("random-"):
+        groups = int(method.partition("-")[2] or 0) or None
         agent = {
             "dynamic": lambda: None,
             "dqn": lambda: build_agent(experiment, factory=DQNAgent),
@@ -134,11 +142,11 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
                 experiment, factory=functools.partial(DQNAgent, one_hot=True, normalise=True)
             ),
             "thompson": lambda: ThompsonAgent(n_layer, seed=experiment.seed),
-            "random": lambda: RandomAgent(n_layer, seed=experiment.seed),
+            "random": lambda: RandomAgent(n_layer, num_groups=groups, seed=experiment.seed),
             "policy_cycle": lambda: CycleAgent(n_layer),
             "policy_pairs": lambda: FixedAgent(TieMap.pattern("pairs", n_layer)),
             "policy_mirror": lambda: FixedAgent(TieMap.pattern("mirror", n_layer)),
-        }[method]()
+        }[method.partition("-")[0]]()
         return train_dynamic(experiment, agent=agent, method=method, **arguments)
     if method in RELEASED:
         die = RandomAgent(n_layer, seed=experiment.seed) if method == "released-random" else None
@@ -150,11 +158,24 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
             maps = [permuted(tie_map, order) for tie_map in maps]
     elif method == "retrained":
         maps = TieMap(done["dynamic"].final_tie_map)
+    elif method == "random_map":
+        groups = TieMap(done["dynamic"].final_tie_map).num_independent
+        maps = random_map(n_layer, groups, np.random.default_rng((experiment.seed, RANDOM_MAP)).random)
+    elif method.startswith("map-"):
+        maps = _given(method, n_layer)
     elif method == "all_tied":
         maps = TieMap.all_tied(n_layer)
     else:
         maps = _pattern(method, n_layer)
     return train_conventional(experiment, tie_map=maps, method=method, **arguments)
+
+
+def _given(method: str, n_layer: int) -> TieMap:
+    """The map of "map-0-0-2-2". Raises ValueError for another number of layers, or what is no map."""
+    found = TieMap([int(source) for source in method.split("-")[1:]])
+    if len(found) != n_layer:
+        raise ValueError(f"{method!r} has {len(found)} layers, the experiment has {n_layer}")
+    return found
 
 
 def _pattern(method: str, n_layer: int) -> TieMap:

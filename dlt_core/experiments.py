@@ -228,6 +228,17 @@ def _differences(corpus: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def _agents(corpus: str, **laptop: Any) -> dict[str, dict[str, Any]]:
+    """Agents and searches at equal budget; 12 divides the turns, so that searches over 4 maps can share them."""
+    of = _CORPORA[corpus]
+    return {
+        **of,
+        "smoke": {**of["smoke"], "episodes": 12},
+        "laptop": {**of["laptop"], **_SHORT, **laptop},
+        "gpu": {**of["gpu"], "episodes": 60, "epsilon_decay": 0.9},
+    }
+
+
 EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "gpt2-embedded": _CORPORA["embedded"],
     "gpt2-wikitext2": {
@@ -251,6 +262,21 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     # the paper as described against the code as released; 4 divides the steps that a layer gets, K k
     "differences-embedded": _differences("embedded"),
     "differences-wikitext2": _differences("wikitext-2"),
+    # does the agent learn anything?
+    "agents-embedded": _agents("embedded"),
+    "agents-wikitext2": _agents("wikitext-2", evaluation_tokens=8192),
+    "truth": {  # so few layers that every map can be trained from scratch
+        "smoke": {**_CORPORA["embedded"]["smoke"], "n_layer": 3},
+        "laptop": {**_EMBEDDED, **_SHORT, "n_layer": 4, "episodes": 20, "evaluate_every": 4},
+        "gpu": {"corpus": "wikitext-2", "n_layer": 4, "episodes": 120, "epsilon_decay": 0.9},
+        "paper": {"corpus": "wikitext-2", "n_layer": 4},
+    },
+    "regime": {  # so many steps that validation stops improving
+        "smoke": _CORPORA["embedded"]["smoke"],
+        "laptop": {**_EMBEDDED, **_SHORT, "episodes": 50, "evaluate_every": 2},
+        "gpu": {"corpus": "wikitext-2", "episodes": 120, "epsilon_decay": 0.95},
+        "paper": {"corpus": "wikitext-2"},
+    },
 }
 
 

@@ -26,7 +26,8 @@ PAPER = {
 }
 MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
-STUDIES = ("ablations", *DIFFERENCES)  # many short runs, shown in `studies`
+LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
+STUDIES = ("ablations", *DIFFERENCES, *LEARNING)  # many short runs, shown in `studies`
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
 GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer

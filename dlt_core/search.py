@@ -1,7 +1,8 @@
-"""Search without reinforcement: many fixed maps trained a little, the better half of them trained on.
+"""Search without reinforcement: many fixed maps trained a little, the better ones of them trained on.
 
 Successive halving (Jamieson and Talwalkar 2016; Li et al. 2017). With one round it is random search, which Li and
-Talwalkar (2019) and Yu et al. (2019) ask every architecture search to beat at equal budget.
+Talwalkar (2019) and Yu et al. (2019) ask every architecture search to beat at equal budget. Evolution (after Real et
+al. 2019, without their aging) changes the best map by one action at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap, from_actions
 from dlt_core.tokenization import TokenizedCorpus
 
+STRATEGIES = ("best_of", "halving", "evolution")
 SEARCH = 6  # random stream of a seed; learner.py, agents.py and comparison.py have the others
 
 
@@ -36,23 +38,36 @@ def random_maps(n_layer: int, number: int, seed: int) -> list[TieMap]:
     return list(found)
 
 
-def rounds(candidates: int, turns: int, *, halving: bool) -> list[tuple[int, int]]:
+def rounds(candidates: int, turns: int, *, strategy: str) -> list[tuple[int, int]]:
     """(maps that take part, turns that each of them has been trained in all) for each round; `turns` in all together.
 
-    halving: rounds of equal cost, each with half the maps of the one before, down to one map. Otherwise one round.
-    Raises ValueError if the turns cannot be divided so, or `candidates` is no power of two.
+    "best_of": one round. "halving": rounds of equal cost, each with half the maps of the one before, down to one map.
+    "evolution": a round of all maps, whose children cost as much again, and one of the best map.
+    Raises ValueError if the turns cannot be divided so, `candidates` is no power of two, or the strategy is unknown.
     """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     if candidates < 1 or candidates & (candidates - 1):
         raise ValueError(f"candidates must be a power of two, got {candidates}")
-    sizes = [candidates >> i for i in range(candidates.bit_length())] if halving else [candidates]
-    each, rest = divmod(turns, candidates * len(sizes))
+    shares = {"best_of": 1, "halving": candidates.bit_length(), "evolution": 3}[strategy]
+    each, rest = divmod(turns, candidates * shares)
     if rest or not each:
         raise ValueError(
-            f"{turns} turns cannot be shared by {candidates} maps in {len(sizes)} round{'s' * (len(sizes) > 1)}: "
-            f"a multiple of {candidates * len(sizes)} is needed"
+            f"{turns} turns cannot be shared by {candidates} maps in {shares} part{'s' * (shares > 1)}: "
+            f"a multiple of {candidates * shares} is needed"
         )
+    if strategy == "evolution":
+        return [(candidates, each), (1, each + each * candidates)]
+    sizes = [candidates >> i for i in range(shares)]
     lengths = itertools.accumulate(each * candidates // size for size in sizes)
     return list(zip(sizes, lengths, strict=True))
+
+
+def mutated(tie_map: TieMap, tried: Collection[TieMap], rng: np.random.Generator) -> TieMap | None:
+    """The map after one random action on it, among those that lead to none of `tried`; None if there is no such."""
+    layers = range(1, len(tie_map))
+    found = {tie_map.with_action(i, a) for i in layers for a in range(i + 1)}.difference(tried)
+    return sorted(found, key=tuple)[int(rng.integers(len(found)))] if found else None
 
 
 def search(
@@ -60,28 +75,31 @@ def search(
     out_dir: str | os.PathLike,
     *,
     candidates: int = 4,
-    halving: bool = True,
+    strategy: str = "halving",
     maps: Sequence[TieMap] | None = None,
     method: str | None = None,
     data: TokenizedCorpus | None = None,
 ) -> RunRecord:
     """Train `candidates` maps, random ones unless given, on the experiment's number of steps *in all*, keeping those
-    with the lowest validation loss for the next round; the finished record of the one that is left.
+    with the lowest validation loss; the finished record of the one that is left.
 
     The best map is not trained from scratch again: its record is of the model that the search leaves, as for the
     agents. `record.agent` has all maps with their validation losses, round by round. `record.budget` and `seconds` are
     those of the whole search; `steps_of_the_chosen` went into this model, and its curves have only these.
 
-    method: name in the record, "halving-4" or "best_of-4" by default.
+    strategy: one of STRATEGIES. "best_of": all maps are trained alike. "halving": half of them are dropped after each
+        round. "evolution": a third of the steps for the maps; a third for as many children, each the best map until
+        then with one random action; a third to train the best of all on.
+    method: name in the record, "halving-4" for example by default.
     out_dir: folder for records/, candidates/ and checkpoints/; an interrupted search goes on from there.
-    Raises ValueError as `rounds` and `random_maps`.
+    Raises ValueError as `rounds` and `random_maps`, and for an unknown strategy.
     """
-    plan = rounds(candidates, experiment.episodes, halving=halving)
+    plan = rounds(candidates, experiment.episodes, strategy=strategy)
     maps = list(maps) if maps is not None else random_maps(experiment.n_layer, candidates, experiment.seed)
     if len(maps) != candidates:
         raise ValueError(f"{len(maps)} maps for {candidates} candidates")
     data = data or load_data(experiment)
-    method = method or f"{'halving' if halving else 'best_of'}-{candidates}"
+    method = method or f"{strategy}-{candidates}"
     out, per_turn = Path(out_dir), experiment.n_layer - 1
     finished = out / "records" / f"{records.key(experiment.to_dict(), method, experiment.seed)}.json"
     if finished.exists():
@@ -89,27 +107,38 @@ def search(
         if (
             _same(found, data)
             and found.experiment == experiment.to_dict()
-            and found.agent["maps"] == list(map(list, maps))
+            and found.agent["maps"][:candidates] == list(map(list, maps))
         ):
             return found
     alone = experiment.replace(episodes=plan[-1][1], evaluate_every=1)  # what the map that is left is trained for
-    losses = dict.fromkeys(range(candidates), 0.0)
-    history: list[dict[str, float]] = []
     runs: dict[int, RunRecord] = {}
+
+    def loss_after(turns: int, i: int) -> float:
+        """Validation loss of map i, trained for `turns` turns in all."""
+        name = f"{method}-{hashlib.sha256(repr(maps[i]).encode()).hexdigest()[:8]}"
+        key = records.key(alone.to_dict(), name, experiment.seed)
+        record_path = out / "candidates" / f"{key}.json"
+        checkpoint = out / "checkpoints" / f"{key}.safetensors"
+        missing = turns * per_turn - _trained(record_path, checkpoint, data)
+        if missing > 0:
+            places = {"record_path": record_path, "checkpoint": checkpoint}
+            train_conventional(alone, tie_map=maps[i], method=name, data=data, **places, max_decisions=missing)
+        runs[i] = RunRecord.load(record_path)
+        return runs[i].curves["validation"]["loss"][turns - 1]
+
+    history: list[dict[str, float]] = []
+    losses = dict.fromkeys(range(candidates), 0.0)
+    rng = np.random.default_rng((experiment.seed, SEARCH, 1))
     for size, turns in plan:
         taking_part = sorted(losses, key=losses.__getitem__)[:size]
-        for i in taking_part:
-            name = f"{method}-{hashlib.sha256(repr(maps[i]).encode()).hexdigest()[:8]}"
-            key = records.key(alone.to_dict(), name, experiment.seed)
-            places = {
-                "record_path": out / "candidates" / f"{key}.json",
-                "checkpoint": out / "checkpoints" / f"{key}.safetensors",
-            }
-            missing = turns * per_turn - _trained(*places.values(), data)
-            if missing > 0:
-                train_conventional(alone, tie_map=maps[i], method=name, data=data, **places, max_decisions=missing)
-            runs[i] = RunRecord.load(places["record_path"])
-        losses = {i: runs[i].curves["validation"]["loss"][turns - 1] for i in taking_part}
+        losses = {i: loss_after(turns, i) for i in taking_part}
+        if strategy == "evolution" and not history:
+            for _ in range(candidates):
+                child = mutated(maps[min(losses, key=losses.__getitem__)], maps, rng)
+                if child is None:
+                    raise ValueError(f"{candidates} children are too many: one action leads to no other map any more")
+                maps.append(child)
+                losses[len(maps) - 1] = loss_after(turns, len(maps) - 1)
         history.append({str(i): loss for i, loss in losses.items()})
     best = min(losses, key=losses.__getitem__)
     found = dataclasses.replace(runs[best], experiment=experiment.to_dict(), method=method)

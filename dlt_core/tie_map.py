@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 ORPHANS = ("follow", "promote")
@@ -179,6 +179,29 @@ def all_maps(n_layer: int) -> Iterator[TieMap]:
     if as_layer_index(n_layer, "n_layer") < 1:
         raise ValueError(f"n_layer must be at least 1, got {n_layer}")
     yield from map(TieMap, grow(()))
+
+
+def random_map(n_layer: int, num_groups: int, random: Callable[[], float]) -> TieMap:
+    """A map drawn uniformly among all those of `n_layer` layers with `num_groups` weight sets.
+
+    random: gives numbers evenly distributed in [0, 1), such as `numpy.random.default_rng(0).random`.
+    Layer by layer from the last one: there are S(n, m) maps of n layers with m weight sets (Stirling numbers of the
+    second kind), and in S(n - 1, m - 1) of them the last layer is alone.
+    Raises ValueError for an impossible number of weight sets.
+    """
+    n_layer, num_groups = as_layer_index(n_layer, "n_layer"), as_layer_index(num_groups, "num_groups")
+    if not 1 <= num_groups <= n_layer:
+        raise ValueError(f"num_groups must be between 1 and n_layer={n_layer}, got {num_groups}")
+    maps = [[1] + [0] * num_groups]
+    for n in range(n_layer):
+        maps.append([0] + [m * maps[n][m] + maps[n][m - 1] for m in range(1, num_groups + 1)])
+    labels = [0] * n_layer
+    left = num_groups
+    for n in range(n_layer, 0, -1):
+        alone = random() < maps[n - 1][left - 1] / maps[n][left]
+        labels[n - 1] = left - 1 if alone else int(random() * left)
+        left -= alone
+    return TieMap([labels.index(label) for label in labels])
 
 
 def from_actions(n_layer: int, actions: Iterable[tuple[int, int]], *, orphans: str = "follow") -> TieMap:

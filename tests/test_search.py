@@ -17,13 +17,13 @@ MAPS = [TieMap.all_tied(4), TieMap.independent(4), TieMap([0, 0, 2, 2]), TieMap(
 
 
 def test_rounds_of_equal_cost_add_up_to_the_budget():
-    assert rounds(4, 12, halving=True) == [(4, 1), (2, 3), (1, 7)]  # 4·1 + 2·2 + 1·4
-    assert rounds(8, 64, halving=True) == [(8, 2), (4, 6), (2, 14), (1, 30)]
-    assert rounds(4, 12, halving=False) == [(4, 3)]
-    assert rounds(1, 5, halving=True) == [(1, 5)]
+    assert rounds(4, 12, strategy="halving") == [(4, 1), (2, 3), (1, 7)]  # 4·1 + 2·2 + 1·4
+    assert rounds(8, 64, strategy="halving") == [(8, 2), (4, 6), (2, 14), (1, 30)]
+    assert rounds(4, 12, strategy="best_of") == [(4, 3)]
+    assert rounds(1, 5, strategy="halving") == [(1, 5)]
     for candidates, turns in ((3, 12), (0, 12), (4, 10), (8, 8)):
         with pytest.raises(ValueError, match=r"power of two|cannot be shared"):
-            rounds(candidates, turns, halving=True)
+            rounds(candidates, turns, strategy="halving")
 
 
 def test_random_maps_differ_and_depend_on_the_seed():
@@ -35,15 +35,15 @@ def test_random_maps_differ_and_depend_on_the_seed():
         random_maps(4, 9, 0)
 
 
-@pytest.mark.parametrize(("halving", "steps_of_the_last"), [(True, 7 * 3), (False, 3 * 3)])
-def test_the_lowest_validation_losses_go_on(halving, steps_of_the_last, tiny_data, tmp_path):
-    found = search(SMALL, tmp_path, candidates=4, halving=halving, maps=MAPS, data=tiny_data)
+@pytest.mark.parametrize(("strategy", "steps_of_the_last"), [("halving", 7 * 3), ("best_of", 3 * 3)])
+def test_the_lowest_validation_losses_go_on(strategy, steps_of_the_last, tiny_data, tmp_path):
+    found = search(SMALL, tmp_path, candidates=4, strategy=strategy, maps=MAPS, data=tiny_data)
     alone = [
-        train_conventional(SMALL.replace(episodes=7 if halving else 3), tie_map=m, method="m", data=tiny_data)
+        train_conventional(SMALL.replace(episodes=steps_of_the_last // 3), tie_map=m, method="m", data=tiny_data)
         for m in MAPS
     ]
     taking_part = list(range(4))
-    for number, (size, turns) in enumerate(rounds(4, 12, halving=halving)):
+    for number, (size, turns) in enumerate(rounds(4, 12, strategy=strategy)):
         losses = {i: alone[i].curves["validation"]["loss"][turns - 1] for i in taking_part[:size]}
         assert found.agent["rounds"][number] == {str(i): loss for i, loss in losses.items()}, "as if trained alone"
         taking_part = sorted(losses, key=losses.get)
@@ -56,7 +56,7 @@ def test_the_lowest_validation_losses_go_on(halving, steps_of_the_last, tiny_dat
     assert found.experiment == SMALL.to_dict()
     trained = [len(r.curves["train"]["step"]) for r in load_all(tmp_path / "candidates")]
     assert sum(trained) == 12 * 3, "the whole budget, and no more"
-    assert [r.method for r in load_all(tmp_path / "records")] == ["halving-4" if halving else "best_of-4"]
+    assert [r.method for r in load_all(tmp_path / "records")] == [f"{strategy}-4"]
 
 
 def trained_steps(monkeypatch) -> list[int]:
