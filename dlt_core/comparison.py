@@ -75,17 +75,21 @@ def compare(
     *,
     data: TokenizedCorpus | None = None,
     out_dir: str | os.PathLike | None = None,
+    recorded: str | os.PathLike | None = None,
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
     methods: names from METHODS, SEARCHES or RELEASED. "sequence-2" is a pattern with 2 weight sets, "shallow-2" a model
     with 2 layers, "random-2" a die over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
     "map-0-0-2-2" that map from scratch, never moved.
-    data: from `load_data`. out_dir: folder for records/ and checkpoints/. A run whose record is there already is not
-    run again, and an interrupted one goes on from its checkpoint.
+    data: from `load_data`; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
+    is there already is not run again, and an interrupted one goes on from its checkpoint.
+    recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
+    code made them (their `versions` say). Only what it does not have is run.
 
     Raises ValueError, before anything is run, for an unknown method (listing the known ones), an impossible number of
-    weight sets, or settings that a variant of the released code does not have; TrainingDiverged as in `train_dynamic`.
+    weight sets, or settings that a variant of the released code does not have, and at the end if the recorded runs saw
+    another text than those run now; TrainingDiverged as in `train_dynamic`.
     """
     methods = list(methods)
     for method in methods:
@@ -108,13 +112,16 @@ def compare(
                 f"unknown method {method!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
                 "and the variants of the released code in comparison.RELEASED, such as described-with-frozen_start"
             )
-    data = data or load_data(experiment)
     done: dict[str, RunRecord] = {}
     for method in (["dynamic"] if FOLLOWING & {*methods} else []) + methods:
         if method not in done:
+            key = records.key(experiment.to_dict(), method, experiment.seed)
+            if recorded is not None and (found := _recorded(Path(recorded) / f"{key}.json", experiment)):
+                done[method] = found
+                continue
+            data = data or load_data(experiment)
             places = {}
             if out_dir is not None:
-                key = records.key(experiment.to_dict(), method, experiment.seed)
                 checkpoint = Path(out_dir) / "checkpoints" / f"{key}.safetensors"
                 places = {"record_path": Path(out_dir) / "records", "checkpoint": checkpoint}
             name, _, number = method.partition("-")
@@ -124,7 +131,20 @@ def compare(
                     done[method] = search.search(experiment, out_dir or folder, data=data, **how)
                 continue
             done[method] = _run(experiment, method, done, data=data, **places)
+    if len({record.corpus["sha256"] for record in done.values()}) > 1:
+        raise ValueError(
+            f"the recorded runs of {experiment.name} saw another text than those run now (the embedded corpus "
+            "is this Python's documentation): run all of them, with recorded=None"
+        )
     return [done[method] for method in methods]
+
+
+def _recorded(path: Path, experiment: Experiment) -> RunRecord | None:
+    """The finished run of these settings; those that an older record does not know have their default in both."""
+    if not path.exists():
+        return None
+    found, wanted = RunRecord.load(path), experiment.to_dict()
+    return found if found.status == "finished" and wanted | found.experiment == wanted else None
 
 
 def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **arguments: object) -> RunRecord:

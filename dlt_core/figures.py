@@ -57,10 +57,10 @@ def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
     columns = 1 if len(records) < 4 else 2
     rows = math.ceil(len(records) / columns)
     height = max(1.9 if columns == 1 else 1.5, 0.06 * n_layer)
-    figure = _NotebookFigure(figsize=(6.2 if columns == 1 else 9.6, 0.9 + (height + 0.35) * rows), layout="constrained")
+    figure = new_figure(6.2 if columns == 1 else 9.6, 0.9 + (height + 0.35) * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax, record in zip(axes.flat, records, strict=False):
-        _tidy(ax)
+        tidy(ax)
         maps = np.array(record.history["tie_map"]).T  # (L, decisions)
         _draw_maps(ax, maps, extent=(0.5, maps.shape[1] + 0.5, n_layer - 0.5, -0.5))
         ax.set_title(_title(record), fontsize=9)
@@ -81,7 +81,7 @@ def map_graphs(maps: dict[str, TieMap]) -> Figure:
     to the one whose weights it uses. A ring is a layer with weights of its own, one colour for each weight set."""
     n_layer = len(next(iter(maps.values())))
     height = 0.6 + max(1.9, (0.34 if n_layer <= 16 else 0.13) * n_layer)
-    figure = _NotebookFigure(figsize=(0.4 + 1.5 * len(maps), height), layout="constrained")
+    figure = new_figure(0.4 + 1.5 * len(maps), height)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     colours = weight_set_colours(n_layer)
     size = 150 if n_layer <= 16 else 26
@@ -106,7 +106,7 @@ def map_graphs(maps: dict[str, TieMap]) -> Figure:
 def tie_maps(maps: dict[str, TieMap]) -> Figure:
     """Several tie maps side by side, each with its name, one colour for each weight set."""
     columns = np.array([list(tie_map) for tie_map in maps.values()]).T  # (L, maps)
-    figure, ax = _axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * len(columns))
+    figure, ax = new_axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * len(columns))
     _draw_maps(ax, columns, extent=(-0.5, len(maps) - 0.5, len(columns) - 0.5, -0.5))
     for (layer, column), source in np.ndenumerate(columns):
         ax.text(column, layer, source, ha="center", va="center", fontsize=9, bbox=_WHITE)
@@ -129,7 +129,7 @@ def independent_layers(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecor
 def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
     for record in records:
         count = record.history["num_independent"]
-        colour, dash = _style(record.method)
+        colour, dash = method_style(record.method)
         steps = record.experiment["steps_per_action"] * np.arange(len(count) + 1)
         ax.step(steps, [*count, count[-1]], dash, where="post", color=colour, label=record.method, linewidth=1.5)
         if (sets := record.history.get("weight_sets")) not in (None, count):  # storages, where the state says otherwise
@@ -158,7 +158,7 @@ def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
         split = runs[0].test["selected_by"] if runs[0].test else "validation"
         steps = runs[0].curves[split]["step"]
         curves = np.array([r.curves[split]["perplexity"] for r in runs])  # (seeds, evaluations)
-        colour, dash = _style(method)
+        colour, dash = method_style(method)
         method += "" if split == "validation" else f" (on the {split} split)"
         label = method if len(runs) == 1 else f"{method}, mean and range of {len(runs)} seeds"
         ax.plot(steps, curves.mean(axis=0), dash, color=colour, label=label, linewidth=1.5)
@@ -185,11 +185,11 @@ def _panels(
     columns = min(3, len(groups))
     rows = math.ceil(len(groups) / columns)
     size = (5.4, 3.4) if len(groups) == 1 else (3.5 * columns, 0.5 + 2.4 * rows)
-    figure = _NotebookFigure(figsize=size, layout="constrained")
+    figure = new_figure(*size)
     axes = figure.subplots(rows, columns, squeeze=False)
     legend = {}
     for ax, (name, records) in zip(axes.flat, groups.items(), strict=False):
-        _tidy(ax)
+        tidy(ax)
         draw(ax, records)
         ax.set_title(name, fontsize=9)
         if len(groups) > 1:
@@ -206,7 +206,7 @@ def _panels(
 def memory(records: Sequence[RunRecord]) -> Figure:
     """What training held: weights, gradients and optimiser state at the end of each run, and the rest of the peak of
     one step, which is mostly activations."""
-    figure, ax = _axes(width=6.2, height=0.9 + 0.3 * len(records))
+    figure, ax = new_axes(width=6.2, height=0.9 + 0.3 * len(records))
     names = {"weights": "#0072B2", "gradients": "#56B4E9", "optimizer": "#E69F00"}
     for row, record in enumerate(records):
         held, left = record.bytes["measured_at_end"], 0.0
@@ -233,9 +233,9 @@ def differences(
     """
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     size = (6.2 + 2.6 * (len(panels) - 1), 0.9 + 0.24 * len(names) + 0.2 * (len(panels) > 1))
-    figure = _NotebookFigure(figsize=size, layout="constrained")
+    figure = new_figure(*size)
     for ax, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        _tidy(ax)
+        tidy(ax)
         ax.axvline(0, color="black", linewidth=1, linestyle="--")
         for row, name in enumerate(names):
             if name in groups:
@@ -275,7 +275,7 @@ def agent_history(record: RunRecord) -> Figure:
     """What the agent saw and did: the reward of each decision, its TD loss, and the exploration ε."""
     history = record.history
     decisions = np.arange(1, len(history["reward"]) + 1)
-    figure = _NotebookFigure(figsize=(6.2, 4.6), layout="constrained")
+    figure = new_figure(6.2, 4.6)
     reward, td, epsilon = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1.4, 1))
     explored = np.array(history["explored"], dtype=bool)
     rewards = np.array(history["reward"], dtype=float)
@@ -289,7 +289,7 @@ def agent_history(record: RunRecord) -> Figure:
     epsilon.set(ylim=(0, 1.05), xlabel="decision")
     epsilon.set_ylabel("ε", fontsize=9)
     for ax in (reward, td, epsilon):
-        _tidy(ax)
+        tidy(ax)
     return figure
 
 
@@ -300,7 +300,7 @@ def q_values(record: RunRecord, layer: int) -> Figure:
     unknown = [None] * (layer + 1)  # no opinion
     values = np.array([history["q_values"][i] or unknown for i in chosen], dtype=float)  # (turns, layer + 1)
     turns = np.arange(1, len(chosen) + 1)
-    figure, ax = _axes()
+    figure, ax = new_axes()
     colours = weight_set_colours(record.experiment["n_layer"])
     for action in range(layer + 1):
         name = f"a = {action}: " + ("independent" if action == layer else f"as layer {action}")
@@ -339,14 +339,21 @@ class _NotebookFigure(Figure):
         return buffer.getvalue()
 
 
-def _axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Axes]:
-    figure = _NotebookFigure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float) -> Figure:
+    """An empty one, in inches."""
+    return _NotebookFigure(figsize=(width, height), layout="constrained")
+
+
+def new_axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Axes]:
+    """A figure with one drawing."""
+    figure = new_figure(width, height)
     ax = figure.subplots()
-    _tidy(ax)
+    tidy(ax)
     return figure, ax
 
 
-def _tidy(ax: Axes) -> None:
+def tidy(ax: Axes) -> None:
+    """The look of all drawings."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8)
 
@@ -364,7 +371,8 @@ def _layer_ticks(n_layer: int) -> range:
     return range(0, n_layer, max(1, n_layer // 12))
 
 
-def _style(method: str) -> tuple[str, str]:
+def method_style(method: str) -> tuple[str, str]:
+    """Colour and dash of a method's lines."""
     others = [colour for colour in OKABE_ITO if colour not in {c for c, _ in METHOD_STYLES.values()}]
     return METHOD_STYLES.get(method, (others[sum(map(ord, method)) % len(others)], "-"))
 

@@ -210,7 +210,7 @@ def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
 def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
     monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
     known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, .*, halving, evolution, "
-        "patterns as in sequence-2"
+    known += "patterns as in sequence-2"
     known += ", and the variants of the released code"
     with pytest.raises(ValueError, match=f"unknown method '{method}'; {known}"):
         compare(SMALL, ["dynamic", method], data=tiny_data)

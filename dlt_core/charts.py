@@ -1,0 +1,119 @@
+"""Figures of numbers from many seeds: numbers in, matplotlib Figure out. What is drawn from records is in `figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from dlt_core.comparison import mean_interval
+from dlt_core.figures import OKABE_ITO, method_style, new_axes, new_figure, tidy
+
+Lines = Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]
+"""name -> (x, a list of y for each seed)"""
+
+
+def bands(panels: Mapping[str, Lines], xlabel: str, ylabel: str, *, zero: bool = False, columns: int = 3) -> Figure:
+    """Lines over x with their 95 % intervals (Student's t over the seeds, point by point), a panel for each title.
+
+    A name that begins like a method has its colour; one that ends in "(last)" is dashed. zero: a line at 0.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    size = (5.8, 3.4) if len(panels) == 1 else (3.4 * columns, 0.5 + 2.4 * rows)
+    figure = new_figure(*size)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=zero)
+    legend = {}
+    for ax, (title, lines) in zip(axes.flat, panels.items(), strict=False):
+        tidy(ax)
+        for name, (x, values) in lines.items():
+            colour, dash = method_style(name.split(" ")[0].split(",")[0])
+            middle, half = np.array([mean_interval(at) for at in zip(*values, strict=True)], dtype=float).T
+            dash = (0, (1, 1)) if name.endswith("(last)") else dash
+            (legend[name],) = ax.plot(x, middle, linestyle=dash, color=colour, linewidth=1.5)
+            ax.fill_between(x, middle - half, middle + half, color=colour, alpha=0.18, linewidth=0)
+        if zero:
+            ax.axhline(0, color="black", linewidth=1, linestyle="--")
+        ax.set_title(title, fontsize=9)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    figure.supxlabel(xlabel, fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str) -> Figure:
+    """What is paid against what is got: for each name the mean of both over the seeds, with the 95 % interval of y.
+
+    points: name -> (x for each seed, y for each seed); of both, less is better. Those that no other one beats in
+    both means, the Pareto front, are joined by a line.
+    """
+    figure, ax = new_axes(7.4, 4.6)
+    means = {name: (float(np.mean(x)), float(np.mean(y))) for name, (x, y) in points.items()}
+    best = pareto(means)
+    ax.plot(*zip(*(means[name] for name in best), strict=True), "-", color="0.75", linewidth=3, zorder=0)
+    order = sorted(points, key=lambda name: means[name])
+    marks = "osD^vP*Xhd"
+    for i, name in enumerate(order):
+        colour = OKABE_ITO[i % len(OKABE_ITO)] if name not in ("dynamic", "random") else method_style(name)[0]
+        x, y = means[name]
+        mark = marks[i // len(OKABE_ITO) % len(marks)]
+        style = {"color": colour, "markersize": 6, "capsize": 2, "linewidth": 1.1, "label": name}
+        ax.errorbar(x, y, yerr=mean_interval(points[name][1])[1], fmt=mark, **style)
+    ax.set_xlabel(xlabel, fontsize=9)
+    ax.set_ylabel(ylabel, fontsize=9)
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def pareto(means: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The names that no other one beats: none has less of one number without having more of the other; by the first."""
+    found: list[str] = []
+    for name in sorted(means, key=lambda n: means[n]):
+        if not found or means[name][1] < means[found[-1]][1]:
+            found.append(name)
+    return found
+
+
+def sign_map(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]], xlabel: str, label: str
+) -> Figure:
+    """Where a difference is above zero and where below: a panel for each title, a row for each name, x rightwards.
+
+    Colour: the mean over the seeds. A dot where the 95 % interval does not contain 0. A black line where the mean
+    changes sign. Rows end where there are no values.
+    """
+    figure = new_figure(8.2, 0.9 + sum(0.5 + 0.38 * len(rows) for rows in panels.values()))
+    every = [[mean_interval(at) for at in zip(*y, strict=True)] for rows in panels.values() for _, y in rows.values()]
+    largest = max((abs(mean) for row in every for mean, _ in row), default=1.0) or 1.0
+    norm = TwoSlopeNorm(0, -largest, largest)
+    ratios = [len(rows) for rows in panels.values()]
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
+    means = iter(every)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        x = max((x for x, _ in rows.values()), key=len)
+        field, sure = np.full((len(rows), len(x)), np.nan), np.zeros((len(rows), len(x)), bool)
+        for i in range(len(rows)):
+            for j, (mean, half) in enumerate(next(means)):
+                field[i, j], sure[i, j] = mean, half is not None and abs(mean) > half
+        width = x[1] - x[0] if len(x) > 1 else 1
+        edges = [x[0] - width / 2, x[-1] + width / 2]
+        extent = (*edges, len(rows) - 0.5, -0.5)
+        image = ax.imshow(field, cmap="PuOr_r", norm=norm, aspect="auto", extent=extent, interpolation="nearest")
+        at_row, at_column = np.nonzero(sure)
+        ax.plot(at_column * width + x[0], at_row, ".", color="black", markersize=2)
+        for i, j in np.argwhere(~np.isnan(field)):
+            left, here = x[0] + (j - 0.5) * width, field[i, j] > 0
+            if j + 1 < len(x) and not np.isnan(field[i, j + 1]) and (field[i, j + 1] > 0) != here:
+                ax.plot([left + width] * 2, [i - 0.5, i + 0.5], color="black", linewidth=1.8)
+            if i + 1 < len(rows) and not np.isnan(field[i + 1, j]) and (field[i + 1, j] > 0) != here:
+                ax.plot([left, left + width], [i + 0.5] * 2, color="black", linewidth=1.8)
+        ax.set_yticks(range(len(rows)), rows, fontsize=8)
+        ax.set_title(title, fontsize=9)
+        ax.tick_params(labelsize=8)
+    axes[-1].set_xlabel(xlabel, fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=0.8).set_label(label, fontsize=8)
+    return figure
