@@ -9,16 +9,18 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from dlt_core.comparison import mean_interval
-from dlt_core.figures import OKABE_ITO, method_style, new_axes, new_figure, tidy
+from dlt_core.figures import METHOD_STYLES, OKABE_ITO, method_style, new_axes, new_figure, tidy
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]
 """name -> (x, a list of y for each seed)"""
+FREE = ("#CC79A7", "#56B4E9", "#E69F00", "#F0E442")  # colours of Okabe and Ito's that no method has
 
 
 def bands(panels: Mapping[str, Lines], xlabel: str, ylabel: str, *, zero: bool = False, columns: int = 3) -> Figure:
     """Lines over x with their 95 % intervals (Student's t over the seeds, point by point), a panel for each title.
 
-    A name that begins like a method has its colour; one that ends in "(last)" is dashed. zero: a line at 0.
+    A name that begins like a method has its colour, or if it has none the next free one; one that ends in "(last)" is
+    dotted. zero: a line at 0.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -26,10 +28,14 @@ def bands(panels: Mapping[str, Lines], xlabel: str, ylabel: str, *, zero: bool =
     figure = new_figure(*size)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=zero)
     legend = {}
+    methods = [name.split(" ")[0].split(",")[0] for lines in panels.values() for name in lines]
+    others = [method for method in dict.fromkeys(methods) if method not in METHOD_STYLES]
+    free = dict(zip(others, FREE, strict=False))  # beyond these, `method_style` has a colour that may not be its own
     for ax, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         tidy(ax)
         for name, (x, values) in lines.items():
-            colour, dash = method_style(name.split(" ")[0].split(",")[0])
+            method = name.split(" ")[0].split(",")[0]
+            colour, dash = (free[method], "-") if method in free else method_style(method)
             middle, half = np.array([mean_interval(at) for at in zip(*values, strict=True)], dtype=float).T
             dash = (0, (1, 1)) if name.endswith("(last)") else dash
             (legend[name],) = ax.plot(x, middle, linestyle=dash, color=colour, linewidth=1.5)
@@ -49,20 +55,26 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     """What is paid against what is got: for each name the mean of both over the seeds, with the 95 % interval of y.
 
     points: name -> (x for each seed, y for each seed); of both, less is better. Those that no other one beats in
-    both means, the Pareto front, are joined by a line.
+    both means, the Pareto front, are joined by a line. Names with nearly the same x stand side by side around it.
     """
     figure, ax = new_axes(7.4, 4.6)
     means = {name: (float(np.mean(x)), float(np.mean(y))) for name, (x, y) in points.items()}
-    best = pareto(means)
-    ax.plot(*zip(*(means[name] for name in best), strict=True), "-", color="0.75", linewidth=3, zorder=0)
     order = sorted(points, key=lambda name: means[name])
+    width = means[order[-1]][0] - means[order[0]][0] or 1.0
+    places: dict[str, float] = {}
+    while rest := [name for name in order if name not in places]:
+        beside = [name for name in rest if means[name][0] - means[rest[0]][0] < 0.01 * width]
+        for i, name in enumerate(beside):
+            places[name] = means[name][0] + (i - (len(beside) - 1) / 2) * 0.014 * width
+    best = pareto(means)
+    line = [(places[name], means[name][1]) for name in best]
+    ax.plot(*zip(*line, strict=True), "-", color="0.75", linewidth=3, zorder=0)
     marks = "osD^vP*Xhd"
     for i, name in enumerate(order):
         colour = OKABE_ITO[i % len(OKABE_ITO)] if name not in ("dynamic", "random") else method_style(name)[0]
-        x, y = means[name]
-        mark = marks[i // len(OKABE_ITO) % len(marks)]
+        mark = marks[i % len(marks)]
         style = {"color": colour, "markersize": 6, "capsize": 2, "linewidth": 1.1, "label": name}
-        ax.errorbar(x, y, yerr=mean_interval(points[name][1])[1], fmt=mark, **style)
+        ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt=mark, **style)
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -73,7 +85,7 @@ def pareto(means: Mapping[str, tuple[float, float]]) -> list[str]:
     """The names that no other one beats: none has less of one number without having more of the other; by the first."""
     found: list[str] = []
     for name in sorted(means, key=lambda n: means[n]):
-        if not found or means[name][1] < means[found[-1]][1]:
+        if not found or means[name][1] < means[found[-1]][1] or means[name] == means[found[-1]]:
             found.append(name)
     return found
 

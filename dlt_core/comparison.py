@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -98,12 +99,12 @@ def compare(
             _pattern(method, experiment.n_layer)  # refuses an impossible number of weight sets
         elif pattern in SEARCHES and (groups.isdecimal() or method == pattern):
             search.rounds(int(groups or 4), experiment.episodes, strategy=pattern)  # refuses odd shares
-            search.random_maps(experiment.n_layer, int(groups or 4), experiment.seed)  # too many maps
+            search.refuse_too_many(experiment.n_layer, int(groups or 4), strategy=pattern)
         elif pattern == "shallow" and (groups.isdecimal() or method == pattern):
             experiment.replace(n_layer=_number(method, experiment.n_layer))  # at least two layers
         elif pattern == "random" and groups.isdecimal():
             RandomAgent(experiment.n_layer, num_groups=int(groups), seed=experiment.seed)  # refuses impossible ones
-        elif pattern == "map" and all(map(str.isdecimal, method.split("-")[1:])):
+        elif pattern == "map" and groups and all(map(str.isdecimal, method.split("-")[1:])):
             _given(method, experiment.n_layer)
         elif method in RELEASED:
             RELEASED[method].settings(experiment)  # refuses what makes no whole turns
@@ -113,11 +114,13 @@ def compare(
                 "and the variants of the released code in comparison.RELEASED, such as described-with-frozen_start"
             )
     done: dict[str, RunRecord] = {}
+    taken: set[str] = set()
     for method in (["dynamic"] if FOLLOWING & {*methods} else []) + methods:
         if method not in done:
             key = records.key(experiment.to_dict(), method, experiment.seed)
             if recorded is not None and (found := _recorded(Path(recorded) / f"{key}.json", experiment)):
                 done[method] = found
+                taken.add(method)
                 continue
             data = data or load_data(experiment)
             places = {}
@@ -131,7 +134,8 @@ def compare(
                     done[method] = search.search(experiment, out_dir or folder, data=data, **how)
                 continue
             done[method] = _run(experiment, method, done, data=data, **places)
-    if len({record.corpus["sha256"] for record in done.values()}) > 1:
+    plain = {method: record.corpus["sha256"] for method, record in done.items() if method not in RELEASED}
+    if taken and len({*plain.values()}) > 1:  # the variants of the released code have a text of their own
         raise ValueError(
             f"the recorded runs of {experiment.name} saw another text than those run now (the embedded corpus "
             "is this Python's documentation): run all of them, with recorded=None"
@@ -144,7 +148,8 @@ def _recorded(path: Path, experiment: Experiment) -> RunRecord | None:
     if not path.exists():
         return None
     found, wanted = RunRecord.load(path), experiment.to_dict()
-    return found if found.status == "finished" and wanted | found.experiment == wanted else None
+    defaults = {field.name: field.default for field in dataclasses.fields(Experiment) if field.name in wanted}
+    return found if found.status == "finished" and defaults | found.experiment == wanted else None
 
 
 def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **arguments: object) -> RunRecord:

@@ -95,7 +95,8 @@ def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarr
 def seen_in_search(record: RunRecord, *, window: int | None = None) -> dict[TieMap, float]:
     """map -> mean loss of the reward minibatches (nats per token) while the run had it.
 
-    window: take out the trend of training first: from each loss its mean over so many decisions around it.
+    window: take out the trend of training first: from each loss its mean over so many decisions around it, an odd
+        number.
     """
     losses = np.array(record.history["loss"])
     if window is not None:
@@ -135,8 +136,12 @@ class TableLearner:
         self.losses = losses
         self.noise = noise
         self.trend = trend
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """From the start, with other noise."""
         self.rng = np.random.default_rng(seed)
-        self.tie_map = TieMap.all_tied(len(next(iter(losses))))
+        self.tie_map = TieMap.all_tied(len(next(iter(self.losses))))
 
     def tie(self, tie_map: TieMap) -> None:
         self.tie_map = tie_map

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap, expected_independent
@@ -248,6 +248,7 @@ def differences(
         ax.grid(axis="y", color="0.92")
         ax.set_axisbelow(True)
         ax.set_title(title, fontsize=9)
+        ax.xaxis.set_major_locator(MaxNLocator(6 if len(panels) == 1 else 4))
     if len(panels) > 1:
         figure.supxlabel(xlabel, fontsize=9)
     else:

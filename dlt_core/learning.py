@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlt_core.comparison import (
+    SEARCHES,
     bits_per_byte,
     bootstrap_interval,
     compare,
@@ -26,10 +27,12 @@ from dlt_core.comparison import (
 from dlt_core.diagnosis import rank_correlation, seen_in_search, truth
 from dlt_core.experiments import Experiment
 from dlt_core.records import RunRecord
-from dlt_core.results import markdown_table, training_flops
+from dlt_core.results import LEARNING, markdown_table, training_flops
+from dlt_core.tie_map import PATTERNS, expected_independent
 
 Rows = dict[str, list[RunRecord]]
 """label -> the finished runs, by seed"""
+LEARNERS = ("dynamic", "dqn", "dqn_plus", "thompson")  # methods
 COMMITTED = Path(__file__).resolve().parent.parent / "figures" / "records"
 # With another k, or less text, as many steps make another number of turns: what goes with it is not said.
 _GOES_WITH = ("episodes", "evaluate_every", "epsilon_decay")
@@ -95,7 +98,8 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
     lines = []
     found = {name: against(rows, name, other) for name in names}
     for name in sorted((n for n in names if found[n]), key=lambda n: fmean(found[n])):
-        values, runs = found[name], rows[name]
+        values = found[name]
+        runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
         ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) > 1 else ""
         lines.append(
             {
@@ -158,5 +162,107 @@ def points(rows: Rows, names: Iterable[str]) -> dict[str, tuple[list[float], lis
     }
 
 
+def chosen(rows: Rows, names: Iterable[str], other: str = "random") -> str:
+    """The row with the lowest validation bits per byte at its best, in the mean over the seeds that it shares with
+    `other`, whose own are taken off seed by seed, so that rows with other seeds can be compared. The test has no part
+    in it. Raises ValueError if no row has a seed in common with `other`."""
+    found = {name: paired_differences(rows[name], rows[other], best_validation) for name in names}
+    means = {name: fmean(pairs.values()) for name, pairs in found.items() if pairs}
+    if not means:
+        raise ValueError(f"no row has a seed in common with {other!r}")
+    return min(means, key=means.__getitem__)
+
+
+def best_validation(record: RunRecord) -> float:
+    """Validation bits per byte of the model that was tested, the best of the run."""
+    return min(record.curves["validation"]["bits_per_byte"])
+
+
+def better_agents(rows: Rows) -> str:
+    """The closing sentence of notebook 14: of the agents that learn and the searches, which one did validation choose,
+    and what is its test against a die and against the best fixed pattern, also chosen by validation, with as many
+    weight sets as a die leaves on average. Nothing where one of them was not run."""
+    if not (die := rows.get("random")):
+        return ""
+    n_layer = die[0].experiment["n_layer"]
+    groups = round(expected_independent(n_layer))
+    names = [name for name, runs in rows.items() if runs[0].method.partition("-")[0] in (*LEARNERS, *SEARCHES)]
+    fixed = [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]
+    if not names or not fixed:
+        return ""
+    best, pattern = chosen(rows, names), chosen(rows, fixed)
+    parts = {
+        "those of the die `random`": against(rows, best, "random"),
+        f"those of `{pattern}`, chosen likewise from {len(fixed)} fixed patterns": against(rows, best, pattern),
+    }
+    return (
+        f"Of {len(names)} agents and searches, each with {die[0].budget['optimizer_steps']:,} steps for a model of "
+        f"{n_layer} layers on the text `{die[0].corpus['name']}`, validation chose `{best}`; its test bits per byte "
+        f"minus {_sentence(parts)}."
+    )
+
+
+def is_the_map_good(rows: Rows) -> str:
+    """The closing sentence of notebook 13: the dynamic run's last map trained from scratch, against a random map of its
+    size and against the best fixed pattern, chosen by validation, with as many weight sets as a die leaves on average.
+    Of rows of one study; nothing if the map was not retrained."""
+    if not (found := rows.get("retrained")):
+        return ""
+    n_layer = found[0].experiment["n_layer"]
+    groups = round(expected_independent(n_layer))
+    parts = {"those of a random map with as many weight sets": against(rows, "retrained", "random_map")}
+    if fixed := [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]:
+        best = chosen(rows, fixed, "retrained")
+        picked = f"the best on validation of {len(fixed)} fixed patterns" if len(fixed) > 1 else "a fixed pattern"
+        afterwards = " (picked afterwards)" if len(fixed) > 1 else ""
+        words = f"those of `{best}`, {picked} with {groups} weight sets{afterwards}"
+        parts[words] = against(rows, "retrained", best)
+    return (
+        f"The agent's last map, trained from scratch ({n_layer} layers, {found[0].budget['optimizer_steps']:,} steps, "
+        f"the text `{found[0].corpus['name']}`): test bits per byte minus {_sentence(parts)}."
+    )
+
+
 def _sentence(parts: Mapping[str, Sequence[float]]) -> str:
     return "; ".join(f"{words} {said(values)}" for words, values in parts.items() if values)
+
+
+def is_the_agent_learning(embedded: Rows, wikitext: Rows, truth_runs: Rows, scratch: Sequence[RunRecord]) -> str:
+    """Notebook 12 in a sentence: the agent against its random twin, and its rewards against the truth.
+
+    embedded, wikitext: rows of the agents' studies; the second may be empty. truth_runs: rows of "truth" with
+    decisions; scratch: its maps from scratch.
+    """
+    parts = [f"{said(against(embedded, 'dynamic', 'random'))} on the embedded corpus"]
+    if wikitext:
+        parts.append(f"{said(against(wikitext, 'dynamic', 'random'))} on WikiText-2")
+    rho = correlations(scratch, truth_runs["dynamic"])
+    return (
+        f"The Q-agent's test bits per byte minus those of a die in its place are {' and '.join(parts)}; the rewards it "
+        "sees rank the maps like their losses from scratch with a Spearman correlation of "
+        f"{plus_minus(*mean_interval(rho), 2, '+')} (n = {len(rho)})."
+    )
+
+
+def findings(records: Sequence[RunRecord], preset: str = "laptop") -> str:
+    """The closing sentences of notebooks 12, 13 and 14, a list item each; nothing for what was not run."""
+    embedded, wikitext, small = (rows_of(records, study, preset) for study in LEARNING[:3])
+    scratch = [r for name, group in small.items() if name.startswith("map-") for r in group]
+    sentences = {
+        "12": is_the_agent_learning(embedded, wikitext, small, scratch) if "dynamic" in embedded and scratch else "",
+        "13": is_the_map_good(embedded),
+        "14": better_agents(embedded),
+    }
+    return "\n".join(f"- Notebook {number}: {sentence}" for number, sentence in sentences.items() if sentence)
+
+
+def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
+    """For `charts.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
+    found: dict[str, dict[str, tuple]] = {}
+    for key, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
+        e = runs[0].experiment
+        twin = key.replace(runs[0].method, other, 1)
+        if runs[0].method == name and twin in rows:
+            text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text"
+            found.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, key, twin)
+    return found

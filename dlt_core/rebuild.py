@@ -5,12 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
-from dlt_core import figures
+from dlt_core import charts, figures, learning
+from dlt_core.comparison import mean_interval
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.files import write_text_atomically
 from dlt_core.records import RunRecord, load_all
-from dlt_core.results import MAIN_METHODS, STUDIES, main_table, results_csv, results_markdown, summary, with_gaps
+from dlt_core.results import (
+    LEARNING,
+    MAIN_METHODS,
+    STUDIES,
+    main_table,
+    results_csv,
+    results_markdown,
+    summary,
+    with_gaps,
+)
 from dlt_core.studies import (
     ablation_differences,
     ablation_figure,
@@ -29,6 +40,11 @@ _PAIRED = (
     "interval: above zero is worse. Under `marked_blocks` blank lines are dropped, so there the text is a little "
     "shorter. See notebook 11."
 )
+_AGENTS = (
+    "Test bits per byte minus those of a die with the same seed: below zero is better. Student's t ± half the width of "
+    "the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, of "
+    "conventional; FLOPs of all optimiser steps. See notebooks 12, 13 and 14."
+)
 
 
 def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
@@ -42,6 +58,10 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     ):
         if table:
             text += f"\n## The paper as described against the code as released: {title}\n\n{_PAIRED}\n\n{table}\n"
+    for study in LEARNING[:2]:
+        rows_of_it = learning.rows_of(records, study)
+        if table := learning.table(rows_of_it, [name for name in rows_of_it if name != "random"], "random"):
+            text += f"\n## Does the agent learn anything? {study}\n\n{_AGENTS}\n\n{table}\n"
     write_text_atomically(out / "results.md", text)
     write_text_atomically(out / "results.csv", results_csv(rows))
     written = [out / "results.md", out / "results.csv"]
@@ -74,9 +94,40 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     for name, rows_of in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
         if found := by_study(records, rows_of):
             drawn[name] = differences_figure(found)
+    drawn |= _learning(records)
     for name, figure in drawn.items():
         written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
     return written
+
+
+def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
+    """The figures of notebooks 12, 13 and 14 that can be made."""
+    rows = {study: learning.rows_of(records, study) for study in LEARNING}
+    drawn: dict[str, figures.Figure] = {}
+    panels = {}
+    for study in LEARNING[:2]:
+        found = {name: learning.against(rows[study], name, "random") for name in rows[study] if ", k=" not in name}
+        found = {name: values for name, values in found.items() if name != "random" and values}
+        if found:
+            panels[study] = dict(sorted(found.items(), key=lambda item: fmean(item[1])))
+    if panels:
+        drawn["fig_agents"] = figures.differences(panels, mean_interval, "test bits per byte minus those of a die")
+        first = rows[LEARNING[0]]
+        if first:
+            axes = "trainable parameters, of conventional", "test bits per byte"
+            drawn["fig_pareto"] = charts.front(learning.points(first, [n for n in first if ", k=" not in n]), *axes)
+    maps = {name: group for name, group in rows["truth"].items() if name.startswith("map-")}
+    if maps:
+        mean = {name: fmean(r.test["bits_per_byte"] for r in group) for name, group in maps.items()}
+        order = sorted(maps, key=mean.__getitem__)
+        values = {name: learning.against(maps, name, order[-1]) for name in order}
+        drawn["fig_truth"] = figures.differences(
+            {"": values}, mean_interval, f"test bits per byte minus those of {order[-1]}"
+        )
+    if found := learning.regime_panels(rows["regime"], "random"):
+        label = "random minus conventional,\nvalidation bits per byte"
+        drawn["fig_regime"] = charts.sign_map(found, "optimiser steps", label)
+    return drawn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

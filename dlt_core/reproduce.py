@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlt_core import results, studies
+from dlt_core import learning, results, studies
 from dlt_core.corpora import CORPORA
 from dlt_core.experiments import PRESETS
 from dlt_core.files import write_text_atomically
@@ -37,7 +37,11 @@ VARIANTS = {
     "11_paper_vs_released_code": [{"corpus": "embedded"}, {"corpus": "wikitext-2"}],
 }
 # Notebooks that train several seeds themselves: executed once, from the first seed on, with as many as are asked for.
-SEVERAL_SEEDS = ("10_ablations", "11_paper_vs_released_code")
+SEVERAL_SEEDS = (
+    "10_ablations", "11_paper_vs_released_code", "12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents"
+)  # fmt: skip
+# Of these, those that show the runs in figures/records; the batch trains them, but in place they are shown.
+RECORDED = ("12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents")
 CELL_SECONDS = 6 * 3600  # a cell that takes longer is broken
 KERNEL_ERRORS = ("DeadKernelError", "RuntimeError: Kernel", "ZMQError")  # a kernel that did not start: tried twice
 
@@ -106,6 +110,8 @@ def reproduce(
                 continue
             # in place the notebook shows its own number of seeds
             more = {"num_seeds": len(seeds)} if takes_several and len(seeds) > 1 and not in_place else {}
+            if notebook.stem in RECORDED and not in_place:
+                more["recorded"] = False
             for variant in VARIANTS.get(notebook.stem, [{}]):
                 job = Job(notebook, preset, seed, variant, more, out)
                 before = _read_result(job.folder)
@@ -333,6 +339,7 @@ def readme_tables(root: Path) -> dict[str, str]:
     return {
         "results": results.markdown_table(results.main_table(results.summary(records))),
         "agent": results.agent_markdown(records),
+        "learning": learning.findings(records),
         "released": studies.singles_markdown(records),
         "notebooks": results.markdown_table(notebooks),
     }

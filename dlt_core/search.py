@@ -27,10 +27,17 @@ STRATEGIES = ("best_of", "halving", "evolution")
 SEARCH = 6  # random stream of a seed; learner.py, agents.py and comparison.py have the others
 
 
-def random_maps(n_layer: int, number: int, seed: int) -> list[TieMap]:
-    """So many different maps, each what a uniform policy leaves after one turn. Raises ValueError for too many."""
+def refuse_too_many(n_layer: int, candidates: int, *, strategy: str = "best_of") -> None:
+    """Raises ValueError if there are not surely enough different maps of so many layers; evolution needs as many more
+    for the children."""
+    number = candidates * (2 if strategy == "evolution" else 1)
     if number > 1 and number > 2 ** (n_layer - 1):  # a lower bound of the Bell numbers
         raise ValueError(f"{number} different maps of {n_layer} layers are too many to draw")
+
+
+def random_maps(n_layer: int, number: int, seed: int) -> list[TieMap]:
+    """So many different maps, each what a uniform policy leaves after one turn. Raises ValueError for too many."""
+    refuse_too_many(n_layer, number)
     rng = np.random.default_rng((seed, SEARCH))
     found: dict[TieMap, None] = {}
     while len(found) < number:
@@ -89,12 +96,13 @@ def search(
 
     strategy: one of STRATEGIES. "best_of": all maps are trained alike. "halving": half of them are dropped after each
         round. "evolution": a third of the steps for the maps; a third for as many children, each the best map until
-        then with one random action; a third to train the best of all on.
+        then with one random action that leads to a new one; a third to train the best of all on.
     method: name in the record, "halving-4" for example by default.
     out_dir: folder for records/, candidates/ and checkpoints/; an interrupted search goes on from there.
     Raises ValueError as `rounds` and `random_maps`, and for an unknown strategy.
     """
     plan = rounds(candidates, experiment.episodes, strategy=strategy)
+    refuse_too_many(experiment.n_layer, candidates, strategy=strategy)
     maps = list(maps) if maps is not None else random_maps(experiment.n_layer, candidates, experiment.seed)
     if len(maps) != candidates:
         raise ValueError(f"{len(maps)} maps for {candidates} candidates")
@@ -134,10 +142,10 @@ def search(
         losses = {i: loss_after(turns, i) for i in taking_part}
         if strategy == "evolution" and not history:
             for _ in range(candidates):
-                child = mutated(maps[min(losses, key=losses.__getitem__)], maps, rng)
-                if child is None:
-                    raise ValueError(f"{candidates} children are too many: one action leads to no other map any more")
-                maps.append(child)
+                parents = (
+                    maps[i] for i in sorted(losses, key=losses.__getitem__)
+                )  # the next if all near it were tried
+                maps.append(next(filter(None, (mutated(parent, maps, rng) for parent in parents))))
                 losses[len(maps) - 1] = loss_after(turns, len(maps) - 1)
         history.append({str(i): loss for i, loss in losses.items()})
     best = min(losses, key=losses.__getitem__)

@@ -1,5 +1,6 @@
 """The agents: layout of Q, exploration, the update by hand, and probe problems with known answers."""
 
+import functools
 import json
 import math
 import random
@@ -11,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlt_core import checkpoints
-from dlt_core.agents import CycleAgent, FixedAgent, QAgent, RandomAgent, ReplayAgent, q_slice
-from dlt_core.tie_map import ORPHANS, TieMap
+from dlt_core.agents import AGENT, CycleAgent, FixedAgent, QAgent, RandomAgent, ReplayAgent, q_slice
+from dlt_core.tie_map import ORPHANS, TieMap, random_map
 from tests.conftest import tie_maps
 
 L = 4
@@ -217,6 +218,8 @@ def test_a_seed_decides_everything_and_another_seed_differs():
     assert practise(QAgent(L, seed=7), 15) != practise(QAgent(L, seed=8), 15)
     assert practise(RandomAgent(L, seed=7), 15) == practise(RandomAgent(L, seed=7), 15)
     assert practise(RandomAgent(L, seed=7), 15) != practise(RandomAgent(L, seed=8), 15)
+    one, again, other = (RandomAgent(L, num_groups=2, seed=seed) for seed in (7, 7, 8))
+    assert practise(one, 15) == practise(again, 15) != practise(other, 15)
 
 
 def test_the_global_generators_are_left_alone():
@@ -235,7 +238,15 @@ def test_the_global_generators_are_left_alone():
     assert practise(QAgent(L, seed=1), 3) == log
 
 
-@pytest.mark.parametrize("make", [lambda seed: QAgent(L, seed=seed), lambda seed: RandomAgent(L, seed=seed)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: QAgent(L, seed=seed),
+        lambda seed: RandomAgent(L, seed=seed),
+        lambda seed: RandomAgent(L, num_groups=2, seed=seed),
+    ],
+    ids=["q", "random", "random with 2 weight sets"],
+)
 @pytest.mark.parametrize("turns", [0, 7])
 @pytest.mark.parametrize("used", [0, 3])
 def test_a_restored_agent_goes_on_to_the_bit(make, turns, used, tmp_path):
@@ -252,13 +263,14 @@ def test_a_restored_agent_goes_on_to_the_bit(make, turns, used, tmp_path):
     assert practise(twin, 10) == expected
 
 
-def test_a_state_dict_is_a_snapshot_whose_values_are_json():
-    agent = QAgent(L, seed=1)
+@pytest.mark.parametrize("make", [QAgent, RandomAgent, functools.partial(RandomAgent, num_groups=3)])
+def test_a_state_dict_is_a_snapshot_whose_values_are_json(make):
+    agent = make(L, seed=1)
     practise(agent, 3)
     state = agent.state_dict()
     values = json.loads(json.dumps(state["values"]))
     expected = practise(agent, 5)  # moves the agent, not the snapshot
-    twin = QAgent(L, seed=1)
+    twin = make(L, seed=1)
     twin.load_state_dict({"tensors": state["tensors"], "values": values})
     assert practise(twin, 5) == expected
 
@@ -272,6 +284,39 @@ def test_one_turn_of_a_fixed_agent_leads_to_its_map_from_anywhere(wanted, state,
     for layer in range(1, 6):
         state = state.with_action(layer, agent.act(state, layer), orphans=orphans)
     assert state == wanted
+
+
+@given(st.integers(1, 6), tie_maps(6), st.sampled_from(ORPHANS), st.integers(0, 100))
+def test_a_die_over_maps_leads_to_another_map_with_its_weight_sets_each_turn(num_groups, state, orphans, seed):
+    agent, rng = RandomAgent(6, num_groups=num_groups, seed=seed), np.random.default_rng((seed, AGENT))
+    for _ in range(3):
+        drawn = random_map(6, num_groups, rng.random)
+        for layer in range(1, 6):
+            state = state.with_action(layer, agent.act(state, layer), orphans=orphans)
+            assert agent.explored
+        assert state == drawn
+        agent.end_episode()
+
+
+def test_a_die_over_maps_draws_a_new_one_for_each_turn_alone():
+    agent, start, reached = RandomAgent(6, num_groups=3, seed=0), TieMap.all_tied(6), []
+    for _ in range(40):
+        turns = [[agent.act(start, layer) for layer in range(6)] for _ in range(2)]
+        assert turns[0] == turns[1], "within a turn always the same"
+        reached.append(TieMap(turns[0]))
+        agent.end_episode()
+    assert {m.num_independent for m in reached} == {3}
+    assert len(set(reached)) > 25  # of 90
+
+
+def test_a_die_over_maps_says_its_settings_and_goes_on_within_a_turn():
+    assert RandomAgent(6, num_groups=3, seed=5).settings == {"seed": 5, "num_groups": 3}
+    assert RandomAgent(6, seed=5).settings == {"seed": 5}
+    agent, start = RandomAgent(6, num_groups=3, seed=5), TieMap.all_tied(6)
+    agent.act(start, 1)
+    twin = RandomAgent(6, num_groups=3, seed=6)
+    twin.load_state_dict(agent.state_dict())
+    assert [twin.act(start, layer) for layer in range(2, 6)] == [agent.act(start, layer) for layer in range(2, 6)]
 
 
 def test_a_cycle_agent_takes_the_source_after_the_present_one():
@@ -311,7 +356,14 @@ def test_a_replay_goes_on_where_it_was_and_refuses_what_does_not_fit():
 
 
 @pytest.mark.parametrize(
-    "agent", [RandomAgent(L, seed=0), FixedAgent(TieMap.all_tied(L)), ReplayAgent([0, 0]), CycleAgent(L)]
+    "agent",
+    [
+        RandomAgent(L, seed=0),
+        RandomAgent(L, num_groups=2, seed=0),
+        FixedAgent(TieMap.all_tied(L)),
+        ReplayAgent([0, 0]),
+        CycleAgent(L),
+    ],
 )
 def test_siblings_have_the_same_methods_and_learn_nothing(agent):
     state = TieMap.all_tied(L)
@@ -342,7 +394,8 @@ def test_an_action_or_layer_that_does_not_exist_raises(layer, action):
 
 @pytest.mark.parametrize("layer", [L, -1])
 def test_acting_on_a_layer_that_does_not_exist_raises(layer):
-    for agent in (QAgent(L, seed=0), RandomAgent(L, seed=0), FixedAgent(TieMap.all_tied(L)), CycleAgent(L)):
+    dice = RandomAgent(L, seed=0), RandomAgent(L, num_groups=2, seed=0)
+    for agent in (QAgent(L, seed=0), *dice, FixedAgent(TieMap.all_tied(L)), CycleAgent(L)):
         with pytest.raises(ValueError, match=f"layer {layer}"):
             agent.act(TieMap.all_tied(L), layer)
         with pytest.raises(ValueError, match="5"):
@@ -366,3 +419,9 @@ def test_settings_that_cannot_be_raise(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=name):
         QAgent(**{"num_layers": L, "seed": 0, **bad})
+
+
+@pytest.mark.parametrize("num_groups", [0, L + 1, -1, 2.0])
+def test_a_die_over_maps_that_do_not_exist_raises(num_groups):
+    with pytest.raises(ValueError, match="num_groups"):
+        RandomAgent(L, num_groups=num_groups, seed=0)

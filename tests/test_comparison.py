@@ -1,5 +1,6 @@
 """Methods side by side: the same start, batches and budget for each, honest replays, what few seeds allow to say."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import dlt_core.learner
-from dlt_core.agents import RandomAgent
+from dlt_core import comparison
+from dlt_core.agents import AGENT, RandomAgent
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.comparison import (
     COLLAPSE,
     LADDER,
     METHODS,
     PUT_IN,
+    RANDOM_MAP,
     RELEASED,
     TAKEN_OUT,
     TAKEN_OUT_IN_TURN,
@@ -39,7 +42,7 @@ from dlt_core.experiments import Experiment
 from dlt_core.learner import Learner
 from dlt_core.records import RunRecord, load_all
 from dlt_core.released_code import ReleasedCode
-from dlt_core.tie_map import TieMap
+from dlt_core.tie_map import TieMap, random_map
 from tests.conftest import tie_maps
 
 SMALL = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2, evaluation_tokens=256)  # 6 decisions
@@ -141,9 +144,11 @@ def test_shallow_models_of_any_depth(tiny_data):
 
 def test_searches_share_the_budget(tiny_data, tmp_path):
     experiment = SMALL.replace(episodes=12, steps_per_action=1)
-    names = ["random", "halving", "best_of-2"]
-    random, halving, best = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
-    assert [halving.method, best.method] == ["halving", "best_of-2"]
+    names = ["random", "halving", "best_of-2", "evolution"]
+    random, halving, best, evolved = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
+    assert [r.method for r in (halving, best, evolved)] == names[1:]
+    assert (evolved.budget["optimizer_steps"], evolved.budget["steps_of_the_chosen"]) == (36, 15)
+    assert len(evolved.agent["maps"]) == 8  # four and four children
     steps = random.budget["optimizer_steps"]
     assert halving.budget["optimizer_steps"] == best.budget["optimizer_steps"] == steps == 36
     assert halving.budget["tokens"] == random.budget["tokens"]
@@ -206,7 +211,23 @@ def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
     assert two.method == "sequence-2"
 
 
-@pytest.mark.parametrize("method", ["genius", "sequence-x", "sequence-", "sequence--1", "random-two", "-2", ""])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(
+            "genius",
+            "map",
+            "sequence-x",
+            "sequence-",
+            "sequence--1",
+            "random-two",
+            "random-",
+            "dynamic-2",
+            "random_map-2",
+        ),
+        *("map-", "map-0-x-0-0", "map-0--1-0-0", "evolution-four", "-2", ""),
+    ],
+)
 def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
     monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
     known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, .*, halving, evolution, "
@@ -216,11 +237,68 @@ def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, mon
         compare(SMALL, ["dynamic", method], data=tiny_data)
 
 
-@pytest.mark.parametrize(("method", "message"), [("cycle-5", "between 1 and n_layer=4"), ("pairs-3", "always has 2")])
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("cycle-5", "between 1 and n_layer=4"),
+        ("pairs-3", "always has 2"),
+        ("random-0", "between 1 and n_layer=4"),
+        ("random-5", "between 1 and n_layer=4"),
+        ("map-0-0", "'map-0-0' has 2 layers, the experiment has 4"),
+        ("map-0-0-0-0-0", "has 5 layers, the experiment has 4"),
+        ("map-0-2-0-0", "layer 1 has source 2"),
+        ("map-0-0-1-0", "not canonical"),
+        ("evolution", "2 turns cannot be shared by 4 maps in 3 parts"),
+        ("evolution-3", "power of two"),
+    ],
+)
 def test_impossible_patterns_are_refused_before_anything_runs(method, message, tiny_data, monkeypatch):
     monkeypatch.setattr(Learner, "train", None)
     with pytest.raises(ValueError, match=message):
         compare(SMALL, ["dynamic", method], data=tiny_data)
+
+
+def test_a_die_over_maps_with_as_many_weight_sets_by_name(tiny_data):
+    one, two, again, three = (
+        compare(SMALL.replace(seed=seed, episodes=4), [method], data=tiny_data)[0]
+        for seed, method in ((0, "random-1"), (0, "random-2"), (0, "random-2"), (1, "random-3"))
+    )
+    for record, groups in ((one, 1), (two, 2), (three, 3)):
+        assert record.method == f"random-{groups}"
+        assert record.agent == {"class": "RandomAgent", "seed": record.seed, "num_groups": groups}
+        rng = np.random.default_rng((record.seed, AGENT))
+        drawn = [list(random_map(4, groups, rng.random)) for _ in range(4)]
+        assert record.history["tie_map"][2::3] == drawn, "after each turn another map"
+        assert all(record.history["explored"])
+    assert two.curves == again.curves
+    assert two.history == again.history
+
+
+def test_any_given_map_is_trained_without_ever_moving(runs, tiny_data):
+    given, other = compare(SMALL, ["map-0-0-2-2", "map-0-1-1-3"], data=tiny_data)
+    assert given.method == "map-0-0-2-2"
+    assert other.tie_map == other.final_tie_map == [0, 1, 1, 3]
+    assert given.agent["class"] == other.agent["class"] == "static"
+    assert given.curves == runs["sequence"].curves != other.curves
+    assert given.budget == other.budget == runs["dynamic"].budget
+    assert (given.test, given.parameters) == (runs["sequence"].test, runs["sequence"].parameters)
+
+
+def test_a_random_map_has_the_weight_sets_of_the_dynamic_runs_last(runs, tiny_data, tmp_path):
+    found = runs["random_map"]
+    assert found.tie_map == found.final_tie_map
+    assert found.agent["class"] == "static"
+    assert TieMap(found.tie_map).num_independent == TieMap(runs["dynamic"].final_tie_map).num_independent
+    drawn = []
+    for final in ([0, 0, 0, 0], [0, 1, 1, 3], [0, 0, 2, 3], [0, 1, 2, 3]):
+        dataclasses.replace(runs["dynamic"], final_tie_map=final).save(tmp_path)
+        (record,) = compare(SMALL, ["random_map"], data=tiny_data, recorded=tmp_path)
+        groups = TieMap(final).num_independent
+        expected = random_map(4, groups, np.random.default_rng((SMALL.seed, RANDOM_MAP)).random)
+        assert record.tie_map == record.final_tie_map == list(expected)
+        drawn.append(TieMap(record.tie_map))
+    assert [m.num_independent for m in drawn] == [1, 3, 3, 4]
+    assert drawn[1] == drawn[2], "the seed's, whatever the dynamic run's map is"
 
 
 # --- equal behaviour, equal numbers ---
@@ -245,12 +323,19 @@ def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
     for record in alike:
         assert record.curves == alike[0].curves
         assert paired_differences([record], alike[:1]) == {0: 0}
-    (independent,) = compare(SMALL, ["cycle-4"], data=tiny_data)
+    names = ["cycle-4", "map-0-1-2-3", "sequence-1", "random-1", "map-0-0-0-0", "map-0-1-1-0", "shallow-4"]
+    independent, written_out, once, die, tied, mirrored, deep = compare(SMALL, names, data=tiny_data)
     for one, other in (
         (runs["replay"], runs["dynamic"]),
         (runs["pairs"], runs["sequence"]),
         (runs["mirror"], runs["cycle_rev"]),
         (independent, runs["conventional"]),
+        (written_out, runs["conventional"]),
+        (deep, runs["conventional"]),
+        (once, runs["all_tied"]),
+        (die, runs["all_tied"]),
+        (tied, runs["all_tied"]),
+        (mirrored, runs["mirror"]),
     ):
         assert one.curves == other.curves
         assert one.test == other.test
@@ -304,6 +389,124 @@ def test_an_interrupted_comparison_goes_on(runs, tiny_data, tmp_path, monkeypatc
     found = compare(SMALL, methods, data=tiny_data, out_dir=tmp_path)
     assert calls[16:] == [6, 8, 10], "only the rest of the third run"
     assert [untimed(record) for record in found] == [untimed(runs[method]) for method in methods]
+
+
+# --- recorded runs ---
+
+
+NAMES = ["conventional", "all_tied", "dynamic"]
+
+
+@pytest.fixture
+def recorded(runs, tmp_path):
+    """A folder with the records of NAMES, marked, as if other code had made them."""
+    folder = tmp_path / "recorded"
+    for name in NAMES:
+        dataclasses.replace(runs[name], versions={"dlt_core": "older"}).save(folder)
+    return folder
+
+
+def no_training(monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise AssertionError("nothing is needed that is not recorded")
+
+    monkeypatch.setattr(Learner, "train", refuse)
+    monkeypatch.setattr(comparison, "load_data", refuse)
+
+
+def was_recorded(record: RunRecord) -> bool:
+    return record.versions == {"dlt_core": "older"}
+
+
+def test_recorded_runs_are_taken_as_they_are_without_training_or_data(recorded, tmp_path, monkeypatch):
+    no_training(monkeypatch)
+    before = {path.name: path.read_bytes() for path in recorded.iterdir()}
+    found = compare(SMALL, NAMES[::-1], recorded=str(recorded), out_dir=tmp_path / "out")
+    assert [record.method for record in found] == NAMES[::-1]
+    assert all(was_recorded(record) for record in found)
+    by_method = {record.method: record.to_json() for record in load_all(recorded)}
+    assert [record.to_json() for record in found] == [by_method[name] for name in NAMES[::-1]]
+    assert {path.name: path.read_bytes() for path in recorded.iterdir()} == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_what_is_not_recorded_is_run(runs, recorded, tiny_data, tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(comparison, "load_data", lambda experiment: loaded.append(experiment) or tiny_data)
+    names = ["all_tied", "sequence", "pairs", "conventional"]
+    found = compare(SMALL, names, recorded=recorded, out_dir=tmp_path / "out")
+    assert [was_recorded(record) for record in found] == [True, False, False, True]
+    assert [record.method for record in found] == names
+    assert found[1].curves == runs["sequence"].curves
+    assert loaded == [SMALL], "once"
+    assert {record.method for record in load_all(tmp_path / "out" / "records")} == {"sequence", "pairs"}
+    assert {record.method for record in load_all(recorded)} == set(NAMES)
+
+
+def test_what_follows_the_dynamic_run_follows_the_recorded_one(runs, recorded, tiny_data):
+    names = ["replay", "permuted", "retrained"]
+    found = compare(SMALL, names, data=tiny_data, recorded=recorded)
+    assert [untimed(record) for record in found] == [untimed(runs[name]) for name in names]
+    assert paired_differences(found[:1], [runs["dynamic"]]) == {SMALL.seed: 0}
+
+
+def test_a_mixture_of_texts_is_refused(recorded, tiny_data, monkeypatch):
+    for path in recorded.iterdir():
+        record = RunRecord.load(path)
+        record.corpus["sha256"] = "another"
+        record.save(path)
+    with pytest.raises(ValueError, match=r"saw another text .* recorded=None"):
+        compare(SMALL, ["conventional", "sequence"], data=tiny_data, recorded=recorded)
+    with pytest.raises(ValueError, match="saw another text"):
+        compare(SMALL, ["retrained"], data=tiny_data, recorded=recorded)
+    no_training(monkeypatch)
+    assert len(compare(SMALL, NAMES, recorded=recorded)) == 3, "all of one text"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"status": "stopped"},
+        {"status": "running"},
+        {"status": "diverged"},
+        {"experiment": {"learning_rate": 0.5}},
+        {"experiment": {"overrides": {}}},
+        {"experiment": {"device": "cuda"}},
+        {"experiment": {"a_setting_of_the_future": 1}},
+    ],
+    ids=str,
+)
+def test_records_of_other_settings_or_of_unfinished_runs_are_not_taken(changed, runs, recorded, tiny_data):
+    (path,) = recorded.glob("*-conventional-*")
+    record = RunRecord.load(path)
+    fields = {"experiment": record.experiment | changed["experiment"]} if "experiment" in changed else changed
+    dataclasses.replace(record, **fields).save(path)
+    found, other = compare(SMALL, ["conventional", "all_tied"], data=tiny_data, recorded=recorded)
+    assert [was_recorded(found), was_recorded(other)] == [False, True]
+    assert untimed(found) == untimed(runs["conventional"])
+
+
+def test_records_of_another_seed_or_preset_are_not_taken(recorded, tiny_data):
+    for experiment in (SMALL.replace(seed=1), SMALL.replace(gamma=0.5), SMALL.replace(name="truth")):
+        (found,) = compare(experiment, ["conventional"], data=tiny_data, recorded=recorded)
+        assert not was_recorded(found)
+
+
+def test_an_older_record_is_taken_if_what_it_lacks_is_the_default(recorded, tiny_data, monkeypatch):
+    (path,) = recorded.glob("*-conventional-*")
+    record = RunRecord.load(path)
+    del record.experiment["price"], record.experiment["train_bytes"]
+    record.save(path)
+    (priced,) = compare(SMALL.replace(price=0.5), ["conventional"], data=tiny_data, recorded=recorded)
+    assert not was_recorded(priced)
+    no_training(monkeypatch)
+    (found,) = compare(SMALL, ["conventional"], recorded=recorded)
+    assert was_recorded(found)
+
+
+def test_no_folder_of_records_means_that_all_are_run(tiny_data, tmp_path):
+    (found,) = compare(SMALL, ["conventional"], data=tiny_data, recorded=tmp_path / "nowhere")
+    assert found.status == "finished"
 
 
 # --- permuted ---

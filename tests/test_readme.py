@@ -15,11 +15,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["results", "agent", "released", "notebooks"])
+@pytest.mark.parametrize("name", ["results", "agent", "learning", "released", "notebooks"])
 def test_the_tables_are_made_from_what_is_committed(name):
     table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
     assert table == reproduce.readme_tables(ROOT)[name], "run: python -m dlt_core.reproduce --in-place"
-    assert len(table.splitlines()) > 3
+    assert len(table.splitlines()) >= 3
 
 
 def test_every_link_and_file_named_is_there():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from dlt_core.tie_map import ORPHANS, PATTERNS, TieMap, all_maps, expected_independent, from_actions
+from dlt_core.tie_map import ORPHANS, PATTERNS, TieMap, all_maps, expected_independent, from_actions, random_map
 from tests.conftest import actions, tie_maps
 
 HARMONIC_12 = 86021 / 27720  # 1 + 1/2 + ... + 1/12
@@ -268,3 +269,50 @@ def test_the_fifteen_maps_of_four_layers_can_all_be_reached():
 def test_maps_of_no_layer_do_not_exist():
     with pytest.raises(ValueError, match="at least 1"):
         next(all_maps(0))
+
+
+# --- random maps ---
+
+
+def stirling(n: int, m: int) -> int:
+    """The number of maps of n layers with m weight sets, by inclusion and exclusion."""
+    return sum((-1) ** j * math.comb(m, j) * (m - j) ** n for j in range(m + 1)) // math.factorial(m)
+
+
+@given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))), st.integers(0, 1000))
+def test_a_random_map_has_the_weight_sets_asked_for_and_is_the_generators(sizes, seed):
+    n_layer, num_groups = sizes
+    draws = [random_map(n_layer, num_groups, np.random.default_rng(seed).random) for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert len(draws[0]) == n_layer
+    assert draws[0].num_independent == num_groups
+
+
+@pytest.mark.parametrize(("n_layer", "num_groups"), [(n, m) for n in (4, 5) for m in range(1, n + 1)])
+def test_random_maps_are_uniform_among_all_with_as_many_weight_sets(n_layer, num_groups):
+    wanted = [tie_map for tie_map in all_maps(n_layer) if tie_map.num_independent == num_groups]
+    assert len(wanted) == stirling(n_layer, num_groups)
+    rng, each = np.random.default_rng((n_layer, num_groups)), 150
+    counts = dict.fromkeys(wanted, 0)
+    for _ in range(each * len(wanted)):
+        counts[random_map(n_layer, num_groups, rng.random)] += 1
+    distance = sum((count - each) ** 2 / each for count in counts.values())
+    assert distance <= stats.chi2.ppf(0.999, max(1, len(wanted) - 1))
+
+
+@pytest.mark.parametrize("num_groups", [1, 2, 12, 24, 48])
+def test_random_maps_of_48_layers(num_groups):
+    """Where the numbers of maps are beyond what a float counts. In S(47, m - 1) of S(48, m) the last layer is alone."""
+    rng, n = np.random.default_rng(num_groups), 300
+    draws = [random_map(48, num_groups, rng.random) for _ in range(n)]
+    assert {len(m) for m in draws} == {48}
+    assert {m.num_independent for m in draws} == {num_groups}
+    p = stirling(47, num_groups - 1) / stirling(48, num_groups) if num_groups > 1 else 0
+    assert abs(sum(m[47] == 47 for m in draws) - n * p) <= 4 * math.sqrt(n * p * (1 - p))
+    assert len(set(draws)) == (1 if num_groups in (1, 48) else n)
+
+
+@pytest.mark.parametrize(("n_layer", "num_groups"), [(4, 0), (4, 5), (4, -1), (4, None), (4, 2.0), (0, 1), (4.0, 2)])
+def test_impossible_random_maps_raise(n_layer, num_groups):
+    with pytest.raises(ValueError, match=r"num_groups|n_layer"):
+        random_map(n_layer, num_groups, np.random.default_rng(0).random)
