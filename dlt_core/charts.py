@@ -16,17 +16,25 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]
 FREE = ("#CC79A7", "#56B4E9", "#E69F00", "#F0E442")  # colours of Okabe and Ito's that no method has
 
 
-def bands(panels: Mapping[str, Lines], xlabel: str, ylabel: str, *, zero: bool = False, columns: int = 3) -> Figure:
+def bands(
+    panels: Mapping[str, Lines],
+    xlabel: str,
+    ylabel: str,
+    *,
+    zero: bool = False,
+    own_scale: bool = False,
+    columns: int = 3,
+) -> Figure:
     """Lines over x with their 95 % intervals (Student's t over the seeds, point by point), a panel for each title.
 
     A name that begins like a method has its colour, or if it has none the next free one; one that ends in "(last)" is
-    dotted. zero: a line at 0.
+    dotted. zero: a line at 0, and one scale for all panels unless each is to have its own.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     size = (5.8, 3.4) if len(panels) == 1 else (3.4 * columns, 0.5 + 2.4 * rows)
     figure = new_figure(*size)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=zero)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=zero and not own_scale)
     legend = {}
     methods = [name.split(" ")[0].split(",")[0] for lines in panels.values() for name in lines]
     others = [method for method in dict.fromkeys(methods) if method not in METHOD_STYLES]
