@@ -338,8 +338,9 @@ class _NotebookFigure(Figure):
     def _repr_png_(self) -> bytes:
         drawn, small = io.BytesIO(), io.BytesIO()
         self.savefig(drawn, format="png", dpi=110)
-        # 128 colours are enough for a chart, and a third of the bytes
-        Image.open(drawn).convert("RGB").quantize(128).save(small, format="png", optimize=True)
+        # 256 colours are enough for a chart, and a third of the bytes; also the rare ones are to be among them
+        image = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        image.save(small, format="png", optimize=True)
         return small.getvalue()
 
 

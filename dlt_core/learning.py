@@ -197,8 +197,8 @@ def better_agents(rows: Rows) -> str:
     }
     return (
         f"Of {len(names)} agents and searches, each with {die[0].budget['optimizer_steps']:,} steps for a model of "
-        f"{n_layer} layers on the text `{die[0].corpus['name']}`, validation chose `{best}`; its test bits per byte "
-        f"minus {_sentence(parts)}."
+        f"{n_layer} layers on the text `{die[0].corpus['name']}`, validation chose `{best}`. Its test bits per byte "
+        f"{_sentence(parts)}."
     )
 
 
@@ -219,12 +219,12 @@ def is_the_map_good(rows: Rows) -> str:
         parts[words] = against(rows, "retrained", best)
     return (
         f"The agent's last map, trained from scratch ({n_layer} layers, {found[0].budget['optimizer_steps']:,} steps, "
-        f"the text `{found[0].corpus['name']}`): test bits per byte minus {_sentence(parts)}."
+        f"the text `{found[0].corpus['name']}`): test bits per byte {_sentence(parts)}."
     )
 
 
 def _sentence(parts: Mapping[str, Sequence[float]]) -> str:
-    return "; ".join(f"{words} {said(values)}" for words, values in parts.items() if values)
+    return "; ".join(f"minus {words}: {said(values)}" for words, values in parts.items() if values)
 
 
 def is_the_agent_learning(embedded: Rows, wikitext: Rows, truth_runs: Rows, scratch: Sequence[RunRecord]) -> str:
