@@ -67,6 +67,13 @@ def test_methods_without_a_colour_of_their_own_get_a_free_one_each():
     assert colours.count(to_hex(METHOD_STYLES["dynamic"][0])) == 1
 
 
+def test_panels_share_a_scale_with_the_zero_unless_each_has_its_own():
+    small, large = ({"dynamic": ([0, 1], [[0.0, 0.01 * by]])} for by in (1, 100))
+    shared, own = (charts.bands({"a": small, "b": large}, "x", "y", zero=True, own_scale=o) for o in (False, True))
+    assert shared.axes[0].get_ylim() == shared.axes[1].get_ylim()
+    assert own.axes[0].get_ylim()[1] < own.axes[1].get_ylim()[1] / 10
+
+
 @pytest.mark.parametrize(("number", "shape"), [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (4, (2, 3))])
 def test_bands_have_a_panel_for_each_title_and_a_line_at_zero_on_request(number, shape):
     panels = {f"panel {i}": LINES for i in range(number)}

@@ -157,6 +157,21 @@ def test_a_notebook_that_takes_several_seeds_is_executed_once(notebooks, tmp_pat
     assert (tmp_path / "out" / "smoke-seed2" / "00_good" / "ran-2-4").exists()
 
 
+def test_the_batch_trains_what_a_notebook_would_take_from_the_records(notebooks, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "RECORDED", ("00_good",))
+    notebook(notebooks / "00_good.ipynb", "open(f'{out_dir}/recorded-{recorded}', 'w').close()")
+    run(tmp_path, "--notebooks", "00")
+    assert (tmp_path / "out" / "smoke-seed0" / "00_good" / "recorded-False").exists()
+
+
+def test_the_notebooks_that_show_recorded_runs_say_so_in_their_parameters():
+    for stem in reproduce.RECORDED:
+        assert stem in reproduce.SEVERAL_SEEDS
+        cells = nbformat.read(Path(__file__).parent.parent / "notebooks" / f"{stem}.ipynb", as_version=4).cells
+        (parameters,) = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
+        assert "recorded = True" in parameters
+
+
 def test_a_folder_that_cannot_be_made_is_named(notebooks, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit):
