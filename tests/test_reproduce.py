@@ -188,7 +188,7 @@ def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
 
 def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     readme = notebooks.parent / "README.md"
-    names = ("results", "agent", "released", "notebooks")
+    names = ("results", "agent", "learning", "released", "notebooks")
     tables = [f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in names]
     readme.write_text("# T\n" + "".join(tables) + "z")
     assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
