@@ -6,7 +6,7 @@ Notebooks 12, 13 and 14, the figures and the README take their numbers and their
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -144,9 +144,8 @@ def correlations(records: Sequence[RunRecord], runs: Iterable[RunRecord], window
 def regime(rows: Rows, name: str, other: str, *, last: bool = False) -> tuple[list[int], list[list[float]]]:
     """How the difference of two rows moves with the length of training: (steps, validation bits per byte of one minus
     the other's, a list for each seed). Of the best model until then, or of the last one."""
-    value: Callable[[RunRecord], np.ndarray] = lambda r: _curve(r, last)  # noqa: E731
-    theirs = {r.seed: value(r) for r in rows[other]}
-    pairs = [(value(r) - theirs[r.seed]).tolist() for r in rows[name] if r.seed in theirs]
+    theirs = {r.seed: _curve(r, last) for r in rows[other]}
+    pairs = [(_curve(r, last) - theirs[r.seed]).tolist() for r in rows[name] if r.seed in theirs]
     return rows[name][0].curves["validation"]["step"], pairs
 
 

@@ -142,9 +142,8 @@ def search(
         losses = {i: loss_after(turns, i) for i in taking_part}
         if strategy == "evolution" and not history:
             for _ in range(candidates):
-                parents = (
-                    maps[i] for i in sorted(losses, key=losses.__getitem__)
-                )  # the next if all near it were tried
+                # the best map until then, or the next best if all near it were tried
+                parents = (maps[i] for i in sorted(losses, key=losses.__getitem__))
                 maps.append(next(filter(None, (mutated(parent, maps, rng) for parent in parents))))
                 losses[len(maps) - 1] = loss_after(turns, len(maps) - 1)
         history.append({str(i): loss for i, loss in losses.items()})
