@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from dlt_core.evaluation import token_losses
+from dlt_core.loss import chunk_size, mean_loss
 
 if TYPE_CHECKING:
     from dlt_core.learner import Learner
@@ -116,14 +116,20 @@ def model_activation_bytes(
     - outside the blocks, by GPT-2 2 d + 2 + V: the last layer norm, and the logarithm of each token's probability. By
       BERT 5 d + 4 + V: two layer norms, and the output's dense layer with its nonlinearity.
 
-    To these come indices of 8 bytes (tokens, targets, positions) and the 4 bytes of the loss's denominator.
+    To these come indices of 8 bytes (tokens, targets, positions) and the 4 bytes of the loss's denominator. Where the
+    logits are made in chunks (`loss.chunk_size`), the output matrix's gradient takes the place of the probabilities, V d
+    (and V for BERT's bias) instead of V for each token, and neither targets nor denominator are kept.
     Equal to the byte on the CPU for B > 1 and T > 1. Raises KeyError for another architecture.
     """
     widths, statistics = {"gpt2": (2, 2), "bert": (5, 4)}[architecture]
     block = n_embd if checkpointing else _block_values(n_embd, n_head)
-    values = n_layer * block + widths * n_embd + statistics + vocab_size  # for each token
-    indices = batch_size * (block_size + 1) + batch_size * block_size + block_size
-    return 4 * (batch_size * block_size * values + 1) + 8 * indices
+    tokens = batch_size * block_size
+    values = tokens * (n_layer * block + widths * n_embd + statistics)
+    indices = batch_size * (block_size + 1) + block_size
+    if chunk_size(tokens, vocab_size) < tokens:
+        bias = {"gpt2": 0, "bert": vocab_size}[architecture]
+        return 4 * (values + vocab_size * n_embd + bias) + 8 * indices
+    return 4 * (values + tokens * vocab_size + 1) + 8 * (indices + tokens)
 
 
 def model_peak_bytes(
@@ -141,8 +147,13 @@ def model_peak_bytes(
     - it ends: 4 P + two more copies of the embedding's gradient, the sum of its uses at input and output; or, if that
       is more, the first block's activations, computed again.
 
-    On the CPU, for V >= 16 d: within 0.5 % of the measurement, with checkpointing within 4 %. For a smaller vocabulary
-    the peak often lies in between these moments, and with checkpointing the error can reach 15 %.
+    Where the logits are made in chunks, the output matrix's gradient is there from the forward pass on, in A: the first
+    moment is the chunk in which the loss is computed, with twice a chunk's logits; the second has 3 P + A + three
+    tensors; and at the end there is one copy less.
+
+    On the CPU, for V >= 16 d: within 0.5 % of the measurement, in chunks within 2 %, with checkpointing within 4 % and 9
+    %. For a smaller vocabulary the peak often lies in between these moments, and with checkpointing the error can reach
+    15 %.
     """
     batch_size, block_size, vocab_size, n_embd = (
         shape[name] for name in ("batch_size", "block_size", "vocab_size", "n_embd")
@@ -154,6 +165,12 @@ def model_peak_bytes(
     activations = model_activation_bytes(architecture, **shape, checkpointing=checkpointing)
     logits, embedding, width = 4 * tokens * vocab_size, 4 * vocab_size * n_embd, 4 * tokens * n_embd
     again = 4 * tokens * _block_values(n_embd, shape["n_head"]) if checkpointing else 0
+    if (chunk := chunk_size(tokens, vocab_size)) < tokens:
+        return max(
+            3 * weights + activations + 2 * 4 * chunk * vocab_size,
+            3 * weights + activations + 3 * width + again,
+            4 * weights + max(embedding, again),
+        )
     return max(
         3 * weights + activations + 2 * logits,
         3 * weights + activations - logits + embedding + 3 * width + again,
@@ -188,7 +205,7 @@ def activation_bytes(model: nn.Module, batch: torch.Tensor) -> int:
             torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []),
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
-            token_losses(model, batch).mean()
+            mean_loss(model, batch)
     finally:
         model.train(was_training)
     return sum(storage.nbytes() for storage in kept.values())

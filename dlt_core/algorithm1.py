@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlt_core import corpora, tokenization
+from dlt_core import corpora, parallel, tokenization
 from dlt_core.agents import Agent, QAgent
 from dlt_core.blocks import build_model
 from dlt_core.env import LayerTyingEnv
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 def load_data(experiment: Experiment) -> tokenization.TokenizedCorpus:
     """The experiment's corpus, tokenised."""
-    corpus = corpora.load(experiment.corpus, train_bytes=experiment.train_bytes)
-    return tokenization.tokenize(corpus, experiment.tokenizer)
+    with parallel.one_first():  # of several processes; the others find it cached
+        corpus = corpora.load(experiment.corpus, train_bytes=experiment.train_bytes)
+        return tokenization.tokenize(corpus, experiment.tokenizer)
 
 
 def build_learner(
@@ -67,6 +68,9 @@ def build_learner(
         precision=experiment.precision,
         device=experiment.device,
         evaluation_tokens=experiment.evaluation_tokens,
+        gradient_accumulation_steps=experiment.gradient_accumulation_steps,
+        activation_checkpointing=experiment.activation_checkpointing,
+        compile_mode=experiment.compile_mode,
     )
 
 
@@ -141,7 +145,7 @@ def train_dynamic(
             state, layer, epsilon = env.tie_map, env.layer, agent.epsilon
             # 3   a <- a random one of {0..i} with probability ε, otherwise argmax_a Q(s, a)
             q_values = agent.q_values(state, layer)
-            action = agent.act(state, layer)
+            action = parallel.from_rank_0(agent.act(state, layer))  # the same in all processes, if there are several
             # 4   s'_i <- i if a = i, otherwise s_a;  tie the layers accordingly
             # 5   train the transformer for k steps
             # 6   r <- -perplexity on a training minibatch

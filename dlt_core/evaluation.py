@@ -15,6 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dlt_core import parallel
+from dlt_core.loss import logits_at, token_losses
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -45,13 +48,6 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.nan if math.isnan(loss) else math.inf
 
 
-def token_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of each predicted token in nats, shape (B, T), for a batch (B, T + 1) of token ids."""
-    targets = batch[:, 1:]
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()  # (B, T, vocab_size)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
-
-
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -65,6 +61,7 @@ def evaluate(
     """Predict each token but the first once, in windows of `block_size` that do not overlap, dropout off.
 
     tokens: (N,) ids with N >= 2. token_bytes: (vocab_size,) bytes of each token. The model's training mode is restored.
+    Several processes share the batches, and all get the result.
     """
     if len(tokens) < 2:
         raise ValueError(f"cannot evaluate on {len(tokens)} tokens: at least 2 are needed")
@@ -79,11 +76,13 @@ def evaluate(
     model.eval()
     try:
         with autocast or contextlib.nullcontext():
-            for batch in batches:
+            for batch in batches[parallel.rank() :: parallel.world_size()]:
                 sums.append(token_losses(model, torch.from_numpy(batch).to(device)).sum())
     finally:
         model.train(was_training)
-    return Evaluation(math.fsum(torch.stack(sums).tolist()), len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))
+    nll = math.fsum(torch.stack(sums).tolist()) if sums else 0.0  # more processes than batches
+    nll = parallel.total(torch.tensor(nll, dtype=torch.float64)).item()
+    return Evaluation(nll, len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))
 
 
 @dataclass(frozen=True)
@@ -139,12 +138,15 @@ def last_words(
                 width = max(map(len, rows))
                 padded = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
                 ends = torch.tensor([len(row) - 1 for row in rows], device=device)[:, None]
-                place = torch.arange(width - 1, device=device)[None]
-                ours = (place < ends) & (place >= ends - torch.tensor(pieces, device=device)[:, None])
-                logits = model(input_ids=padded[:, :-1], use_cache=False).logits.float()
-                losses = F.cross_entropy(logits.flatten(0, 1), padded[:, 1:].flatten(), reduction="none")
-                nlls.append((losses.view_as(ours) * ours).sum())
-                hits.append(((logits.argmax(-1) == padded[:, 1:]) | ~ours).all(dim=1).sum())
+                # only the last words' pieces need logits; counted from the end, since words differ in length
+                back = torch.arange(max(pieces), 0, -1, device=device)[None]
+                place = (ends - back).clamp(min=0)  # (B, pieces): of the token before
+                ours = back <= torch.tensor(pieces, device=device)[:, None]
+                logits = logits_at(model, padded[:, :-1], place)  # (B, pieces, vocab_size)
+                wanted = padded.gather(1, place + 1)
+                losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(ours)
+                nlls.append((losses * ours).sum())
+                hits.append(((logits.argmax(-1) == wanted) | ~ours).all(dim=1).sum())
     finally:
         model.train(was_training)
     truncated = sum(len(context) + len(word) > block_size + 1 for context, word in passages)

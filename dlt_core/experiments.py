@@ -10,7 +10,7 @@ from typing import Any
 from dlt_core.blocks import ARCHITECTURES
 from dlt_core.corpora import CORPORA
 from dlt_core.env import REWARDS
-from dlt_core.learner import PRECISIONS
+from dlt_core.learner import COMPILE_MODES, PRECISIONS
 from dlt_core.tie_map import ORPHANS
 from dlt_core.tokenization import bpe_pieces
 from dlt_core.tying import GRADIENTS
@@ -90,14 +90,20 @@ class Experiment:
     evaluation_tokens: int | None = None
     """Evaluate on at most so many tokens of validation and test; None: on all."""
     precision: str = "fp32"
-    """"fp32", or "bf16": autocast over fp32 weights."""
+    """"fp32", "tf32", "bf16" (autocast over fp32 weights) or "bf16-weights", see `learner.PRECISIONS`."""
+    gradient_accumulation_steps: int = 1
+    """The batch goes through the model in so many parts, for less memory; the result is the same up to rounding."""
+    activation_checkpointing: bool = False
+    """Make activations again in the backward pass instead of keeping them, for less memory and more time."""
+    compile_mode: str | None = None
+    """None, or torch.compile's mode for the blocks: "default", "reduce-overhead" (with CUDA graphs), ..."""
     device: str = "auto"
     """A torch device; "auto" is CUDA where there is one."""
 
     def __post_init__(self) -> None:
         at_least = {
             "n_layer": 2, "n_head": 1, "n_embd": 1, "n_positions": 1, "block_size": 1, "batch_size": 1, "episodes": 1,
-            "steps_per_action": 1, "q_hidden": 1, "evaluate_every": 1, "seed": 0,
+            "steps_per_action": 1, "q_hidden": 1, "evaluate_every": 1, "seed": 0, "gradient_accumulation_steps": 1,
         }  # fmt: skip
         for field, least in at_least.items():
             value = getattr(self, field)
@@ -128,11 +134,16 @@ class Experiment:
             raise ValueError(f"block_size={self.block_size} is longer than n_positions={self.n_positions}")
         known = {
             "corpus": CORPORA, "architecture": ARCHITECTURES, "reward": tuple(REWARDS), "orphans": ORPHANS,
-            "gradient": GRADIENTS, "precision": PRECISIONS,
+            "gradient": GRADIENTS, "precision": PRECISIONS, "compile_mode": (None, *COMPILE_MODES),
         }  # fmt: skip
         for field, values in known.items():
             if getattr(self, field) not in values:
-                raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(values)}")
+                raise ValueError(f"unknown {field} {getattr(self, field)!r}; known: {', '.join(map(str, values))}")
+        if self.batch_size % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"batch_size={self.batch_size} must be a multiple of "
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}"
+            )
         bpe_pieces(self.tokenizer)  # refuses what it does not know
 
     @classmethod

@@ -2,7 +2,7 @@
 
 It trains k optimiser steps and evaluates. It knows nothing of agents or rewards. Randomness is a function of the seed
 and the step number alone (batches, dropout masks), so two methods with one seed see the same data and the same noise,
-and a run resumes from its step number.
+and a run resumes from its step number. Within the k steps nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from dlt_core.evaluation import Evaluation, LastWords, evaluate, last_words, perplexity, token_losses
+from dlt_core import parallel
+from dlt_core.blocks import checkpoint_activations, find_blocks
+from dlt_core.evaluation import Evaluation, LastWords, evaluate, last_words, perplexity
+from dlt_core.loss import mean_loss
 from dlt_core.tie_map import TieMap
 from dlt_core.tokenization import Batches, TokenizedCorpus
 from dlt_core.tying import read_tie_map, tie_layers
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = {
+    "fp32": "single precision",
+    "tf32": "the same, with products in TensorFloat-32 where the device has it",
+    "bf16": "products in bfloat16 (autocast), weights in fp32",
+    "bf16-weights": "everything in bfloat16, weights and moments too, as in the released code",
+}
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
+EVALUATION_TOKENS = 2**15  # in a batch of an evaluation on a GPU, which a training batch would not fill
 TRAINING, PROBING, DROPOUT = range(1, 4)  # independent random streams of one seed; agents.py has a fourth
 
 
@@ -36,8 +46,13 @@ class Learner:
     build_model: called with seed=..., at the start and by `restart`; returns a causal language model.
     data: its train split is learned; validation and test are only evaluated.
     batch_size, block_size: B sequences of T predicted tokens make a step. evaluation_tokens: evaluate on at most so
-    many tokens of a split (None: on all). gradient, see `tie_layers`. precision: "fp32", or "bf16" for autocast over
-    fp32 weights. device: "auto" is CUDA where there is one.
+    many tokens of a split (None: on all). gradient, see `tie_layers`. precision: see PRECISIONS. device: "auto" is
+    CUDA where there is one.
+    gradient_accumulation_steps: so many parts of the batch go through the model one after the other.
+    activation_checkpointing: see `checkpoint_activations`. compile_mode: torch.compile's, for each block by itself, so
+    that ties may change without a new compilation; None leaves the blocks as they are.
+
+    In a process group (see `parallel`) each process takes its share of every batch: B is that of all together.
     Raises ValueError where sizes and data do not fit, before anything is trained.
     """
 
@@ -58,6 +73,9 @@ class Learner:
         precision: str = "fp32",
         device: str = "auto",
         evaluation_tokens: int | None = None,
+        gradient_accumulation_steps: int = 1,
+        activation_checkpointing: bool = False,
+        compile_mode: str | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -71,9 +89,15 @@ class Learner:
         self.gradient = gradient
         self.precision = precision
         self.evaluation_tokens = evaluation_tokens
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.activation_checkpointing = activation_checkpointing
+        self.compile_mode = compile_mode
+        self.device = parallel.device(device)
+        if batch_size % (parallel.world_size() * gradient_accumulation_steps):
+            raise ValueError(
+                f"batch_size={batch_size} cannot be shared by {parallel.world_size()} processes with "
+                f"gradient_accumulation_steps={gradient_accumulation_steps}: it must be a multiple of their product"
+            )
         for split in ("validation", "test"):
             if len(data.tokens[split]) < batch_size * block_size + 1:
                 raise ValueError(
@@ -88,10 +112,15 @@ class Learner:
         self.batches = Batches(self.data.tokens["train"], **sizes, stream=TRAINING)
         self.probes = Batches(self.data.tokens["train"], **sizes, stream=PROBING)
         self.seed = seed
-        self.model: nn.Module = self.build_model(seed=seed).to(self.device)
+        dtype = torch.bfloat16 if self.precision == "bf16-weights" else torch.float32
+        self.model: nn.Module = self.build_model(seed=seed).to(self.device, dtype)
         positions = getattr(self.model.config, "n_positions", None) or self.model.config.max_position_embeddings
         if self.block_size > positions:
             raise ValueError(f"block_size={self.block_size} is longer than the model's {positions} positions")
+        if self.activation_checkpointing:
+            checkpoint_activations(self.model)
+        for block in find_blocks(self.model) if self.compile_mode else ():
+            block.compile(mode=self.compile_mode)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=self.learning_rate,
@@ -122,16 +151,14 @@ class Learner:
         with self._own_randomness():
             for _ in range(steps):
                 batch = self._on_device(self.batches[self.step])
-                torch.manual_seed(_mix(self.seed, DROPOUT, self.step))
+                torch.manual_seed(_mix(self.seed, DROPOUT, self.step, *self._others))
                 self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
-                with self._autocast():
-                    loss = token_losses(self.model, batch).mean()
-                loss.backward()
+                losses.append(self._backward(batch))
+                parallel.average_gradients(self.model.parameters())
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
                 self.optimizer.step()
                 self.step += 1
-                losses.append(loss.detach())
-        losses = torch.stack(losses).tolist()  # waits for the device
+        losses = (parallel.total(torch.stack(losses)) / parallel.world_size()).tolist()  # waits for the device
         self.seconds += time.perf_counter() - started
         for i, loss in enumerate(losses):
             if not math.isfinite(perplexity(loss)):
@@ -142,13 +169,26 @@ class Learner:
             self.last_loss = loss
         return losses
 
-    @torch.no_grad()
+    def _backward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Forward and backward pass, part by part; the loss."""
+        parts = batch.chunk(self.gradient_accumulation_steps)
+        losses = []
+        for part in parts:
+            with self._precision():
+                loss = mean_loss(self.model, part)
+            with self._tf32():
+                (loss / len(parts) if len(parts) > 1 else loss).backward()
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    @torch.inference_mode()
     def probe(self, index: int) -> float:
         """Loss (nats per token, dropout off) on minibatch number `index` of the training text in an order of its own:
         what rewards are computed from. No training step. Raises TrainingDiverged if it is not finite."""
         self.model.eval()
-        with self._autocast():
-            loss = float(token_losses(self.model, self._on_device(self.probes[index])).mean())
+        with self._precision():
+            loss = mean_loss(self.model, self._on_device(self.probes[index]))
+        loss = float(parallel.total(loss)) / parallel.world_size()
         if not math.isfinite(perplexity(loss)):
             raise TrainingDiverged(
                 f"the loss of probe {index} is {loss} after step {self.step} with {self.tie_map}; "
@@ -162,9 +202,9 @@ class Learner:
             self.model,
             self.data.tokens[split][: self.evaluation_tokens],
             block_size=self.block_size,
-            batch_size=self.batch_size,
+            batch_size=self._evaluation_batch,
             token_bytes=self.data.token_bytes,
-            autocast=self._autocast(),
+            autocast=self._precision(),
         )
 
     def last_words(self, split: str) -> LastWords:
@@ -173,8 +213,8 @@ class Learner:
             self.model,
             self.data.passages(split, max_tokens=self.evaluation_tokens),
             block_size=self.block_size,
-            batch_size=self.batch_size,
-            autocast=self._autocast(),
+            batch_size=self._evaluation_batch,
+            autocast=self._precision(),
         )
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -232,14 +272,39 @@ class Learner:
         self.seconds = values["seconds"]
         self.last_loss = math.nan if values["last_loss"] is None else values["last_loss"]
 
+    @property
+    def _evaluation_batch(self) -> int:
+        """Sequences in a batch of an evaluation."""
+        return max(self.batch_size, EVALUATION_TOKENS // self.block_size if self.device.type == "cuda" else 0)
+
+    @property
+    def _others(self) -> tuple[int, ...]:
+        """What tells this process's noise from that of the others, if there are any."""
+        return (parallel.rank(),) if parallel.world_size() > 1 else ()
+
     def _on_device(self, batch: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(batch)
+        """This process's share of the batch."""
+        tensor = torch.from_numpy(parallel.share(batch))
         if self.device.type == "cuda":  # a pinned copy need not be waited for
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The precision of a forward pass."""
+        with self._tf32(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    @contextlib.contextmanager
+    def _tf32(self) -> Iterator[None]:
+        """TensorFloat-32, if it is asked for."""
+        before = torch.get_float32_matmul_precision()
+        if self.precision == "tf32":
+            torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:

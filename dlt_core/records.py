@@ -21,12 +21,13 @@ from typing import Any
 import torch
 
 import dlt_core
+from dlt_core import parallel
 from dlt_core.files import write_text_atomically
 
 SCHEMA_VERSION = 1
 # What decides the course of a run, beside its settings: these modules of dlt_core.
-DECISIVE = ("agents", "algorithm1", "bandits", "blocks", "corpora", "dqn", "env", "evaluation", "learner",
-            "released_code", "run", "search", "text", "tie_map", "tokenization", "tying")  # fmt: skip
+DECISIVE = ("agents", "algorithm1", "bandits", "blocks", "corpora", "dqn", "env", "evaluation", "learner", "loss",
+            "parallel", "released_code", "run", "search", "text", "tie_map", "tokenization", "tying")  # fmt: skip
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 
 
@@ -183,6 +184,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "processes": parallel.world_size(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),

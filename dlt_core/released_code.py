@@ -130,11 +130,12 @@ class ReleasedLearner(Learner):
     def __init__(self, *arguments: Any, released: ReleasedCode, **settings: Any) -> None:
         self.released = released
         self.selection = "test" if released.test_selects else "validation"
+        if released.bf16_weights:
+            settings["precision"] = "bf16-weights"
         super().__init__(*arguments, **settings)
 
     def restart(self, seed: int) -> None:
         super().restart(seed)
-        self.model.to(torch.bfloat16 if self.released.bf16_weights else torch.float32)
         self.blocks = find_blocks(self.model)
         if self.device.type != "cpu":  # done together, on a GPU, steps in one storage would be lost
             self.optimizer.param_groups[0].update(fused=False, foreach=False)
@@ -236,8 +237,7 @@ def train(
     """
     released = ReleasedCode.all() if released is None else released
     experiment = released.settings(experiment)
-    data = data or load_data(experiment)
-    changes: dict[str, Any] = {"precision": "fp32"} if released.bf16_weights else {}  # no casts
+    data, changes = data or load_data(experiment), {}
     if released.marked_blocks:
         T, limit = experiment.block_size, experiment.evaluation_tokens
         data, changes["evaluation_tokens"] = marked_blocks(data, T), limit and math.ceil(limit * T / (T - 1))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from dlt_core import checkpoints, records
+from dlt_core import checkpoints, parallel, records
 from dlt_core.accounting import measured_bytes, model_parameters, step_peak_bytes, training_bytes
 from dlt_core.corpora import LAST_WORD
 from dlt_core.evaluation import perplexity
@@ -130,6 +130,9 @@ class Run:
         return None
 
     def save_checkpoint(self) -> None:
+        """Write it; of several processes the first does."""
+        if parallel.rank() > 0:
+            return
         parts = {"learner": self.learner.state_dict()}
         if self.best is not None:
             parts["best"] = self.best
@@ -144,7 +147,7 @@ class Run:
         self.started = self.lap = self.last_checkpoint = time.perf_counter()
         self.seconds_before = self.record.seconds
         self.record.status = "running"
-        quiet = {} if _someone_watches() else {"disable": True}
+        quiet = {} if _someone_watches() and parallel.rank() == 0 else {"disable": True}
         self.bar = tqdm(total=self.total, initial=self.done, desc=self.record.method, unit="decision", **quiet)
         return self
 
@@ -159,9 +162,10 @@ class Run:
             self.record.seconds = self.seconds_before + now - self.started
             if self.done == self.total or self.checkpoint is None:
                 continue
-            if (self.max_decisions is not None and self.done - first >= self.max_decisions) or (
-                self.max_seconds is not None and now - self.started >= self.max_seconds
-            ):
+            too_long = self.max_seconds is not None and now - self.started >= self.max_seconds
+            if self.max_seconds is not None:  # processes must not disagree, and their clocks do
+                too_long = parallel.from_rank_0(too_long)
+            if too_long or (self.max_decisions is not None and self.done - first >= self.max_decisions):
                 self.record.status = "stopped"
                 return
             if now - self.last_checkpoint >= CHECKPOINT_SECONDS:
@@ -224,6 +228,8 @@ class Run:
             record.status, record.error = "diverged", str(error)
             record.final_tie_map = list(self.learner.tie_map)
             error.record = record
+        if parallel.rank() > 0:  # of several processes the first writes
+            return
         if self.record_path is not None and (error is None or record.status == "diverged"):
             record.save(self.record_path)
         if record.status == "finished" and self.checkpoint is not None:

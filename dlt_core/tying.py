@@ -146,11 +146,10 @@ def tie_layers(
 
     before = _read(slots)
     if optimizer is not None:  # another model's optimiser is found out before anything changes
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if not all(id(slots[i][0].parameter) in held for i in set(before)):
-            raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
+        _refuse_strangers(optimizer, [slots[i][0].parameter for i in set(before)])
 
     dropped = {id(s.parameter): s.parameter for i, j in enumerate(before) if i == j != tie_map[i] for s in slots[i]}
+    clones: list[tuple[nn.Parameter, nn.Parameter]] = []  # each with its donor
     owner: dict[int, int] = {}  # a weight set (by its old root) -> the layer that takes it over as it is
     for i, root in enumerate(tie_map):
         if i != root:  # tied: point at the root's Parameters, which were settled before, since root < i
@@ -164,30 +163,38 @@ def tie_layers(
             for slot in slots[i]:
                 donor = slot.parameter
                 slot.parameter = nn.Parameter(donor.detach().clone(), requires_grad=donor.requires_grad)
-                if optimizer is not None:
-                    _adopt(optimizer, slot.parameter, donor)
-    if optimizer is not None and dropped:
-        _forget(optimizer, dropped)
+                clones.append((slot.parameter, donor))
+    if optimizer is not None and (clones or dropped):
+        _keep_in_step(optimizer, clones, dropped)
     _route_gradient(layout, tie_map, gradient)
 
 
-def _adopt(optimizer: torch.optim.Optimizer, clone: nn.Parameter, donor: nn.Parameter) -> None:
-    """Put `clone` into the donor's parameter group, with a clone of the donor's state."""
-    group = next(g for g in optimizer.param_groups if any(p is donor for p in g["params"]))
-    group["params"].append(clone)
-    if donor in optimizer.state:
-        optimizer.state[clone] = {
-            key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
-            for key, value in optimizer.state[donor].items()
-        }
+def _refuse_strangers(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not all(id(p) in held for p in parameters):
+        raise ValueError("the optimizer does not hold the Parameters of this model's blocks")
 
 
-def _forget(optimizer: torch.optim.Optimizer, dropped: dict[int, nn.Parameter]) -> None:
-    """Take Parameters and their state out of the optimizer. In place: schedulers hold on to the group lists."""
-    for group in optimizer.param_groups:
-        group["params"][:] = [p for p in group["params"] if id(p) not in dropped]
-    for parameter in dropped.values():
-        optimizer.state.pop(parameter, None)
+def _keep_in_step(
+    optimizer: torch.optim.Optimizer,
+    clones: Sequence[tuple[nn.Parameter, nn.Parameter]],
+    dropped: dict[int, nn.Parameter],
+) -> None:
+    """Put each clone into its donor's parameter group, with a clone of the donor's state; take out what is dropped, and
+    its state. In place: schedulers hold on to the group lists."""
+    group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]} if clones else {}
+    for clone, donor in clones:
+        group_of[id(donor)]["params"].append(clone)
+        if donor in optimizer.state:
+            optimizer.state[clone] = {
+                key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+                for key, value in optimizer.state[donor].items()
+            }
+    if dropped:
+        for group in optimizer.param_groups:
+            group["params"][:] = [p for p in group["params"] if id(p) not in dropped]
+        for parameter in dropped.values():
+            optimizer.state.pop(parameter, None)
 
 
 def _route_gradient(layout: _Layout, tie_map: TieMap, gradient: str) -> None:

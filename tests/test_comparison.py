@@ -57,7 +57,7 @@ def seen() -> dict[str, list]:
 @pytest.fixture(scope="module")
 def runs(tiny_data, seen) -> dict[str, RunRecord]:
     """One run of each method, watched."""
-    restart, token_losses = Learner.restart, dlt_core.learner.token_losses
+    restart, mean_loss = Learner.restart, dlt_core.learner.mean_loss
 
     def watched_restart(self, seed):
         restart(self, seed)
@@ -67,14 +67,14 @@ def runs(tiny_data, seen) -> dict[str, RunRecord]:
         seen["weights"].append(weights.hexdigest())
         seen["batches"].append([])
 
-    def watched_losses(model, batch):
+    def watched_loss(model, batch):
         if model.training:
             seen["batches"][-1].append(batch.numpy().tobytes())
-        return token_losses(model, batch)
+        return mean_loss(model, batch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "restart", watched_restart)
-        patch.setattr(dlt_core.learner, "token_losses", watched_losses)
+        patch.setattr(dlt_core.learner, "mean_loss", watched_loss)
         return dict(zip(METHODS, compare(SMALL, METHODS, data=tiny_data), strict=True))
 
 

@@ -67,7 +67,7 @@ def test_unknown_names_list_the_known():
         ("reward", "x", "unknown reward 'x'; known: neg_perplexity"),
         ("orphans", "x", "unknown orphans 'x'; known: follow, promote"),
         ("gradient", "x", "unknown gradient 'x'; known: shared, source"),
-        ("precision", "fp8", "unknown precision 'fp8'; known: fp32, bf16"),
+        ("precision", "fp8", "unknown precision 'fp8'; known: fp32, tf32, bf16, bf16-weights"),
         ("tokenizer", "words", "unknown tokenizer 'words'; known: gpt2, bpe-N"),
     ],
 )

@@ -394,7 +394,7 @@ def test_bf16_weights_are_trained_without_autocast(smoke, tiny_data, monkeypatch
     experiment = smoke.replace(precision="bf16", episodes=1)
     train(experiment, ReleasedCode(bf16_weights=True), data=tiny_data)
     described = train(experiment, ReleasedCode(), data=tiny_data)
-    assert [learner.precision for learner in made] == ["fp32", "bf16"]
+    assert [learner.precision for learner in made] == ["bf16-weights", "bf16"]
     core = train_dynamic(experiment, data=tiny_data)
     # under autocast a shared Parameter is cast once, and its uses' gradients are added in bfloat16
     assert described.test["perplexity"] == pytest.approx(core.test["perplexity"], rel=1e-3)
