@@ -117,8 +117,8 @@ def model_activation_bytes(
       BERT 5 d + 4 + V: two layer norms, and the output's dense layer with its nonlinearity.
 
     To these come indices of 8 bytes (tokens, targets, positions) and the 4 bytes of the loss's denominator. Where the
-    logits are made in chunks (`loss.chunk_size`), the output matrix's gradient takes the place of the probabilities, V d
-    (and V for BERT's bias) instead of V for each token, and neither targets nor denominator are kept.
+    logits are made in chunks (`loss.chunk_size`), the output matrix's gradient takes the place of the probabilities,
+    V d (and V for BERT's bias) instead of V for each token, and neither targets nor denominator are kept.
     Equal to the byte on the CPU for B > 1 and T > 1. Raises KeyError for another architecture.
     """
     widths, statistics = {"gpt2": (2, 2), "bert": (5, 4)}[architecture]
@@ -151,9 +151,9 @@ def model_peak_bytes(
     moment is the chunk in which the loss is computed, with twice a chunk's logits; the second has 3 P + A + three
     tensors; and at the end there is one copy less.
 
-    On the CPU, for V >= 16 d: within 0.5 % of the measurement, in chunks within 2 %, with checkpointing within 4 % and 9
-    %. For a smaller vocabulary the peak often lies in between these moments, and with checkpointing the error can reach
-    15 %.
+    On the CPU, for V >= 16 d: within 0.5 % of the measurement, with checkpointing within 4 %; in chunks within 2 %,
+    with checkpointing within 9 %. For a smaller vocabulary the peak often lies in between these moments, and with
+    checkpointing the error can reach 15 %.
     """
     batch_size, block_size, vocab_size, n_embd = (
         shape[name] for name in ("batch_size", "block_size", "vocab_size", "n_embd")

@@ -83,9 +83,24 @@ class _Layout(NamedTuple):
 _layouts: weakref.WeakKeyDictionary[nn.Module, _Layout] = weakref.WeakKeyDictionary()
 
 
+_FSDP = (
+    "FSDP gives each process a piece of each weight, and undoes the sharing of weights between the modules that it "
+    "wraps: layers cannot be tied under it. Training in several processes with the whole model in each works, see "
+    "dlt_core.train"
+)
+
+
 def _layout(model: nn.Module, blocks: str | None) -> _Layout:
     layout = _layouts.get(model)
+    if layout is None:
+        wrappers = {cls.__name__ for module in model.modules() for cls in type(module).__mro__}
+        if wrappers & {"FullyShardedDataParallel", "FSDPModule"}:
+            raise ValueError(_FSDP)
+        if "DistributedDataParallel" in wrappers:
+            raise ValueError("DDP does not allow weights to change: tie the model inside (.module), and wrap it anew")
     found = locate_blocks(model, blocks)
+    if type(next(found[0].parameters(), None)).__name__ == "DTensor":
+        raise ValueError(_FSDP)
     if layout is None or len(found) != len(layout.blocks) or any(map(operator.is_not, found, layout.blocks)):
         found = find_blocks(model, blocks)
         layout = _Layout(found, [_slots_of(block) for block in found])
@@ -135,7 +150,7 @@ def tie_layers(
     blocks: dotted path of the blocks, see `find_blocks`.
 
     Raises ValueError if the map has another number of layers than the model, if the optimizer does not hold the model's
-    Parameters, or for an unknown gradient.
+    Parameters, for an unknown gradient, and for a model that is wrapped in FSDP or DDP.
     """
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")
