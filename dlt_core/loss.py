@@ -7,12 +7,18 @@ bf16, which has three digits, so that it cannot be used here.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+WHOLE = "sdpa_whole_sequences"  # transformers' sdpa attention under a name for which it prepares no mask
+AttentionInterface.register(WHOLE, sdpa_attention_forward)
 LOGITS_AT_ONCE = 2**25  # values; 128 MiB in fp32
 
 
@@ -29,7 +35,7 @@ def token_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
     """
     inputs, targets = batch[:, :-1], batch[:, 1:]
     if (chunk := _chunk(model, targets)) is None:
-        return _losses(model(input_ids=inputs, use_cache=False).logits, targets).view_as(targets)
+        return _losses(_logits(model, inputs), targets).view_as(targets)
     head = model.get_output_embeddings()
     chunks = zip(_hidden_states(model, inputs).flatten(0, 1).split(chunk), targets.flatten().split(chunk), strict=True)
     return torch.cat([_losses(head(hidden), wanted) for hidden, wanted in chunks]).view_as(targets)
@@ -50,7 +56,7 @@ def logits_at(model: nn.Module, inputs: torch.Tensor, place: torch.Tensor) -> to
     """Logits in fp32, shape (B, P, V), for token ids (B, T), at the places (B, P) only, each in 0..T-1."""
     place = place[..., None]
     if not hasattr(model, "get_output_embeddings"):
-        return model(input_ids=inputs, use_cache=False).logits.take_along_dim(place, dim=1).float()
+        return _logits(model, inputs).take_along_dim(place, dim=1).float()
     hidden = _hidden_states(model, inputs).take_along_dim(place, dim=1)
     return model.get_output_embeddings()(hidden).float()
 
@@ -68,9 +74,31 @@ def _losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none")
 
 
+@contextlib.contextmanager
+def _whole_sequences(model: nn.Module) -> Iterator[None]:
+    """No row has padding, so no mask beyond the causal one is needed. Otherwise transformers' GPT-2 reads off the
+    positions, in each forward pass, whether several texts were packed into one row, and waits for the device."""
+    config = getattr(model, "config", None)
+    if getattr(config, "_attn_implementation", None) != "sdpa":
+        yield
+        return
+    config._attn_implementation = WHOLE
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"
+
+
+def _logits(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Shape (B, T, V), for token ids (B, T)."""
+    with _whole_sequences(model):
+        return model(input_ids=inputs, use_cache=False).logits
+
+
 def _hidden_states(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """What the output matrix is applied to, shape (B, T, d), for token ids (B, T)."""
-    hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
+    with _whole_sequences(model):
+        hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
     if hasattr(model, "cls"):  # BERT has a dense layer in between
         hidden = model.cls.predictions.transform(hidden)
     return hidden
