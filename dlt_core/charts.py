@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
@@ -137,3 +139,57 @@ def sign_map(
     axes[-1].set_xlabel(xlabel, fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.8).set_label(label, fontsize=8)
     return figure
+
+
+def benchmark(found: Mapping[str, Any]) -> Figure:
+    """A benchmark in up to three panels, as far as its parts are there: steps against conventional ones, control
+    against its k steps, and memory against the number of weight sets."""
+    rows = {name: part["rows"] for name, part in found["parts"].items()}
+    panels = [name for name in ("steps", "control", "memory") if name in rows]
+    figure = new_figure(3.5 * max(1, len(panels)), 3.3)
+    axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
+    for ax, name in zip(axes, panels, strict=False):
+        tidy(ax)
+        if name == "steps":
+            _quartile_bars(ax, rows[name], "training", "÷ conventional", "a step's time, of a conventional one")
+            ax.axvline(1, color="black", linewidth=1, linestyle="--")
+        elif name == "control":
+            _quartile_bars(ax, rows[name][2:], "what", "÷ k steps", "time, of k steps")
+            ax.set_xlim(0, None)
+        else:
+            _memory(ax, rows[name])
+    hardware = found["hardware"]
+    figure.suptitle(f"{hardware['device']}, {hardware['threads']} of {hardware['cores']} cores", fontsize=9)
+    return figure
+
+
+def _memory(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """State and peak against the number of weight sets; the state depends on nothing else."""
+    deepest = max(row["layers"] for row in rows)
+    state = sorted({(row["weight sets"], row["closed form"]) for row in rows})
+    ax.plot(*zip(*state, strict=True), color="black", linewidth=1.3, label="state, closed form")
+    for depth, colour in zip(dict.fromkeys(row["layers"] for row in rows), OKABE_ITO, strict=False):
+        of = [row for row in rows if row["layers"] == depth]
+        sets = [row["weight sets"] for row in of]
+        name = f"{depth} layers"
+        ax.plot(sets, [row["state"] for row in of], "o", color=colour, markersize=3 + 3 * depth / deepest,
+                fillstyle="none", label=f"state, {name}")  # fmt: skip
+        ax.plot(sets, [row["peak"] for row in of], "--", color=colour, linewidth=1.3, label=f"peak, {name}")
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:.0f}")
+    ax.set_ylim(0, None)
+    ax.set_xlabel("weight sets", fontsize=9)
+    ax.set_ylabel("MB", fontsize=9)
+    ax.legend(fontsize=7, frameon=False)
+
+
+def _quartile_bars(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, value: str, label: str) -> None:
+    """A dot for the median, a bar from quartile to quartile, a line of the plot for each row."""
+    for place, row in enumerate(rows):
+        median, low, high = row[value], row[f"{value}, 25 %"], row[f"{value}, 75 %"]
+        ax.errorbar(median, place, xerr=[[median - low], [high - median]], fmt="o", color=OKABE_ITO[0], capsize=3,
+                    markersize=5, linewidth=1.5)  # fmt: skip
+    ax.set_yticks(range(len(rows)), [row[name] for row in rows], fontsize=8)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(label, fontsize=9)
+    ax.grid(axis="y", color="0.92")

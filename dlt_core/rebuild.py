@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from dlt_core import charts, figures, learning
+from dlt_core import benchmark, charts, figures, learning
 from dlt_core.comparison import mean_interval
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.files import write_text_atomically
@@ -150,4 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there are no records in {options.records}")
     for path in rebuild(records, options.out):
         print(path)
+    for found in sorted((options.out / "benchmark").glob("*.json")):
+        for path in benchmark.show(found):
+            print(path)
     return 0
