@@ -1,34 +1,37 @@
 """The batch command: execute notebooks with papermill, presets x seeds, and collect what they leave.
 
-    python -m dlt_core.reproduce [--preset P] [--notebooks 03 04] [--seeds 0 1 2] [--jobs N] [--out DIR] [--in-place]
+    python -m dlt_core.reproduce [--preset P] [--notebooks 03 04] [--seeds 0 1 2] [--jobs N | --dask ADDRESS]
+                                 [--out DIR] [--in-place]
 
 DIR/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/, and DIR/summary.json says
 what happened. A notebook whose data is not here is left out, unless it was asked for by name.
+
+--dask hands the notebooks to the workers of a running Dask cluster (`dask worker ADDRESS --nthreads 1`), one at a time
+to each. They need the same environment, DLT_DATA_DIR included, and must see this checkout, its data and DIR under the
+same paths. A lost worker's runs are taken up again by another.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import contextlib
 import json
-import multiprocessing
-import os
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlt_core import learning, results, studies
 from dlt_core.corpora import CORPORA
 from dlt_core.experiments import PRESETS
 from dlt_core.files import write_text_atomically
+from dlt_core.jobs import Job, headline
 from dlt_core.rebuild import rebuild
 from dlt_core.records import RunRecord, load_all
-from dlt_core.tie_map import TieMap
+from dlt_core.workers import connect, on_cluster, on_processes
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 # Notebooks that are executed several times, each time with other parameters; the first is the one they show.
@@ -42,8 +45,6 @@ SEVERAL_SEEDS = (
 )  # fmt: skip
 # Of these, those that show the runs in figures/records; the batch trains them, but in place they are shown.
 RECORDED = ("12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents")
-CELL_SECONDS = 6 * 3600  # a cell that takes longer is broken
-KERNEL_ERRORS = ("DeadKernelError", "RuntimeError: Kernel", "ZMQError")  # a kernel that did not start: tried twice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default: 1)")
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="instead, one at a time on each worker of the Dask cluster whose scheduler is at tcp://host:port; the "
+        "workers need one thread each, this environment, and this checkout, its data and --out under the same paths",
+    )
     parser.add_argument("--out", type=Path, default=Path("reproduction"), metavar="DIR", help="(default: reproduction)")
     parser.add_argument(
         "--in-place",
@@ -67,25 +74,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
+    if options.dask is not None and options.jobs != 1:
+        parser.error(
+            "--jobs is for processes of this machine: with --dask the cluster's workers say how many at a time"
+        )
     if options.in_place and (options.preset != "laptop" or options.seeds[0] != 0):
         parser.error("--in-place is for the preset laptop, and seed 0 first, which the notebooks' parameters show")
     out = options.out.resolve()
     try:
         notebooks = _find(options.notebooks or ["all"])
         out.mkdir(parents=True, exist_ok=True)
+        client = None if options.dask is None else connect(options.dask)
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"cannot write to {out} ({error}): name another folder with --out")
-    return reproduce(
-        notebooks,
-        preset=options.preset,
-        seeds=options.seeds,
-        jobs=options.jobs,
-        out=out,
-        in_place=options.in_place,
-        need_data=options.notebooks is not None,
-    )
+    with client or contextlib.nullcontext():
+        return reproduce(
+            notebooks,
+            preset=options.preset,
+            seeds=options.seeds,
+            jobs=options.jobs,
+            client=client,
+            out=out,
+            in_place=options.in_place,
+            need_data=options.notebooks is not None,
+        )
 
 
 def reproduce(
@@ -94,12 +108,14 @@ def reproduce(
     preset: str,
     seeds: Sequence[int],
     jobs: int,
+    client: Client | None,
     out: Path,
     in_place: bool = False,
     need_data: bool = True,
 ) -> int:
     """Execute each notebook for each seed; what is already done is skipped. Returns the exit status.
 
+    jobs: processes on this machine, for want of a client of a Dask cluster.
     need_data: whether a notebook whose data is not here has failed, or is only left out.
     """
     todo, done = [], []
@@ -114,7 +130,7 @@ def reproduce(
                 more["recorded"] = False
             for variant in VARIANTS.get(notebook.stem, [{}]):
                 job = Job(notebook, preset, seed, variant, more, out)
-                before = _read_result(job.folder)
+                before = job.before()
                 if before.get("status") == "done" and before["fingerprint"] == job.fingerprint():
                     print(f"{job.name}: done before, skipped", flush=True)
                     done.append({**before, "skipped": True})
@@ -122,91 +138,29 @@ def reproduce(
                         _refresh(job)
                 else:
                     todo.append(job)
-    # Each notebook gets its share of the cores; the workers' kernels read these variables when they start.
-    workers = min(jobs, len(todo)) or 1
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", str(threads)))
+    if client is None:
+        workers = min(jobs, len(todo)) or 1
+        ended, where = on_processes(todo, workers), f"{workers} at a time"
+    else:
+        ended = on_cluster(todo, client)
+        where = f"on the cluster at {client.scheduler.address} (workers: {len(client.nthreads())})"
     if todo:
-        print(f"running {len(todo)} notebooks at preset {preset}, {workers} at a time ...", flush=True)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_execute, job): job for job in todo}
-        for future in as_completed(futures):
-            job = futures[future]
-            try:
-                result = future.result()
-            except BrokenProcessPool as error:  # a worker was killed, for want of memory perhaps
-                result = job.result("failed", f"the worker process died: {error}", 0.0)
-            if result["status"] == "no data" and need_data:
-                result["status"] = "failed"
-            done.append(result)
-            print(f"{job.name}: {result['status']}, {result['seconds']:.0f} s", flush=True)
-            if result["error"]:
-                print(f"  {result['error']}", flush=True)
-            elif in_place:
-                _refresh(job)
+        print(f"running {len(todo)} notebooks at preset {preset}, {where} ...", flush=True)
+    for job, result in ended:
+        if result["status"] == "no data" and need_data:
+            result["status"] = "failed"
+        done.append(result)
+        print(f"{job.name}: {result['status']}, {result['seconds']:.0f} s", flush=True)
+        if result["error"]:
+            print(f"  {result['error']}", flush=True)
+        elif in_place:
+            _refresh(job)
     done.sort(key=lambda r: (r["seed"], r["name"]))
     if in_place:
         _refresh_tables(done)
     _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": done})
     _print_summary(done, out)
     return 1 if any(r["status"] == "failed" for r in done) else 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One execution of one notebook."""
-
-    notebook: Path
-    preset: str
-    seed: int
-    variant: dict[str, str]  # parameters beyond preset, seed and out_dir, that are part of the name
-    more: dict[str, int]  # and those that are not
-    out: Path
-
-    @property
-    def stem(self) -> str:
-        """Name of the notebook, with its variant."""
-        return "-".join([self.notebook.stem, *self.variant.values()])
-
-    @property
-    def name(self) -> str:
-        return f"{self.stem} ({self.preset}, seed {self.seed})"
-
-    @property
-    def folder(self) -> Path:
-        return self.out / f"{self.preset}-seed{self.seed}" / self.stem
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What papermill puts into the notebook."""
-        return {"preset": self.preset, "seed": self.seed, "out_dir": str(self.folder), **self.variant, **self.more}
-
-    def fingerprint(self) -> str:
-        """Changes when the notebook's cells, the core or the parameters do: then what was done is not done any more."""
-        cells = json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]
-        sources = json.dumps([(cell["cell_type"], "".join(cell["source"])) for cell in cells])
-        digest = hashlib.sha256(f"{self.preset} {self.seed} {self.variant} {self.more} {sources}".encode())
-        for path in sorted(Path(__file__).parent.glob("*.py")):
-            digest.update(path.read_bytes())
-        return digest.hexdigest()
-
-    def result(self, status: str, error: str | None, seconds: float) -> dict[str, Any]:
-        """What came of it: `status` "done", "failed" or "no data", the error with its cell, and what was left where."""
-        records = sorted((self.folder / "records").glob("*.json"))
-        return {
-            "name": self.stem,
-            "notebook": self.notebook.stem,
-            "preset": self.preset,
-            "seed": self.seed,
-            "status": status,
-            "error": error,
-            "seconds": seconds,
-            "folder": str(self.folder),
-            "records": [str(path) for path in records],
-            "figures": [str(path) for path in sorted(self.folder.glob("*.png"))],
-            "runs": [headline(r) for r in map(RunRecord.load, records) if r.status == "finished"],
-            "fingerprint": self.fingerprint(),
-        }
 
 
 def _find(names: Sequence[str]) -> list[Path]:
@@ -221,58 +175,6 @@ def _find(names: Sequence[str]) -> list[Path]:
             raise ValueError(f"no notebook begins with {name!r}; there are: {', '.join(path.stem for path in there)}")
         found += [path for path in matching if path not in found]
     return found
-
-
-def _execute(job: Job) -> dict[str, Any]:
-    """Execute one notebook in a kernel of its own; what came of it, also written beside the executed notebook."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    from_the_start = not any((job.folder / "records").glob("*.json"))  # if not, finished runs are taken as they are
-    before = _read_result(job.folder)
-    started = time.time()
-    status, error = _papermill(job)
-    if error is not None and error.startswith(KERNEL_ERRORS):  # two kernels can race for a port: once more
-        status, error = _papermill(job)
-    result = job.result(status, error, time.time() - started)
-    result["seconds_from_the_start"] = result["seconds"] if from_the_start else before.get("seconds_from_the_start")
-    _write_json(job.folder / "result.json", result)
-    return result
-
-
-def _papermill(job: Job) -> tuple[str, str | None]:
-    """Execute the job's notebook, in its folder; the status and what went wrong, or None."""
-    import papermill
-
-    executed = job.folder / job.notebook.name
-    try:
-        papermill.execute_notebook(
-            str(job.notebook),
-            str(executed),
-            parameters=job.parameters,
-            kernel_name="python3",
-            execution_timeout=CELL_SECONDS,
-            progress_bar=False,
-            extra_arguments=["--log-level=ERROR"],  # or each kernel warns about its transport
-            cwd=str(job.folder),
-        )
-    except papermill.PapermillExecutionError as error:
-        return "failed", f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}"
-    except Exception as error:  # a kernel that did not start or died, a file that is no notebook, ...
-        return "failed", f"{type(error).__name__}: {error}"
-    stopped = _stopped_early(executed)
-    return ("no data", stopped) if stopped else ("done", None)
-
-
-def _stopped_early(executed: Path) -> str | None:
-    """What the notebook printed before it stopped itself with sys.exit(0), for want of data; papermill counts that as
-    success."""
-    import nbformat
-
-    for index, cell in enumerate(nbformat.read(executed, as_version=4).cells):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                printed = "".join(o.get("text", "") for o in cell.outputs if o.get("name") == "stdout")
-                return f"cell {index + 1} stopped the notebook: {printed.strip()}"
-    return None
 
 
 def _refresh(job: Job) -> None:
@@ -345,11 +247,6 @@ def readme_tables(root: Path) -> dict[str, str]:
     }
 
 
-def _read_result(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def _write_json(path: Path, value: Any) -> None:
     write_text_atomically(path, json.dumps(value, indent=1) + "\n")
 
@@ -366,23 +263,6 @@ def _print_summary(done: Sequence[dict[str, Any]], out: Path) -> None:
         if names := [f"{r['name']}, seed {r['seed']}" for r in done if r["status"] == status]:
             print(f"{status.capitalize()}: {'; '.join(names)}")
     print(f"Summary: {out / 'summary.json'}")
-
-
-def headline(record: RunRecord) -> dict[str, Any]:
-    """The three numbers that matter: perplexity with bits per byte, trainable parameters, independent layers."""
-    return {
-        "key": record.key,
-        "experiment": record.experiment["name"],
-        "preset": record.experiment["preset"],
-        "method": record.method,
-        "seed": record.seed,
-        "perplexity": record.test["perplexity"],
-        "unit": record.test["unit"],
-        "bits_per_byte": record.test["bits_per_byte"],
-        "parameters": record.parameters,
-        "independent_layers": TieMap(record.tie_map).num_independent,
-        "layers": len(record.tie_map),
-    }
 
 
 def describe(record: RunRecord) -> str:

@@ -85,7 +85,7 @@ def test_the_commands_are_understood(capsys):
     with pytest.raises(SystemExit):
         reproduce.main(["--help"])
     usage = capsys.readouterr().out
-    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--out", "--in-place"):
+    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
         assert option in README
         assert option in usage
 
