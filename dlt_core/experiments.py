@@ -15,6 +15,8 @@ from dlt_core.tie_map import ORPHANS
 from dlt_core.tokenization import bpe_pieces
 from dlt_core.tying import GRADIENTS
 
+_KINDS = {"float": (int, float), "bool": bool}  # by annotation; the others are looked at one by one
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -101,6 +103,9 @@ class Experiment:
     """A torch device; "auto" is CUDA where there is one."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if not isinstance(value := getattr(self, field.name), _KINDS.get(field.type, object)):
+                raise ValueError(f"{field.name} must be a {field.type}, got {value!r}")
         at_least = {
             "n_layer": 2, "n_head": 1, "n_embd": 1, "n_positions": 1, "block_size": 1, "batch_size": 1, "episodes": 1,
             "steps_per_action": 1, "q_hidden": 1, "evaluate_every": 1, "seed": 0, "gradient_accumulation_steps": 1,

@@ -15,34 +15,36 @@ from dlt_core.tie_map import TieMap
 from dlt_core.timings import GPT2_PIECES, Bench, Row, quartiles
 
 
+def product_rate(bench: Bench, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product, the best of ten."""
+    a, b = (torch.randn(bench.product_size, bench.product_size, device=bench.device, dtype=dtype) for _ in range(2))
+    seconds = race({"": lambda: _drop(a @ b)}, 10, bench.device)[""]
+    return 2 * bench.product_size**3 / float(seconds.min())
+
+
 def machine(bench: Bench) -> list[Row]:
-    """The roofline: a large matrix product and a large copy, the best of several. Model FLOPs utilisation is the FLOPs
-    of a step (`accounting.step_flops`: forward 24 d² + 4 T d for each layer and 2 d V, for each token, and twice as
-    much backward) over the step's time and the rate of the matrix product in the same precision."""
-    cuda = bench.device.type == "cuda"
-    size, values = (8192, 2**28) if cuda else (2048, 2**26) if bench.scale != "tiny" else (256, 2**16)
-    rows = []
-    dtype = torch.bfloat16 if bench.experiment.precision == "bf16" else torch.float32
-    for of in dict.fromkeys((torch.float32, dtype)):
-        a, b = (torch.randn(size, size, device=bench.device, dtype=of) for _ in range(2))
-        product = race({"": lambda a=a, b=b: _drop(a @ b)}, 10, bench.device)[""]
-        rows.append({"what": f"product of {size} x {size}, {of}".replace("torch.", ""),
-                     "TFLOP/s": 2 * size**3 / float(product.min()) / 1e12, "GB/s": "", "utilisation": ""})  # fmt: skip
-    rate = rows[-1]["TFLOP/s"]
-    source, target = (torch.ones(values, device=bench.device) for _ in range(2))
-    copied = race({"": lambda a=source, b=target: _drop(b.copy_(a))}, 10, bench.device)[""]
-    del source, target
-    rows.append({"what": f"copy of {4 * values / 1e6:.0f} MB", "TFLOP/s": "",
-                 "GB/s": 2 * 4 * values / float(copied.min()) / 1e9, "utilisation": ""})  # fmt: skip
-    e = bench.experiment
+    """The roofline: a large matrix product and a large copy, the best of ten. Model FLOPs utilisation is the FLOPs of a
+    step (`accounting.step_flops`: forward 24 d² + 4 T d for each layer and 2 d V, for each token, and twice as much
+    backward) over the step's time and the rate of the matrix product in the same precision."""
+    e, size = bench.experiment, bench.product_size
+    nothing = dict.fromkeys(("TFLOP/s", "GB/s", "utilisation"), "")
+    rows, rate = [], 0.0
+    for dtype in dict.fromkeys((torch.float32, torch.bfloat16 if e.precision == "bf16" else torch.float32)):
+        rate = product_rate(bench, dtype)
+        name = f"product of {size:,} x {size:,}, {dtype}".replace("torch.", "")
+        rows.append({"what": name, **nothing, "TFLOP/s": rate / 1e12})
+    source, target = (torch.ones(4 * size, 4 * size, device=bench.device) for _ in range(2))
+    seconds = race({"": lambda: _drop(target.copy_(source))}, 10, bench.device)[""]
+    moved = 2 * source.nbytes
+    rows.append({"what": f"copy of {moved / 2e6:,.0f} MB", **nothing, "GB/s": moved / float(seconds.min()) / 1e9})
     tied = TieMap.all_tied(e.n_layer)
     for name, experiment, tie_map, constant in (
         ("conventional", e, None, 0),
         ("all tied, shared", e, tied, 0),
         ("all tied, source", e.replace(gradient="source"), tied, e.n_layer - 1),
     ):
-        done = bench.flops(experiment, constant) / bench.median_step(bench.learner(experiment, tie_map)) / 1e12
-        rows.append({"what": f"steps, {name}", "TFLOP/s": done, "GB/s": "", "utilisation": done / rate})
+        done = bench.flops(bench.shape(e), constant) / bench.median_step(bench.learner(experiment, tie_map))
+        rows.append({"what": f"steps, {name}", **nothing, "TFLOP/s": done / 1e12, "utilisation": done / rate})
     return rows
 
 
@@ -111,29 +113,31 @@ def output_layer(bench: Bench) -> list[Row]:
 
 
 def paper_shape(bench: Bench) -> list[Row]:
-    """48 layers of width 1600: the training state in GB in closed form, 16 bytes a parameter, and on a GPU with enough
-    memory the peak of a step in bf16 and its utilisation, one model after the other."""
-    rows = []
+    """48 layers of width 1600: the training state in GB in closed form, 16 bytes a parameter; on a GPU with enough
+    memory also the state of live models, the peak of a step in bf16, and its utilisation, one model after the other."""
     e = Experiment.preset("gpt2-wikitext2", "paper", device=str(bench.device))
-    states = {}
-    for sets in (48, 12, 6, 1):
-        parameters = accounting.gpt2_parameters(
-            vocab_size=GPT2_PIECES, n_positions=e.n_positions, n_embd=e.n_embd, num_groups=sets
-        )
-        states[sets] = accounting.training_bytes(parameters)["total"]
-        row = {"weight sets": sets, "state, closed form": states[sets] / 1e9, "÷": states[48] / states[sets],
-               "state": "", "peak": "", "peak, ÷": "", "ms a step": "", "TFLOP/s": ""}  # fmt: skip
+    shape = bench.shape(e) | {"vocab_size": GPT2_PIECES}
+    sizes = {"vocab_size": GPT2_PIECES, "n_positions": e.n_positions, "n_embd": e.n_embd}
+    states = {
+        sets: accounting.training_bytes(accounting.gpt2_parameters(**sizes, num_groups=sets))["total"]
+        for sets in (48, 12, 6, 1)
+    }
+    rows, peaks = [], {}
+    for sets, state in states.items():
+        row = {"weight sets": sets, "state, closed form": state / 1e9, "÷": states[48] / state}
+        row |= dict.fromkeys(("state", "peak", "peak, ÷", "ms a step", "utilisation"), "not measured")
         rows.append(row)
-        if bench.device.type == "cuda" and bench.fits(states[sets], 30 * 10**9):
-            learner = build_learner(e, noise(GPT2_PIECES))
-            learner.tie(TieMap.pattern("cycle", e.n_layer, sets))
-            step = bench.median_step(learner)
-            peak = accounting.step_peak_bytes(learner)
-            row["state"] = accounting.measured_bytes(learner.model, learner.optimizer)["total"] / 1e9
-            row["peak"] = peak / 1e9
-            row["peak, ÷"] = rows[0]["peak"] and rows[0]["peak"] / row["peak"]
-            row["ms a step"] = 1e3 * step
-            shape = {name: size for name, size in bench.shape(e).items() if name not in ("n_head", "vocab_size")}
-            row["TFLOP/s"] = accounting.step_flops("gpt2", **shape, vocab_size=GPT2_PIECES) / step / 1e12
-            del learner
+        if not bench.fits(state + 30 * 10**9):
+            continue
+        learner = build_learner(e, noise(GPT2_PIECES))
+        learner.tie(TieMap.pattern("cycle", e.n_layer, sets))
+        step = bench.median_step(learner)
+        peaks[sets] = accounting.step_peak_bytes(learner)
+        row["state"] = accounting.measured_bytes(learner.model, learner.optimizer)["total"] / 1e9
+        row["peak"] = peaks[sets] / 1e9
+        if 48 in peaks:
+            row["peak, ÷"] = peaks[48] / peaks[sets]
+        row["ms a step"] = 1e3 * step
+        row["utilisation"] = bench.flops(shape) / step / product_rate(bench, torch.bfloat16)
+        del learner
     return rows

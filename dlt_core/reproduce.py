@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlt_core import learning, results, studies
+from dlt_core import benchmark, learning, results, studies
 from dlt_core.corpora import CORPORA
 from dlt_core.experiments import PRESETS
 from dlt_core.files import write_text_atomically
@@ -238,7 +238,10 @@ def readme_tables(root: Path) -> dict[str, str]:
         seconds = times.get(path.stem)
         took = f"{seconds} s" if seconds is not None else "not timed"
         notebooks.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
+    measured = sorted((root / "figures" / "benchmark").glob("*.json"))
+    benchmarks = [benchmark.findings(json.loads(path.read_text(encoding="utf-8"))) for path in measured]
     return {
+        **({"benchmark": "\n\n".join(benchmarks)} if benchmarks else {}),
         "results": results.markdown_table(results.main_table(results.summary(records))),
         "agent": results.agent_markdown(records),
         "learning": learning.findings(records),

@@ -90,6 +90,7 @@ class Run:
         self.parts = parts
         if self.checkpoint is None:
             return False
+        parallel.from_rank_0(0)  # once process 0 is here, what a call before this one has to write is there
         if not self.checkpoint.exists():
             path = self.record.path_in(self.record_path) if self.record_path is not None else None
             if path is None or not path.exists():

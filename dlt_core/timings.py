@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -49,6 +49,7 @@ class Bench:
         self.still = self.experiment.replace(dropout=0.0, precision="fp32")  # what the closed forms are about
         self.data = noise(vocab_size)
         self.k = self.experiment.steps_per_action
+        self.product_size = {"tiny": 256, "laptop": 2048, "gpu": 8192}[scale]  # of the matrices that show the roofline
 
     def learner(self, experiment: Experiment | None = None, tie_map: TieMap | None = None) -> Learner:
         """A learner with these ties, independent layers by default."""
@@ -62,18 +63,18 @@ class Bench:
         names = ("batch_size", "block_size", "n_layer", "n_head", "n_embd")
         return {name: getattr(experiment, name) for name in names} | {"vocab_size": self.data.vocab_size}
 
-    def flops(self, experiment: Experiment, constant_layers: int = 0) -> int:
-        """Of one step, see `accounting.step_flops`."""
-        shape = {name: size for name, size in self.shape(experiment).items() if name != "n_head"}
-        return accounting.step_flops("gpt2", **shape, constant_layers=constant_layers)
+    def flops(self, shape: Mapping[str, int], constant_layers: int = 0) -> int:
+        """Of one step, see `accounting.step_flops`; shape as above."""
+        sizes = {name: size for name, size in shape.items() if name != "n_head"}
+        return accounting.step_flops("gpt2", **sizes, constant_layers=constant_layers)
 
-    def fits(self, *size: int) -> bool:
-        """Whether so many bytes are free on the device, with a tenth to spare."""
-        if self.device.type == "cuda":
-            gc.collect()
-            torch.cuda.empty_cache()
-            return sum(size) < 0.9 * torch.cuda.mem_get_info(self.device)[0]
-        return sum(size) < 4 * 2**30  # what one may take on a machine with other users
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes are free on the GPU, with a tenth to spare; on a CPU nothing large is tried."""
+        if self.device.type != "cuda":
+            return False
+        gc.collect()
+        torch.cuda.empty_cache()
+        return size < 0.9 * torch.cuda.mem_get_info(self.device)[0]
 
     def median_step(self, learner: Learner, repetitions: int = 3) -> float:
         """Seconds."""
@@ -264,7 +265,7 @@ def scaling(bench: Bench) -> list[Row]:
             timed(lambda i=i, one=learner: one._on_device(one.batches[i]), loading, bench.device)()
         rows.append({"layers": larger.n_layer, "width": larger.n_embd, "batch": larger.batch_size,
                      "ms a step": 1e3 * step, "tokens a second": larger.batch_size * larger.block_size / step,
-                     "GFLOP/s": bench.flops(larger) / step / 1e9,
+                     "GFLOP/s": bench.flops(bench.shape(larger)) / step / 1e9,
                      "data, of a step": float(np.median(loading)) / step})  # fmt: skip
     return rows
 

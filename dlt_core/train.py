@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         experiment = Experiment.preset(
             options.experiment, options.preset, seed=options.seed, **dict(map(_field, options.set))
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # a TypeError for a name that is taken, as in seed=3
         parser.error(str(error))
     with parallel.process_group(experiment.device, timeout=options.timeout):
         alone = {*SEARCHES, *RELEASED}

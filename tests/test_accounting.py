@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from dlt_core import loss
 from dlt_core.accounting import (
     activation_bytes,
     bert_parameters,
@@ -26,25 +27,18 @@ from dlt_core.accounting import (
     step_timeline,
     training_bytes,
 )
-from dlt_core.algorithm1 import build_learner
-from dlt_core.blocks import build_model
+from dlt_core.algorithm1 import build_learner, load_data
+from dlt_core.blocks import build_model, checkpoint_activations
 from dlt_core.evaluation import token_losses
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner import TrainingDiverged
 from dlt_core.tie_map import TieMap
-from dlt_core.tokenization import bpe_pieces
+from dlt_core.tokenization import TokenizedCorpus, bpe_pieces
 from dlt_core.tying import count_parameters, tie_layers
 
 from .conftest import tie_maps
 
 GPT2_VOCABULARY = 50257
-
-
-def checkpointed(model):
-    """Turn activation checkpointing on, by its name in transformers 5.23 or the one before."""
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
-    return model
 
 
 def shapes_of_all_presets():
@@ -156,22 +150,27 @@ SIZES = [  # B, T, d, L, h, V, positions
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("architecture", ["gpt2", "bert"])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_activations_in_closed_form_to_the_byte(architecture, sizes, checkpointing):
+def test_activations_in_closed_form_to_the_byte_at_once_and_in_chunks(monkeypatch, architecture, sizes, checkpointing):
     B, T, d, L, h, V, positions = sizes
     shape = {"vocab_size": V, "n_layer": L, "n_head": h, "n_embd": d}
     model = build_model(architecture, **shape, n_positions=positions, dropout=0.0)
     if checkpointing:
-        checkpointed(model)
+        checkpoint_activations(model)
     batch = torch.randint(V, (B, T + 1), generator=torch.Generator().manual_seed(0))
-    closed = model_activation_bytes(architecture, **shape, batch_size=B, block_size=T, checkpointing=checkpointing)
-    assert activation_bytes(model, batch) == closed
+    shape |= {"batch_size": B, "block_size": T, "checkpointing": checkpointing}
+    whole = model_activation_bytes(architecture, **shape)
+    assert activation_bytes(model, batch) == whole
+    for tokens in (1, 5, B * T - 1):
+        monkeypatch.setattr(loss, "LOGITS_AT_ONCE", tokens * V)
+        closed = model_activation_bytes(architecture, **shape)
+        assert activation_bytes(model, batch) == closed != whole
 
 
 def test_checkpointing_saves_all_of_a_block_but_its_input(smoke, tiny_data):
     learner = build_learner(smoke, tiny_data)
     batch = torch.from_numpy(learner.batches[0])
     everything = activation_bytes(learner.model, batch)
-    checkpointed(learner.model)
+    checkpoint_activations(learner.model)
     saved = 15 * smoke.n_embd + smoke.n_head + 4
     tokens = smoke.batch_size * smoke.block_size
     assert everything - activation_bytes(learner.model, batch) == 4 * tokens * smoke.n_layer * saved
@@ -231,6 +230,13 @@ def peak_by_dispatch(learner) -> int:
     return held + watch.peak
 
 
+@pytest.fixture(scope="module")
+def laptop() -> tuple[Experiment, TokenizedCorpus]:
+    """A larger vocabulary, and the data."""
+    experiment = Experiment.preset("gpt2-embedded", "laptop", device="cpu")
+    return experiment, load_data(experiment)
+
+
 def closed_peak(experiment, data, tie_map, checkpointing=False) -> int:
     names = ("n_positions", "batch_size", "block_size", "n_layer", "n_head", "n_embd")
     shape = {name: getattr(experiment, name) for name in names} | {"vocab_size": data.vocab_size}
@@ -249,7 +255,7 @@ def test_the_peak_agrees_with_an_independent_count_and_with_the_closed_form(
     learner = build_learner(experiment, tiny_data)
     learner.tie(tie_map)
     if checkpointing:
-        checkpointed(learner.model)
+        checkpoint_activations(learner.model)
     learner.train(2)
     peak = step_peak_bytes(learner)
     assert peak == pytest.approx(peak_by_dispatch(learner), rel=0.03 if checkpointing else 0.003)
@@ -260,6 +266,24 @@ def test_the_peak_agrees_with_an_independent_count_and_with_the_closed_form(
     assert peak > state["total"] - state["gradients"] + activations
     logits = 4 * tiny_data.vocab_size * experiment.batch_size * experiment.block_size
     assert peak < state["total"] + activations + 2 * logits
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("architecture", ["gpt2", "bert"])
+@pytest.mark.parametrize("sizes", [(2, 32, 2, 64), (6, 96, 8, 64), (4, 96, 2, 16)])  # one for each of the moments
+def test_the_peak_in_chunks_is_near_the_closed_form(laptop, monkeypatch, architecture, sizes, checkpointing):
+    experiment, data = laptop
+    L, d, B, T = sizes
+    shape = {"n_layer": L, "n_embd": d, "batch_size": B, "block_size": T}
+    experiment = experiment.replace(architecture=architecture, activation_checkpointing=checkpointing, **shape)
+    for at_once in (2**13, 2**15):
+        monkeypatch.setattr(loss, "LOGITS_AT_ONCE", at_once)
+        for tie_map in (TieMap.independent(L), TieMap.all_tied(L)):
+            learner = build_learner(experiment, data)
+            learner.tie(tie_map)
+            learner.train(1)
+            closed = closed_peak(experiment, data, tie_map, checkpointing)
+            assert step_peak_bytes(learner) == pytest.approx(closed, rel=0.09 if checkpointing else 0.02)
 
 
 def test_with_few_tokens_the_peak_is_the_state_and_the_embeddings_gradient(smoke, tiny_data):
@@ -280,7 +304,7 @@ def test_with_a_small_vocabulary_and_checkpointing_the_closed_form_is_rough(smok
     experiment = smoke.replace(n_embd=128, batch_size=32)
     learner = build_learner(experiment, tiny_data)
     learner.tie(TieMap.all_tied(4))
-    checkpointed(learner.model)
+    checkpoint_activations(learner.model)
     learner.train(1)
     closed = closed_peak(experiment, tiny_data, TieMap.all_tied(4), checkpointing=True)
     assert step_peak_bytes(learner) == pytest.approx(closed, rel=0.1)
@@ -291,7 +315,7 @@ def test_ties_and_checkpointing_lower_the_peak_each_by_its_part(smoke, tiny_data
         learner = build_learner(smoke, tiny_data)
         learner.tie(tie_map)
         if checkpointing:
-            checkpointed(learner.model)
+            checkpoint_activations(learner.model)
         learner.train(1)
         return step_peak_bytes(learner)
 

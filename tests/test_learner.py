@@ -1,20 +1,29 @@
 """The learner: ordinary training when nothing is tied, a function of seed and step, honest about bad sizes."""
 
+import itertools
 import math
+import random
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+from torch._dynamo.utils import counters
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from dlt_core import learner as learner_module
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import build_learner
-from dlt_core.blocks import build_gpt2
-from dlt_core.learner import TRAINING, TrainingDiverged
+from dlt_core.blocks import ARCHITECTURES, build_gpt2, find_blocks
+from dlt_core.learner import TRAINING, Learner, TrainingDiverged
+from dlt_core.loss import mean_loss
 from dlt_core.tie_map import TieMap
 from dlt_core.tokenization import Batches
+from dlt_core.tying import GRADIENTS
 
 from .conftest import tie_maps
 
@@ -169,3 +178,195 @@ def test_the_random_streams_of_a_seed_are_independent(smoke, tiny_data):
     dice = {"batches": np.random.default_rng((*learner.batches.entropy, 0)), "agent": RandomAgent(4, seed=0).rng}
     dice["probes"] = np.random.default_rng((*learner.probes.entropy, 0))
     assert len({rng.integers(2**63) for rng in dice.values()}) == 3
+
+
+# --- the same for less memory or time ---
+
+
+TIES_AND_UNTIES = [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 2, 1], [0, 0, 2, 2], [0, 1, 2, 3], [0, 0, 0, 3]]
+
+
+def train_over_ties(experiment, data) -> tuple[list[float], dict[str, torch.Tensor], list[int]]:
+    """Losses, weights, and how many sequences went through a block each time that it ran in training."""
+    learner, sizes = build_learner(experiment, data), []
+    inside = find_blocks(learner.model)[0].attn.c_attn  # below the block's own forward, which is repeated
+    hook = None if experiment.compile_mode else inside.register_forward_hook(lambda _, __, out: sizes.append(len(out)))
+    losses = []
+    for tie_map in TIES_AND_UNTIES:
+        learner.tie(TieMap(tie_map))
+        losses += learner.train(2)
+    if hook is not None:
+        hook.remove()
+    return losses, learner.weights(), sizes
+
+
+def assert_equal_training(found, expected) -> None:
+    assert found[0] == pytest.approx(expected[0], abs=1e-5)
+    for name, weights in expected[1].items():
+        torch.testing.assert_close(found[1][name], weights, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize(
+    ("change", "sizes"),
+    [
+        ({"gradient_accumulation_steps": 2}, [2, 2]),
+        ({"gradient_accumulation_steps": 4}, [1, 1, 1, 1]),
+        ({"activation_checkpointing": True}, [4, 4]),
+        ({"activation_checkpointing": True, "gradient_accumulation_steps": 2}, [2, 2, 2, 2]),
+    ],
+)
+def test_less_memory_is_the_same_training_over_ties_and_unties(smoke, tiny_data, gradient, change, sizes):
+    experiment = smoke.replace(gradient=gradient)
+    expected = train_over_ties(experiment, tiny_data)
+    found = train_over_ties(experiment.replace(**change), tiny_data)
+    assert expected[2] == [4] * 12
+    assert found[2] == sizes * 12
+    assert_equal_training(found, expected)
+
+
+@pytest.fixture
+def dynamo():
+    """torch.compile as if nothing had been compiled, before and after; too many compilations raise an error."""
+    torch._dynamo.reset()
+    counters.clear()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        yield
+    torch._dynamo.reset()
+    counters.clear()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_compiled_blocks_are_the_same_training_over_ties_and_unties(smoke, tiny_data, dynamo, gradient):
+    experiment = smoke.replace(gradient=gradient)
+    expected = train_over_ties(experiment, tiny_data)
+    assert counters["stats"]["unique_graphs"] == 0
+    assert_equal_training(train_over_ties(experiment.replace(compile_mode="default"), tiny_data), expected)
+    assert counters["stats"]["unique_graphs"] == {"shared": 1, "source": 2}[gradient]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_hundred_ties_and_unties_compile_nothing_anew(smoke, tiny_data, monkeypatch, dynamo, gradient, architecture):
+    compile_with = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda block, mode: compile_with(block, backend="eager"))
+    experiment = smoke.replace(architecture=architecture, gradient=gradient, compile_mode="default")
+    learner, dice = build_learner(experiment, tiny_data), random.Random(0)
+    tie_map = TieMap.independent(4)
+
+    def use() -> None:
+        learner.train(1)
+        learner.probe(0)
+        learner.evaluate("validation")
+
+    for first in (tie_map, TieMap.all_tied(4), tie_map):
+        learner.tie(first)
+        use()
+    compiled = counters["stats"]["unique_graphs"]
+    assert compiled > 0
+    seen = []
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for n in range(100):
+            layer = dice.randrange(1, 4)
+            tie_map = tie_map.with_action(layer, dice.randrange(layer + 1))
+            learner.tie(tie_map)
+            use() if n % 10 == 0 else learner.train(1)
+            seen.append(tie_map.num_independent)
+    assert {*seen} == {1, 2, 3, 4}
+    assert sum(now > then for then, now in itertools.pairwise(seen)) > 10
+    assert counters["stats"]["unique_graphs"] == compiled
+
+
+class Operations(TorchDispatchMode):
+    """Names of what is called; not of what the CPU's fused AdamW reads within itself, which CUDA's does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of_four_steps(experiment, data) -> set[str]:
+    learner = build_learner(experiment, data)
+    learner.tie(TieMap([0, 1, 0, 1]))
+    with Operations() as found:
+        learner.train(4)
+    assert {"embedding", "native_layer_norm_backward", "_fused_adamw_"} <= found.names
+    return found.names
+
+
+WAITING = {"item", "_local_scalar_dense", "is_nonzero"}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("change", [{}, {"gradient_accumulation_steps": 2}, {"dropout": 0.1}, {"precision": "bf16"}])
+def test_nothing_waits_for_the_device_within_the_steps(smoke, tiny_data, architecture, change):
+    experiment = smoke.replace(architecture=architecture, **change)
+    assert not operations_of_four_steps(experiment, tiny_data) & WAITING
+
+
+@pytest.mark.parametrize("look", [float, bool, torch.Tensor.item])
+def test_a_look_at_the_loss_is_found_out(smoke, tiny_data, monkeypatch, look):
+    def looked_at(*arguments) -> torch.Tensor:
+        loss = mean_loss(*arguments)
+        look(loss.detach())
+        return loss
+
+    monkeypatch.setattr(learner_module, "mean_loss", looked_at)
+    assert operations_of_four_steps(smoke, tiny_data) & WAITING
+
+
+def test_tf32_is_on_within_the_steps_and_off_afterwards(smoke, tiny_data):
+    learner = build_learner(smoke.replace(precision="tf32"), tiny_data)
+    before = torch.get_float32_matmul_precision()
+    assert before != "high"
+    found = []
+
+    def note(*_) -> None:
+        found.append(torch.get_float32_matmul_precision())
+
+    learner.model.transformer.register_forward_hook(note)
+    learner.model.transformer.ln_f.register_full_backward_hook(note)
+    losses = [*learner.train(2), learner.probe(0), learner.evaluate("test").loss]
+    assert len(found) > 2 * 2 + 1 + 1
+    assert {*found} == {"high"}
+    assert torch.get_float32_matmul_precision() == before
+    exact = build_learner(smoke, tiny_data)
+    assert losses == pytest.approx([*exact.train(2), exact.probe(0), exact.evaluate("test").loss], rel=1e-3)
+    learner.model.transformer.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        learner.train(1)
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_bf16_weights_have_bf16_moments_also_after_ties_and_unties(smoke, tiny_data):
+    experiment = smoke.replace(precision="bf16-weights")
+    learner, exact = build_learner(experiment, tiny_data), build_learner(smoke, tiny_data)
+    for tie_map in TIES_AND_UNTIES:
+        for each in (learner, exact):
+            each.tie(TieMap(tie_map))
+        assert learner.train(2) == pytest.approx(exact.train(2), rel=2e-2)
+        moments = [state[key] for state in learner.optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
+        tensors = [*learner.model.parameters(), *(p.grad for p in learner.model.parameters()), *moments]
+        assert {t.dtype for t in tensors} == {torch.bfloat16}
+    saved = learner.state_dict()
+    other = build_learner(experiment, tiny_data)
+    other.load_state_dict(saved)
+    assert other.train(2) == learner.train(2)
+
+
+def test_parts_that_do_not_make_a_batch_are_refused(smoke, tiny_data):
+    with pytest.raises(ValueError, match="batch_size=4 must be a multiple of gradient_accumulation_steps=3"):
+        smoke.replace(gradient_accumulation_steps=3)
+
+    def in_three_parts(*arguments, **settings) -> Learner:
+        return Learner(*arguments, **settings | {"gradient_accumulation_steps": 3})
+
+    with pytest.raises(ValueError, match=r"batch_size=4 cannot be shared by 1 processes with .*steps=3"):
+        build_learner(smoke, tiny_data, factory=in_three_parts)

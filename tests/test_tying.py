@@ -22,7 +22,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from dlt_core.accounting import gpt2_parameters, measured_bytes
+from dlt_core.accounting import gpt2_parameters, measured_bytes, training_bytes
 from dlt_core.blocks import build_gpt2, find_blocks
 from dlt_core.evaluation import token_losses
 from dlt_core.tie_map import ORPHANS, TieMap
@@ -432,33 +432,46 @@ def test_dropped_parameters_are_freed_at_once():
     assert all(ref() is None for ref in dropped)
 
 
+@pytest.fixture
+def no_garbage_collection():
+    """What is freed is freed at once, by its reference count."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.mark.parametrize("gradient", GRADIENTS)
-def test_a_thousand_random_actions_leak_nothing(gradient):
+def test_a_thousand_random_actions_leak_nothing(no_garbage_collection, gradient):
     rng = random.Random(0)
     model = tiny_gpt2()
     optimizer = adamw(model)
     train_step(model, optimizer)
-    optimizer.zero_grad()
     tie_map = TieMap.independent(L)
-    seen: dict[int, weakref.ref] = {}
+    seen: dict[int, weakref.ref] = {}  # Parameters, and the moments of each
     for n in range(1000):
-        for p in model.parameters():
-            if seen.get(id(p), lambda: None)() is not p:
-                seen[id(p)] = weakref.ref(p)
         layer = rng.randrange(L)
         tie_map = tie_map.with_action(layer, rng.randrange(layer + 1), orphans=rng.choice(ORPHANS))
         tie_layers(model, tie_map, gradient=gradient, optimizer=optimizer)
-        if n % 100 == 50:
-            train_step(model, optimizer)
-            optimizer.zero_grad()
-    assert ids(optimizer.state) == ids(held(optimizer)) == ids(model.parameters())
-    gc.collect()
-    assert len(seen) > 12 * L
-    alive = {i for i, p in seen.items() if p() is not None}
-    assert alive <= set(ids(model.parameters())), "Parameters that nobody uses live on"
-    assert count_parameters(model) == sum(p.numel() for p in held(optimizer))
-    tie_layers(model, TieMap.independent(L), gradient=gradient, optimizer=optimizer)
-    assert len(optimizer.state) == len(held(optimizer)) == len(ids(model.parameters()))
+        if n % 20 == 10:
+            train_step(model, optimizer, seed=n)
+        parameters = list(model.parameters())
+        assert len(parameters) == 4 + 12 * tie_map.num_independent
+        assert ids(optimizer.state) == ids(held(optimizer)) == ids(parameters)
+        in_use = [*parameters, *(optimizer.state[p][key] for p in parameters for key in ("exp_avg", "exp_avg_sq"))]
+        for t in in_use:
+            if seen.get(id(t), lambda: None)() is not t:
+                seen[id(t)] = weakref.ref(t)
+        assert {i for i, ref in seen.items() if ref() is not None} == {*ids(in_use)}, "what nobody uses lives on"
+    assert len(seen) > 3 * (4 + 12 * L)
+    shape = {"vocab_size": VOCAB, "n_positions": POSITIONS, "n_embd": WIDTH}
+    for final in (tie_map, TieMap.independent(L), TieMap.all_tied(L)):
+        tie_layers(model, final, gradient=gradient, optimizer=optimizer)
+        train_step(model, optimizer)
+        closed = training_bytes(gpt2_parameters(**shape, num_groups=final.num_independent))
+        counters = 4 * len(optimizer.state)
+        closed |= {"optimizer": closed["optimizer"] + counters, "total": closed["total"] + counters}
+        assert measured_bytes(model, optimizer) == closed
 
 
 # --- which blocks ---
