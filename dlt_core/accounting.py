@@ -152,8 +152,8 @@ def model_peak_bytes(
     tensors; and at the end there is one copy less.
 
     On the CPU, for V >= 16 d: within 0.5 % of the measurement, with checkpointing within 4 %; in chunks within 2 %,
-    with checkpointing within 9 %. For a smaller vocabulary the peak often lies in between these moments, and with
-    checkpointing the error can reach 15 %.
+    with checkpointing or for a few dozen tokens within 9 %. For a smaller vocabulary the peak often lies in between
+    these moments, and with checkpointing the error can reach 15 %.
     """
     batch_size, block_size, vocab_size, n_embd = (
         shape[name] for name in ("batch_size", "block_size", "vocab_size", "n_embd")

@@ -130,7 +130,9 @@ def findings(found: dict[str, Any]) -> str:
     if "waits" in rows:
         few, many = ({n: v for n, v in row.items() if n != "steps"} for row in rows["waits"])
         more = sum(many.values()) - sum(few.values())
-        lines.append(f"Within the steps the program waits for the device {more} times.")
+        cpu = ", which on a GPU would mean to wait for it" if found["hardware"]["device"] == "cpu" else ""
+        what = "reads a number out of a tensor" if cpu else "waits for the device"
+        lines.append(f"Within the steps the program {what} {more} times{cpu}.")
     for row in rows.get("compiled", []):
         what = f"Blocks compiled (`{row['mode']}`, gradient `{row['gradient']}`)"
         if row.get("failed"):

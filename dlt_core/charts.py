@@ -146,7 +146,7 @@ def benchmark(found: Mapping[str, Any]) -> Figure:
     against its k steps, and memory against the number of weight sets."""
     rows = {name: part["rows"] for name, part in found["parts"].items()}
     panels = [name for name in ("steps", "control", "memory") if name in rows]
-    figure = new_figure(3.5 * max(1, len(panels)), 3.3)
+    figure = new_figure(3.8 * max(1, len(panels)), 3.3)
     axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
     for ax, name in zip(axes, panels, strict=False):
         tidy(ax)
@@ -180,7 +180,7 @@ def _memory(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     ax.set_ylim(0, None)
     ax.set_xlabel("weight sets", fontsize=9)
     ax.set_ylabel("MB", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _quartile_bars(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, value: str, label: str) -> None:

@@ -119,8 +119,12 @@ class Learner:
             raise ValueError(f"block_size={self.block_size} is longer than the model's {positions} positions")
         if self.activation_checkpointing:
             checkpoint_activations(self.model)
-        for block in find_blocks(self.model) if self.compile_mode else ():
-            block.compile(mode=self.compile_mode)
+        if self.compile_mode is not None:
+            # a block is compiled once for training, reward and evaluation, tied or not, and for each shape: the default
+            # limit, 8, can be passed by less than two of these learners
+            torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+            for block in find_blocks(self.model):
+                block.compile(mode=self.compile_mode)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=self.learning_rate,
