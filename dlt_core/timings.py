@@ -25,7 +25,7 @@ from dlt_core.blocks import find_blocks
 from dlt_core.contestants import Decision, HuggingFaceTrainer, PlainLoop, noise, race, steps, wait_for
 from dlt_core.experiments import Experiment
 from dlt_core.learner import Learner
-from dlt_core.tie_map import TieMap, random_map
+from dlt_core.tie_map import TieMap
 
 GPT2_PIECES = 50257
 # name -> (preset, vocabulary, depths of the table of memory)
@@ -180,12 +180,13 @@ def timed(function: Callable[..., Any], seconds: list[float], device: torch.devi
 
 
 def tie_times(bench: Bench) -> list[Row]:
-    """`tie_layers` with AdamW, in microseconds: of single actions; and of whole maps drawn at random, to which a line
-    is fitted: so much for a call, for each layer that is pointed elsewhere, for each that gets weights of its own."""
+    """`tie_layers` with AdamW, in microseconds: of single actions; and of up to L random actions at once, to which a
+    line is fitted: so much for a call, for each layer that uses other weights of the model, for each that gets its own,
+    and for each weight set that is given up with its moments."""
     rows = []
     rng = np.random.default_rng(0)
     for n_layer in (12, 48):
-        learner = bench.learner(bench.still.replace(n_layer=n_layer, batch_size=1, gradient_accumulation_steps=1))
+        learner = bench.learner(bench.still.replace(n_layer=n_layer, batch_size=1))
         learner.train(1)  # there is a state to take along
         tie_map, single, several, changes = learner.tie_map, [], [], []
         for i in range(20 * bench.repetitions):
@@ -193,23 +194,21 @@ def tie_times(bench: Bench) -> list[Row]:
             tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
             timed(learner.tie, single, bench.device)(tie_map)
         for _ in range(20 * bench.repetitions):
-            old = _first_parameters(learner)
-            groups = int(rng.integers(1, n_layer + 1))
-            timed(learner.tie, several, bench.device)(random_map(n_layer, groups, rng.random))
-            new = _first_parameters(learner)
-            fresh = len({*new} - {*old})
-            changes.append((1, sum(a != b for a, b in zip(old, new, strict=True)) - fresh, fresh))
+            old = [next(block.parameters()) for block in find_blocks(learner.model)]  # held, so that no id comes twice
+            for layer in rng.permutation(np.arange(1, n_layer))[: rng.integers(n_layer)].tolist():
+                tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
+            timed(learner.tie, several, bench.device)(tie_map)
+            new = [next(block.parameters()) for block in find_blocks(learner.model)]
+            own, given_up = len({*new} - {*old}), len({*old} - {*new})
+            moved = sum(a is not b for a, b in zip(old, new, strict=True))
+            changes.append((1, moved - own, own, given_up))
         several, x = 1e6 * np.array(several), np.array(changes, dtype=float)
-        fit, *_ = np.linalg.lstsq(x, several, rcond=None)
-        unexplained = np.var(several - x @ fit) / np.var(several)
-        rows.append({"layers": n_layer, **quartiles(1e6 * np.array(single), "µs an action"), "µs a call": float(fit[0]),
-                     "µs a layer tied": float(fit[1]), "µs a layer untied": float(fit[2]),
-                     "share of variance explained": float(1 - unexplained)})  # fmt: skip
+        call, moved, own, given_up = np.linalg.lstsq(x, several, rcond=None)[0].tolist()
+        unexplained = np.var(several - x @ [call, moved, own, given_up]) / np.var(several)
+        rows.append({"layers": n_layer, **quartiles(1e6 * np.array(single), "µs an action"), "µs a call": call,
+                     "a layer moved": moved, "a layer on its own": own, "a set given up": given_up,
+                     "variance explained": float(1 - unexplained)})  # fmt: skip
     return rows
-
-
-def _first_parameters(learner: Learner) -> list[int]:
-    return [id(next(block.parameters())) for block in find_blocks(learner.model)]
 
 
 def compiled(bench: Bench) -> list[Row]:

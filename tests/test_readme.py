@@ -1,11 +1,12 @@
 """The README says nothing that the project does not do."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from dlt_core import reproduce, studies
+from dlt_core import benchmark, reproduce, studies, train
 from dlt_core.accounting import gpt2_parameters
 from dlt_core.corpora import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.experiments import Experiment
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["results", "agent", "learning", "released", "notebooks"])
+@pytest.mark.parametrize("name", ["benchmark", "results", "agent", "learning", "released", "notebooks"])
 def test_the_tables_are_made_from_what_is_committed(name):
     table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
     assert table == reproduce.readme_tables(ROOT)[name], "run: python -m dlt_core.reproduce --in-place"
@@ -88,6 +89,22 @@ def test_the_commands_are_understood(capsys):
     for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
         assert option in README
         assert option in usage
+
+
+def test_the_other_commands_and_the_settings_that_they_name(capsys):
+    commands = dict(re.findall(r"-m dlt_core\.(train|benchmark)([^\n`&#.]*)", README))
+    assert commands.keys() == {"train", "benchmark"}
+    for name, arguments in commands.items():
+        with pytest.raises(SystemExit) as caught:
+            {"train": train, "benchmark": benchmark}[name].main([*arguments.split(), "--help"])
+        assert caught.value.code == 0
+    assert "--set" in capsys.readouterr().out
+    plain = Experiment.preset("gpt2-wikitext2", "gpu")
+    named = re.findall(r"`(\w+)=([\w\"-]+)`", README.partition("## I have a GPU")[2].partition("\n## ")[0])
+    assert len(named) == 5
+    for field, value in named:
+        changed = plain.replace(**{field: ast.literal_eval(value)})
+        assert changed != plain, "no preset uses any of these"
 
 
 def test_the_data_table_is_the_cores():
