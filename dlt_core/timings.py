@@ -182,7 +182,8 @@ def timed(function: Callable[..., Any], seconds: list[float], device: torch.devi
 def tie_times(bench: Bench) -> list[Row]:
     """`tie_layers` with AdamW, in microseconds: of single actions; and of up to L random actions at once, to which a
     line is fitted: so much for a call, for each layer that uses other weights of the model, for each that gets its own,
-    and for each weight set that is given up with its moments."""
+    and for each weight set that is given up with its moments. (The tenth that lies farthest above the line, disturbed
+    by other programs, is left out.)"""
     rows = []
     rng = np.random.default_rng(0)
     for n_layer in (12, 48):
@@ -203,6 +204,8 @@ def tie_times(bench: Bench) -> list[Row]:
             moved = sum(a is not b for a, b in zip(old, new, strict=True))
             changes.append((1, moved - own, own, given_up))
         several, x = 1e6 * np.array(several), np.array(changes, dtype=float)
+        late = several - x @ np.linalg.lstsq(x, several, rcond=None)[0]
+        several, x = (values[late <= np.quantile(late, 0.9)] for values in (several, x))
         call, moved, own, given_up = np.linalg.lstsq(x, several, rcond=None)[0].tolist()
         unexplained = np.var(several - x @ [call, moved, own, given_up]) / np.var(several)
         rows.append({"layers": n_layer, **quartiles(1e6 * np.array(single), "µs an action"), "µs a call": call,
