@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from dlt_core import charts, figures, footprints, records, timings
-from dlt_core.files import write_text_atomically
+from dlt_core.files import write_json_atomically, write_text_atomically
 from dlt_core.results import markdown_table
 from dlt_core.timings import SCALES, Bench, Row
 
@@ -45,7 +45,6 @@ def run(bench: Bench, parts: Sequence[str], path: Path, max_seconds: float | Non
     max_seconds: no part begins after so long. What another machine, scale or code has left there is made anew.
     """
     started = time.perf_counter()
-    path.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
         "schema_version": records.SCHEMA_VERSION,
         "scale": bench.scale,
@@ -69,7 +68,7 @@ def run(bench: Bench, parts: Sequence[str], path: Path, max_seconds: float | Non
         rows = PARTS[name](bench)
         found["parts"][name] = {"seconds": time.perf_counter() - begun, "rows": rows}
         found["parts"] = {name: found["parts"][name] for name in PARTS if name in found["parts"]}
-        write_text_atomically(path, json.dumps(found, indent=1) + "\n")
+        write_json_atomically(path, found)
         print(f"{name}: {found['parts'][name]['seconds']:.0f} s", file=sys.stderr, flush=True)
     return found
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dlt_core import parallel
 from dlt_core.algorithm1 import build_agent, build_env, build_learner
 from dlt_core.corpora import Corpus
 from dlt_core.experiments import Experiment
@@ -100,34 +101,34 @@ class Decision:
         self.draw()
 
 
+def by_hand(learner: Learner, k: int, wrapped: nn.Module | None = None) -> None:
+    """k steps of the learner's model on its batches, in a training loop as one writes it by hand. wrapped: the model in
+    DDP, which averages the gradients of several processes; otherwise they are averaged here."""
+    model = learner.model if wrapped is None else wrapped
+    model.train()
+    for _ in range(k):
+        x = torch.from_numpy(parallel.share(learner.batches[learner.step])).to(learner.device, non_blocking=True)
+        learner.optimizer.zero_grad()
+        with torch.autocast(learner.device.type, dtype=torch.bfloat16, enabled=learner.precision == "bf16"):
+            logits = model(x[:, :-1]).logits
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), x[:, 1:].flatten())
+        loss.backward()
+        if wrapped is None:
+            parallel.average_gradients(learner.model.parameters())
+        nn.utils.clip_grad_norm_(learner.model.parameters(), learner.grad_clip)
+        learner.optimizer.step()
+        learner.step += 1
+
+
 class PlainLoop:
-    """The same model on the same batches, in a training loop as one writes it by hand."""
+    """The same model on the same batches, `by_hand`."""
 
     def __init__(self, experiment: Experiment, data: TokenizedCorpus) -> None:
         self.learner = build_learner(experiment, data)  # for the model, its batches, and where they are
-        self.optimizer = torch.optim.AdamW(
-            self.learner.model.parameters(),
-            lr=experiment.learning_rate,
-            weight_decay=experiment.weight_decay,
-            fused=True,
-        )
-        self.bf16 = experiment.precision == "bf16"
         self.k = experiment.steps_per_action
-        self.step = 0
 
     def __call__(self) -> None:
-        model, device = self.learner.model, self.learner.device
-        model.train()
-        for _ in range(self.k):
-            x = torch.from_numpy(self.learner.batches[self.step]).to(device, non_blocking=True)
-            self.optimizer.zero_grad()
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
-                logits = model(x[:, :-1]).logits
-                loss = F.cross_entropy(logits.flatten(0, 1).float(), x[:, 1:].flatten())
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), self.learner.grad_clip)
-            self.optimizer.step()
-            self.step += 1
+        by_hand(self.learner, self.k)
 
 
 class HuggingFaceTrainer:

@@ -10,18 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from dlt_core import parallel
-from dlt_core.contestants import race, wait_for
+from dlt_core.contestants import by_hand, race, wait_for
 from dlt_core.learner import Learner
 from dlt_core.timings import Bench, quartiles
 
 
-def decision(bench: Bench, learner: Learner, wrapped: bool, wrapping: list[float]) -> Callable[[], None]:
+def decision(bench: Bench, learner: Learner, in_ddp: bool, wrapping: list[float]) -> Callable[[], None]:
     """At each call: other ties, the same in all processes, and k steps."""
     rng = np.random.default_rng(0)
     tie_map = learner.tie_map
@@ -32,22 +29,10 @@ def decision(bench: Bench, learner: Learner, wrapped: bool, wrapping: list[float
         tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
         learner.tie(tie_map)
         started = time.perf_counter()
-        model = DistributedDataParallel(learner.model) if wrapped else learner.model
+        wrapped = DistributedDataParallel(learner.model) if in_ddp else None
         wait_for(bench.device)
         wrapping.append(time.perf_counter() - started)
-        model.train()
-        for _ in range(bench.k):
-            x = torch.from_numpy(parallel.share(learner.batches[learner.step])).to(bench.device)
-            learner.optimizer.zero_grad()
-            with torch.autocast(bench.device.type, dtype=torch.bfloat16, enabled=learner.precision == "bf16"):
-                logits = model(input_ids=x[:, :-1], use_cache=False).logits
-                loss = F.cross_entropy(logits.flatten(0, 1).float(), x[:, 1:].flatten())
-            loss.backward()
-            if not wrapped:
-                parallel.average_gradients(learner.model.parameters())
-            nn.utils.clip_grad_norm_(learner.model.parameters(), learner.grad_clip)
-            learner.optimizer.step()
-            learner.step += 1
+        by_hand(learner, bench.k, wrapped)
 
     return call
 

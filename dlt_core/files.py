@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -23,3 +25,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """UTF-8 with newlines as they are, on every system."""
     write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def write_json_atomically(path: Path, value: Any) -> None:
+    """Indented by one blank, with a newline at the end."""
+    write_text_atomically(path, json.dumps(value, indent=1) + "\n")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlt_core.files import write_text_atomically
+from dlt_core.files import write_json_atomically
 from dlt_core.records import RunRecord
 from dlt_core.tie_map import TieMap
 
@@ -106,7 +106,7 @@ def execute(job: Job, environment: Mapping[str, str]) -> dict[str, Any]:
     result = job.result(status, error, time.time() - started)
     earlier = job.before().get("seconds_from_the_start")
     result["seconds_from_the_start"] = result["seconds"] if from_the_start else earlier
-    write_text_atomically(job.folder / "result.json", json.dumps(result, indent=1) + "\n")
+    write_json_atomically(job.folder / "result.json", result)
     return result
 
 

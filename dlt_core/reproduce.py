@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from dlt_core import benchmark, learning, results, studies
 from dlt_core.corpora import CORPORA
 from dlt_core.experiments import PRESETS
-from dlt_core.files import write_text_atomically
+from dlt_core.files import write_json_atomically, write_text_atomically
 from dlt_core.jobs import Job, headline
 from dlt_core.rebuild import rebuild
 from dlt_core.records import RunRecord, load_all
@@ -158,7 +158,7 @@ def reproduce(
     done.sort(key=lambda r: (r["seed"], r["name"]))
     if in_place:
         _refresh_tables(done)
-    _write_json(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": done})
+    write_json_atomically(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": done})
     _print_summary(done, out)
     return 1 if any(r["status"] == "failed" for r in done) else 0
 
@@ -214,7 +214,7 @@ def _refresh_tables(done: Sequence[dict[str, Any]]) -> None:
     timed = [r for r in done if r["status"] == "done" and r["seed"] == 0 and r["seconds_from_the_start"]]
     for name in {r["notebook"] for r in timed}:
         known[name] = round(max(r["seconds_from_the_start"] for r in timed if r["notebook"] == name))
-    _write_json(times, dict(sorted(known.items())))
+    write_json_atomically(times, dict(sorted(known.items())))
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     for name, table in readme_tables(root).items():
@@ -248,10 +248,6 @@ def readme_tables(root: Path) -> dict[str, str]:
         "released": studies.singles_markdown(records),
         "notebooks": results.markdown_table(notebooks),
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_text_atomically(path, json.dumps(value, indent=1) + "\n")
 
 
 def _print_summary(done: Sequence[dict[str, Any]], out: Path) -> None:
