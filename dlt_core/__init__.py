@@ -1,3 +1,72 @@
-"""Dynamic Layer Tying for Parameter-Efficient Transformers (Hay and Wolf, ICLR 2024): a teaching reproduction."""
+"""Dynamic Layer Tying for Parameter-Efficient Transformers (Hay and Wolf, ICLR 2024): a teaching reproduction.
 
-__version__ = "0.1.0"
+    from dlt_core import Experiment, train_dynamic
+
+    record = train_dynamic(Experiment.preset("gpt2-embedded", "smoke"))
+
+The names below are all that most readers need. Each is loaded when it is first used, so `TieMap` does not wait for
+PyTorch. README.md in this folder is the guide to the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+CHECKOUT = Path(__file__).resolve().parent.parent  # where notebooks/ and figures/ lie, unless this is an installed copy
+
+_HOME = {
+    "TieMap": "tie_map",
+    "expected_independent": "tie_map",
+    "find_blocks": "blocks",
+    "build_gpt2": "blocks",
+    "build_bert": "blocks",
+    "tie_layers": "tying",
+    "read_tie_map": "tying",
+    "count_parameters": "tying",
+    "QAgent": "agents",
+    "RandomAgent": "agents",
+    "FixedAgent": "agents",
+    "ReplayAgent": "agents",
+    "Learner": "learner",
+    "LayerTyingEnv": "env",
+    "Experiment": "experiments",
+    "load_data": "experiments",
+    "build_learner": "experiments",
+    "build_env": "experiments",
+    "build_agent": "experiments",
+    "train_dynamic": "algorithm1",
+    "train_conventional": "algorithm1",
+    "RunRecord": "records",
+    "load_records": "records",
+    "compare": "studies.comparison",
+}
+_ROOMS = ("corpora", "figures", "learner", "records", "reproduce", "studies")
+__all__ = [*_HOME, *_ROOMS]
+
+if TYPE_CHECKING:
+    from dlt_core import corpora, figures, learner, records, reproduce, studies
+    from dlt_core.agents import FixedAgent, QAgent, RandomAgent, ReplayAgent
+    from dlt_core.algorithm1 import train_conventional, train_dynamic
+    from dlt_core.blocks import build_bert, build_gpt2, find_blocks
+    from dlt_core.env import LayerTyingEnv
+    from dlt_core.experiments import Experiment, build_agent, build_env, build_learner, load_data
+    from dlt_core.learner import Learner
+    from dlt_core.records import RunRecord, load_records
+    from dlt_core.studies.comparison import compare
+    from dlt_core.tie_map import TieMap, expected_independent
+    from dlt_core.tying import count_parameters, read_tie_map, tie_layers
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"dlt_core.{_HOME[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"dlt_core.{name}")
+    raise AttributeError(f"module 'dlt_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

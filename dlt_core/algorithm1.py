@@ -6,103 +6,20 @@ its experiment setup and the authors' released code; README.md lists each interp
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlt_core import corpora, parallel, tokenization
-from dlt_core.agents import Agent, QAgent
-from dlt_core.blocks import build_model
+from dlt_core.agents import Agent
+from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.env import LayerTyingEnv
-from dlt_core.learner import Learner
-from dlt_core.records import RunRecord
-from dlt_core.run import Run
+from dlt_core.experiments import Experiment, build_agent, build_env, build_learner
+from dlt_core.learner import parallel
+from dlt_core.records.record import RunRecord
+from dlt_core.records.run import Run
 from dlt_core.tie_map import TieMap
-
-if TYPE_CHECKING:
-    from dlt_core.experiments import Experiment
-
-
-def load_data(experiment: Experiment) -> tokenization.TokenizedCorpus:
-    """The experiment's corpus, tokenised."""
-    with parallel.one_first():  # of several processes; the others find it cached
-        corpus = corpora.load(experiment.corpus, train_bytes=experiment.train_bytes)
-        return tokenization.tokenize(corpus, experiment.tokenizer)
-
-
-def build_learner(
-    experiment: Experiment,
-    data: tokenization.TokenizedCorpus | None = None,
-    *,
-    factory: Callable[..., Learner] = Learner,
-) -> Learner:
-    """The experiment's transformer at step 0, all layers independent, with its optimiser and data.
-
-    factory: what is called with all that; a learner of another kind is made by its class.
-    """
-    data = data or load_data(experiment)
-    build = functools.partial(
-        build_model,
-        experiment.architecture,
-        vocab_size=data.vocab_size,
-        n_positions=experiment.n_positions,
-        n_layer=experiment.n_layer,
-        n_head=experiment.n_head,
-        n_embd=experiment.n_embd,
-        dropout=experiment.dropout,
-    )
-    return factory(
-        build,
-        data,
-        seed=experiment.seed,
-        batch_size=experiment.batch_size,
-        block_size=experiment.block_size,
-        learning_rate=experiment.learning_rate,
-        weight_decay=experiment.weight_decay,
-        grad_clip=experiment.grad_clip,
-        gradient=experiment.gradient,
-        precision=experiment.precision,
-        device=experiment.device,
-        evaluation_tokens=experiment.evaluation_tokens,
-        gradient_accumulation_steps=experiment.gradient_accumulation_steps,
-        activation_checkpointing=experiment.activation_checkpointing,
-        compile_mode=experiment.compile_mode,
-    )
-
-
-def build_env(
-    experiment: Experiment,
-    data: tokenization.TokenizedCorpus | None = None,
-    *,
-    learner: Learner | None = None,
-    factory: Callable[..., LayerTyingEnv] = LayerTyingEnv,
-) -> LayerTyingEnv:
-    """The experiment's world: its learner, unless another is given, all layers tied. factory: as in `build_learner`."""
-    return factory(
-        learner or build_learner(experiment, data),
-        steps_per_action=experiment.steps_per_action,
-        reward=experiment.reward,
-        price=experiment.price,
-        orphans=experiment.orphans,
-    )
-
-
-def build_agent(experiment: Experiment, *, factory: Callable[..., QAgent] = QAgent) -> QAgent:
-    """The experiment's Q-agent. factory: as in `build_learner`."""
-    return factory(
-        experiment.n_layer,
-        hidden=experiment.q_hidden,
-        learning_rate=experiment.q_learning_rate,
-        gamma=experiment.gamma,
-        epsilon=experiment.epsilon,
-        epsilon_decay=experiment.epsilon_decay,
-        epsilon_min=experiment.epsilon_min,
-        seed=experiment.seed,
-    )
 
 
 def train_dynamic(
@@ -111,7 +28,7 @@ def train_dynamic(
     agent: Agent | None = None,
     env: LayerTyingEnv | None = None,
     method: str | None = None,
-    data: tokenization.TokenizedCorpus | None = None,
+    data: TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
     checkpoint: str | os.PathLike | None = None,
     max_seconds: float | None = None,
@@ -183,7 +100,7 @@ def train_conventional(
     tie_map: TieMap | Sequence[TieMap] | None = None,
     depth: int | None = None,
     method: str | None = None,
-    data: tokenization.TokenizedCorpus | None = None,
+    data: TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
     checkpoint: str | os.PathLike | None = None,
     max_seconds: float | None = None,

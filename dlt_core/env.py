@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Dict, Discrete, MultiDiscrete
 
-from dlt_core.evaluation import perplexity
-from dlt_core.learner import Learner
+from dlt_core.learner.evaluation import perplexity
+from dlt_core.learner.training import Learner
 from dlt_core.tie_map import ORPHANS, TieMap
 
 BASELINE_RATE = 0.1  # log_improvement: how fast its running baseline follows

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dlt_core.blocks import ARCHITECTURES
-from dlt_core.corpora import CORPORA
-from dlt_core.env import REWARDS
-from dlt_core.learner import COMPILE_MODES, PRECISIONS
+from dlt_core.agents import QAgent
+from dlt_core.blocks import ARCHITECTURES, build_model
+from dlt_core.corpora.sources import CORPORA, load
+from dlt_core.corpora.tokenization import TokenizedCorpus, bpe_pieces, tokenize
+from dlt_core.env import REWARDS, LayerTyingEnv
+from dlt_core.learner import parallel
+from dlt_core.learner.training import COMPILE_MODES, PRECISIONS, Learner
 from dlt_core.tie_map import ORPHANS
-from dlt_core.tokenization import bpe_pieces
 from dlt_core.tying import GRADIENTS
 
 _KINDS = {"float": (int, float), "bool": bool}  # by annotation; the others are looked at one by one
@@ -305,3 +309,81 @@ def name_of(architecture: str, corpus: str) -> str:
             f"{', '.join(CORPORA)}"
         )
     return name
+
+
+def load_data(experiment: Experiment) -> TokenizedCorpus:
+    """The experiment's corpus, as tokens."""
+    with parallel.one_first():  # of several processes; the others find it cached
+        corpus = load(experiment.corpus, train_bytes=experiment.train_bytes)
+        return tokenize(corpus, experiment.tokenizer)
+
+
+def build_learner(
+    experiment: Experiment,
+    data: TokenizedCorpus | None = None,
+    *,
+    factory: Callable[..., Learner] = Learner,
+) -> Learner:
+    """The experiment's transformer at step 0, all layers independent, with its optimiser and data.
+
+    factory: what is called with all that; a learner of another kind is made by its class.
+    """
+    data = data or load_data(experiment)
+    build = functools.partial(
+        build_model,
+        experiment.architecture,
+        vocab_size=data.vocab_size,
+        n_positions=experiment.n_positions,
+        n_layer=experiment.n_layer,
+        n_head=experiment.n_head,
+        n_embd=experiment.n_embd,
+        dropout=experiment.dropout,
+    )
+    return factory(
+        build,
+        data,
+        seed=experiment.seed,
+        batch_size=experiment.batch_size,
+        block_size=experiment.block_size,
+        learning_rate=experiment.learning_rate,
+        weight_decay=experiment.weight_decay,
+        grad_clip=experiment.grad_clip,
+        gradient=experiment.gradient,
+        precision=experiment.precision,
+        device=experiment.device,
+        evaluation_tokens=experiment.evaluation_tokens,
+        gradient_accumulation_steps=experiment.gradient_accumulation_steps,
+        activation_checkpointing=experiment.activation_checkpointing,
+        compile_mode=experiment.compile_mode,
+    )
+
+
+def build_env(
+    experiment: Experiment,
+    data: TokenizedCorpus | None = None,
+    *,
+    learner: Learner | None = None,
+    factory: Callable[..., LayerTyingEnv] = LayerTyingEnv,
+) -> LayerTyingEnv:
+    """The experiment's world: its learner, unless another is given, all layers tied. factory: as in `build_learner`."""
+    return factory(
+        learner or build_learner(experiment, data),
+        steps_per_action=experiment.steps_per_action,
+        reward=experiment.reward,
+        price=experiment.price,
+        orphans=experiment.orphans,
+    )
+
+
+def build_agent(experiment: Experiment, *, factory: Callable[..., QAgent] = QAgent) -> QAgent:
+    """The experiment's Q-agent. factory: as in `build_learner`."""
+    return factory(
+        experiment.n_layer,
+        hidden=experiment.q_hidden,
+        learning_rate=experiment.q_learning_rate,
+        gamma=experiment.gamma,
+        epsilon=experiment.epsilon,
+        epsilon_decay=experiment.epsilon_decay,
+        epsilon_min=experiment.epsilon_min,
+        seed=experiment.seed,
+    )

@@ -16,10 +16,9 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from dlt_core.algorithm1 import load_data
-from dlt_core.experiments import Experiment
+from dlt_core.corpora.tokenization import TokenizedCorpus
+from dlt_core.experiments import Experiment, load_data
 from dlt_core.tie_map import TieMap
-from dlt_core.tokenization import TokenizedCorpus
 
 torch.set_num_threads(1)
 settings.register_profile(

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlt_core import checkpoints
 from dlt_core.agents import AGENT, CycleAgent, FixedAgent, QAgent, RandomAgent, ReplayAgent, q_slice
+from dlt_core.records import checkpoints
 from dlt_core.tie_map import ORPHANS, TieMap, random_map
 from tests.conftest import tie_maps
 

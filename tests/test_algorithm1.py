@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dlt_core import checkpoints
-from dlt_core.accounting import gpt2_parameters
 from dlt_core.agents import FixedAgent, RandomAgent, ReplayAgent
-from dlt_core.algorithm1 import build_learner, train_conventional, train_dynamic
-from dlt_core.experiments import Experiment
-from dlt_core.learner import Learner, TrainingDiverged
-from dlt_core.records import RunRecord
+from dlt_core.algorithm1 import train_conventional, train_dynamic
+from dlt_core.experiments import Experiment, build_learner
+from dlt_core.learner.accounting import gpt2_parameters
+from dlt_core.learner.training import Learner, TrainingDiverged
+from dlt_core.records import checkpoints
+from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap, from_actions
 
 TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in

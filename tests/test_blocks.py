@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertLMHeadModel
 
-from dlt_core.accounting import block_parameters, model_parameters
 from dlt_core.blocks import ARCHITECTURES, build_bert, build_gpt2, build_model, find_blocks
+from dlt_core.learner.accounting import block_parameters, model_parameters
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import GRADIENTS, count_parameters, read_tie_map, tie_layers
 

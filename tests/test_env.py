@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from dlt_core.algorithm1 import build_env
 from dlt_core.env import BASELINE_RATE, LayerTyingEnv
+from dlt_core.experiments import build_env
 from dlt_core.tie_map import TieMap
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from dlt_core.accounting import gpt2_parameters, training_bytes
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
-from dlt_core.records import RunRecord, load_all
+from dlt_core.learner.accounting import gpt2_parameters, training_bytes
+from dlt_core.records.record import RunRecord, load_all
 
 
 def test_the_paper_preset_is_the_papers_own_setting():

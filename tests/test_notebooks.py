@@ -9,13 +9,13 @@ import nbformat
 import papermill
 import pytest
 
-from dlt_core import reproduce
-from dlt_core.corpora import LOCAL, SPLITS
-from dlt_core.hub import local_files
-from dlt_core.records import RunRecord, load_all
+from dlt_core import CHECKOUT
+from dlt_core.corpora.hub import local_files
+from dlt_core.corpora.sources import LOCAL, SPLITS
+from dlt_core.records.record import RunRecord, load_all
+from dlt_core.reproduce import batch
 
-ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 # The notebooks that have a parameter `corpus`, and the corpora it may be beside "embedded".
 CORPUS = {
     "04_gpt2_wikitext2": ("wikitext-2",),
@@ -52,7 +52,7 @@ def test_notebook_runs_and_its_record_shows_the_mechanism(path, corpus, tmp_path
     """On the real data where it is here, on the embedded corpus where not."""
     if corpus is not None and not is_here(corpus):
         corpus = "embedded"
-    seeds = {"num_seeds": 2} if path.stem in reproduce.SEVERAL_SEEDS else {}
+    seeds = {"num_seeds": 2} if path.stem in batch.SEVERAL_SEEDS else {}
     nb = execute(path, tmp_path, **({"corpus": corpus} if corpus else {}), **seeds)
     records = load_all(tmp_path / "records")
     dynamic = [r for r in records if r.method == "dynamic"]
@@ -75,7 +75,7 @@ def test_notebook_runs_and_its_record_shows_the_mechanism(path, corpus, tmp_path
 def test_without_data_the_embedded_corpus_will_do_if_asked_for(stem, tmp_path, monkeypatch):
     monkeypatch.delenv("DLT_DATA_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    execute(ROOT / "notebooks" / f"{stem}.ipynb", tmp_path, corpus="embedded")
+    execute(CHECKOUT / "notebooks" / f"{stem}.ipynb", tmp_path, corpus="embedded")
     assert {r.corpus["name"] for r in load_all(tmp_path / "records")} == {"embedded"}
 
 
@@ -90,7 +90,7 @@ def test_without_data_a_notebook_names_the_remedies_and_stops(stem, tmp_path, mo
     monkeypatch.delenv("DLT_DATA_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
-    nb = execute(ROOT / "notebooks" / f"{stem}.ipynb", tmp_path / "out")  # raises nothing
+    nb = execute(CHECKOUT / "notebooks" / f"{stem}.ipynb", tmp_path / "out")  # raises nothing
     printed = "".join(o.get("text", "") for cell in nb.cells for o in cell.get("outputs", []))
     assert "Remedy 1" in printed
     assert "Remedy 2" in printed
@@ -117,11 +117,11 @@ def test_committed_notebook_is_whole(path):
     assert tagged[0].source.splitlines()[0].startswith('preset = "laptop"')
     text = path.read_text(encoding="utf-8")
     assert str(Path.home()) + "/" not in text
-    assert str(ROOT) not in text
+    assert str(CHECKOUT) not in text
 
 
 def test_committed_records_can_be_read_and_are_finished():
-    records = load_all(ROOT / "figures" / "records")
+    records = load_all(CHECKOUT / "figures" / "records")
     assert records
     assert all(record.status == "finished" for record in records)
     assert all(isinstance(record, RunRecord) for record in records)

@@ -2,32 +2,33 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-from dlt_core import benchmark, reproduce, studies, train
-from dlt_core.accounting import gpt2_parameters
-from dlt_core.corpora import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
+from dlt_core import CHECKOUT
+from dlt_core.corpora.sources import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
+from dlt_core.corpora.tokenization import GPT2_LOCAL
 from dlt_core.experiments import Experiment
-from dlt_core.tokenization import GPT2_LOCAL
+from dlt_core.learner.accounting import gpt2_parameters
+from dlt_core.reproduce import batch, train
+from dlt_core.studies import contrasts
+from dlt_core.studies.benchmark import report
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["benchmark", "results", "agent", "learning", "released", "notebooks"])
 def test_the_tables_are_made_from_what_is_committed(name):
     table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
-    assert table == reproduce.readme_tables(ROOT)[name], "run: python -m dlt_core.reproduce --in-place"
+    assert table == batch.readme_tables(CHECKOUT)[name], "run: python -m dlt_core.reproduce --in-place"
     assert len(table.splitlines()) >= 3
 
 
 def test_every_link_and_file_named_is_there():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+        assert (CHECKOUT / target).exists(), target
     for name in re.findall(r"`(?:dlt_core/)?(\w+\.py)`", README):
-        assert (ROOT / "dlt_core" / name).exists(), name
+        assert (CHECKOUT / "dlt_core" / name).exists(), name
 
 
 def test_the_python_examples_run(monkeypatch, tiny_data):
@@ -48,7 +49,7 @@ def test_the_python_examples_run(monkeypatch, tiny_data):
 def test_the_differences_of_the_released_code_are_listed_with_their_switches():
     section = README.partition("## The code as released\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| (\d+[ab]?) \|.*\| `(\w+)` \|$", section, flags=re.MULTILINE)
-    assert {name: number for number, name in listed} == studies.NUMBERS
+    assert {name: number for number, name in listed} == contrasts.NUMBERS
 
 
 def test_the_numbers_in_its_prose():
@@ -81,10 +82,10 @@ def test_the_commands_are_understood(capsys):
         if any("[" in a for a in arguments):
             continue
         with pytest.raises(SystemExit) as caught:
-            reproduce.main([*arguments, "--help"])
+            batch.main([*arguments, "--help"])
         assert caught.value.code == 0
     with pytest.raises(SystemExit):
-        reproduce.main(["--help"])
+        batch.main(["--help"])
     usage = capsys.readouterr().out
     for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
         assert option in README
@@ -96,7 +97,7 @@ def test_the_other_commands_and_the_settings_that_they_name(capsys):
     assert commands.keys() == {"train", "benchmark"}
     for name, arguments in commands.items():
         with pytest.raises(SystemExit) as caught:
-            {"train": train, "benchmark": benchmark}[name].main([*arguments.split(), "--help"])
+            {"train": train, "benchmark": report}[name].main([*arguments.split(), "--help"])
         assert caught.value.code == 0
     assert "--set" in capsys.readouterr().out
     plain = Experiment.preset("gpt2-wikitext2", "gpu")

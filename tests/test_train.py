@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dlt_core import parallel, train
 from dlt_core.experiments import Experiment
-from dlt_core.records import RunRecord
+from dlt_core.learner import parallel
+from dlt_core.records.record import RunRecord
+from dlt_core.reproduce import train
 
 SMOKE = ["--experiment", "gpt2-embedded", "--preset", "smoke"]
 

@@ -22,9 +22,9 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from dlt_core.accounting import gpt2_parameters, measured_bytes, training_bytes
 from dlt_core.blocks import build_gpt2, find_blocks
-from dlt_core.evaluation import token_losses
+from dlt_core.learner.accounting import gpt2_parameters, measured_bytes, training_bytes
+from dlt_core.learner.evaluation import token_losses
 from dlt_core.tie_map import ORPHANS, TieMap
 from dlt_core.tying import GRADIENTS, count_parameters, read_tie_map, tie_layers
 from tests.conftest import actions, tie_maps

@@ -1,0 +1,322 @@
+"""The learner owns the model, its optimiser, device, precision and the order of the data.
+
+It trains k optimiser steps and evaluates. It knows nothing of agents or rewards. Randomness is a function of the seed
+and the step number alone (batches, dropout masks), so two methods with one seed see the same data and the same noise,
+and a run resumes from its step number. Within the k steps nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dlt_core.blocks import checkpoint_activations, find_blocks
+from dlt_core.corpora.tokenization import Batches, TokenizedCorpus
+from dlt_core.learner import parallel
+from dlt_core.learner.evaluation import Evaluation, LastWords, evaluate, last_words, perplexity
+from dlt_core.learner.loss import mean_loss
+from dlt_core.tie_map import TieMap
+from dlt_core.tying import read_tie_map, tie_layers
+
+PRECISIONS = {
+    "fp32": "single precision",
+    "tf32": "the same, with products in TensorFloat-32 where the device has it",
+    "bf16": "products in bfloat16 (autocast), weights in fp32",
+    "bf16-weights": "everything in bfloat16, weights and moments too, as in the released code",
+}
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
+EVALUATION_TOKENS = 2**15  # in a batch of an evaluation on a GPU, which a training batch would not fill
+TRAINING, PROBING, DROPOUT = range(1, 4)  # independent random streams of one seed; agents.py has a fourth
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss became infinite or NaN; the message names step, tie map and the last finite loss."""
+
+
+class Learner:
+    """A transformer language model in training, whose layers can be re-tied between steps.
+
+    build_model: called with seed=..., at the start and by `restart`; returns a causal language model.
+    data: its train split is learned; validation and test are only evaluated.
+    batch_size, block_size: B sequences of T predicted tokens make a step. evaluation_tokens: evaluate on at most so
+    many tokens of a split (None: on all). gradient, see `tie_layers`. precision: see PRECISIONS. device: "auto" is
+    CUDA where there is one.
+    gradient_accumulation_steps: so many parts of the batch go through the model one after the other.
+    activation_checkpointing: see `checkpoint_activations`. compile_mode: torch.compile's, for each block by itself, so
+    that ties may change without a new compilation; None leaves the blocks as they are.
+
+    In a process group (see `parallel`) each process takes its share of every batch: B is that of all together.
+    Raises ValueError where sizes and data do not fit, before anything is trained.
+    """
+
+    selection = "validation"  # the split that selects the best model
+
+    def __init__(
+        self,
+        build_model: Callable[..., nn.Module],
+        data: TokenizedCorpus,
+        *,
+        seed: int,
+        batch_size: int,
+        block_size: int,
+        learning_rate: float,
+        weight_decay: float = 0.01,
+        grad_clip: float = 1.0,
+        gradient: str = "shared",
+        precision: str = "fp32",
+        device: str = "auto",
+        evaluation_tokens: int | None = None,
+        gradient_accumulation_steps: int = 1,
+        activation_checkpointing: bool = False,
+        compile_mode: str | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        self.build_model = build_model
+        self.data = data
+        self.batch_size = batch_size
+        self.block_size = block_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.grad_clip = grad_clip
+        self.gradient = gradient
+        self.precision = precision
+        self.evaluation_tokens = evaluation_tokens
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.activation_checkpointing = activation_checkpointing
+        self.compile_mode = compile_mode
+        self.device = parallel.device(device)
+        if batch_size % (parallel.world_size() * gradient_accumulation_steps):
+            raise ValueError(
+                f"batch_size={batch_size} cannot be shared by {parallel.world_size()} processes with "
+                f"gradient_accumulation_steps={gradient_accumulation_steps}: it must be a multiple of their product"
+            )
+        for split in ("validation", "test"):
+            if len(data.tokens[split]) < batch_size * block_size + 1:
+                raise ValueError(
+                    f"the {split} split of {data.corpus.name} has {len(data.tokens[split])} tokens, too few for one "
+                    f"batch of {batch_size} x {block_size}: take a smaller batch_size or block_size"
+                )
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """A new model and optimiser from `seed`, no step taken, all layers independent."""
+        sizes = {"batch_size": self.batch_size, "block_size": self.block_size, "seed": seed}
+        self.batches = Batches(self.data.tokens["train"], **sizes, stream=TRAINING)
+        self.probes = Batches(self.data.tokens["train"], **sizes, stream=PROBING)
+        self.seed = seed
+        dtype = torch.bfloat16 if self.precision == "bf16-weights" else torch.float32
+        self.model: nn.Module = self.build_model(seed=seed).to(self.device, dtype)
+        positions = getattr(self.model.config, "n_positions", None) or self.model.config.max_position_embeddings
+        if self.block_size > positions:
+            raise ValueError(f"block_size={self.block_size} is longer than the model's {positions} positions")
+        if self.activation_checkpointing:
+            checkpoint_activations(self.model)
+        if self.compile_mode is not None:
+            # a block is compiled once for training, reward and evaluation, tied or not, and for each shape: the default
+            # limit, 8, can be passed by less than two of these learners
+            torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+            for block in find_blocks(self.model):
+                block.compile(mode=self.compile_mode)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.step = 0  # optimiser steps taken
+        self.last_loss = math.nan  # of the last step
+        self.seconds = 0.0  # spent in `train`
+
+    @property
+    def tie_map(self) -> TieMap:
+        """The ties that the model obeys."""
+        return read_tie_map(self.model)
+
+    def tie(self, tie_map: TieMap) -> None:
+        """Re-tie the model's layers, optimiser in step."""
+        tie_layers(self.model, tie_map, gradient=self.gradient, optimizer=self.optimizer)
+
+    def train(self, steps: int) -> list[float]:
+        """Take `steps` optimiser steps; returns each step's training loss (nats per token, dropout on).
+
+        The losses stay on the device until the end. Raises TrainingDiverged if one is not finite.
+        """
+        started = time.perf_counter()
+        self.model.train()
+        losses = []
+        with self._own_randomness():
+            for _ in range(steps):
+                batch = self._on_device(self.batches[self.step])
+                torch.manual_seed(_mix(self.seed, DROPOUT, self.step, *self._others))
+                self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
+                losses.append(self._backward(batch))
+                parallel.average_gradients(self.model.parameters())
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+                self.optimizer.step()
+                self.step += 1
+        losses = (parallel.total(torch.stack(losses)) / parallel.world_size()).tolist()  # waits for the device
+        self.seconds += time.perf_counter() - started
+        for i, loss in enumerate(losses):
+            if not math.isfinite(perplexity(loss)):
+                raise TrainingDiverged(
+                    f"the training loss is {loss} at step {self.step - steps + i + 1} with {self.tie_map}; "
+                    f"the last finite loss was {self.last_loss:.4f}. Try a smaller learning rate."
+                )
+            self.last_loss = loss
+        return losses
+
+    def _backward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Forward and backward pass, part by part; the loss."""
+        parts = batch.chunk(self.gradient_accumulation_steps)
+        losses = []
+        for part in parts:
+            with self._precision():
+                loss = mean_loss(self.model, part)
+            with self._tf32():
+                (loss / len(parts) if len(parts) > 1 else loss).backward()
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    @torch.inference_mode()
+    def probe(self, index: int) -> float:
+        """Loss (nats per token, dropout off) on minibatch number `index` of the training text in an order of its own:
+        what rewards are computed from. No training step. Raises TrainingDiverged if it is not finite."""
+        self.model.eval()
+        with self._precision():
+            loss = mean_loss(self.model, self._on_device(self.probes[index]))
+        loss = float(parallel.total(loss)) / parallel.world_size()
+        if not math.isfinite(perplexity(loss)):
+            raise TrainingDiverged(
+                f"the loss of probe {index} is {loss} after step {self.step} with {self.tie_map}; "
+                f"the last finite training loss was {self.last_loss:.4f}"
+            )
+        return loss
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Perplexity and bits per byte of the first `evaluation_tokens` tokens of a split."""
+        return evaluate(
+            self.model,
+            self.data.tokens[split][: self.evaluation_tokens],
+            block_size=self.block_size,
+            batch_size=self._evaluation_batch,
+            token_bytes=self.data.token_bytes,
+            autocast=self._precision(),
+        )
+
+    def last_words(self, split: str) -> LastWords:
+        """How well the last words of a split's lines are guessed; of the first lines, of `evaluation_tokens` in all."""
+        return last_words(
+            self.model,
+            self.data.passages(split, max_tokens=self.evaluation_tokens),
+            block_size=self.block_size,
+            batch_size=self._evaluation_batch,
+            autocast=self._precision(),
+        )
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the weights by name on the CPU, each weight set once, under its root's names."""
+        return {name: p.detach().to("cpu", copy=True) for name, p in self.model.named_parameters()}
+
+    def load_weights(self, tie_map: TieMap, weights: Mapping[str, torch.Tensor]) -> None:
+        """Undo of `weights`, taken under `tie_map`."""
+        self.tie(tie_map)
+        parameters = dict(self.model.named_parameters())
+        if parameters.keys() != weights.keys():
+            raise ValueError(f"weights do not fit {tie_map}: {sorted(parameters.keys() ^ weights.keys())[:3]} ...")
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(weights[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the learner's future: {"tensors": name -> tensor, "values": JSON-able}.
+
+        The optimiser's state goes by the Parameter's name: PyTorch's own order of Parameters changes with the ties.
+        """
+        tensors = {f"weights.{name}": tensor for name, tensor in self.weights().items()}
+        for name, p in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value.detach().to("cpu", copy=True)
+        last_loss = None if math.isnan(self.last_loss) else self.last_loss
+        return {
+            "tensors": tensors,
+            "values": {
+                "seed": self.seed,
+                "step": self.step,
+                "last_loss": last_loss,
+                "tie_map": list(self.tie_map),
+                "seconds": self.seconds,
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo of `state_dict`, on a learner made with the same arguments."""
+        values, tensors = state["values"], state["tensors"]
+        self.restart(values["seed"])
+        prefix = "weights."
+        self.load_weights(
+            TieMap(values["tie_map"]),
+            {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)},
+        )
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, key, parameter = name.split(".", 2)
+                p = parameters[parameter]
+                # AdamW keeps its step counters on the CPU unless it is fused on another device
+                self.optimizer.state[p][key] = tensor.to(p.device, copy=True)
+        self.step = values["step"]
+        self.seconds = values["seconds"]
+        self.last_loss = math.nan if values["last_loss"] is None else values["last_loss"]
+
+    @property
+    def _evaluation_batch(self) -> int:
+        """Sequences in a batch of an evaluation."""
+        return max(self.batch_size, EVALUATION_TOKENS // self.block_size if self.device.type == "cuda" else 0)
+
+    @property
+    def _others(self) -> tuple[int, ...]:
+        """What tells this process's noise from that of the others, if there are any."""
+        return (parallel.rank(),) if parallel.world_size() > 1 else ()
+
+    def _on_device(self, batch: np.ndarray) -> torch.Tensor:
+        """This process's share of the batch."""
+        tensor = torch.from_numpy(parallel.share(batch))
+        if self.device.type == "cuda":  # a pinned copy need not be waited for
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The precision of a forward pass."""
+        with self._tf32(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    @contextlib.contextmanager
+    def _tf32(self) -> Iterator[None]:
+        """TensorFloat-32, if it is asked for."""
+        before = torch.get_float32_matmul_precision()
+        if self.precision == "tf32":
+            torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    @contextlib.contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Leave torch's global generators as they were."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            yield
+
+
+def _mix(*entropy: int) -> int:
+    """A 32-bit seed from several numbers."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])

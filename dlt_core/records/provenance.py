@@ -1,0 +1,70 @@
+"""Which code, packages and hardware a run was computed with."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dlt_core
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
+# What does not decide the course of a run, of all that lies in dlt_core: what looks at runs, and what starts them.
+ONLOOKERS = ("__main__.py", "figures", "reproduce", "studies/benchmark", "studies/diagnosis.py",
+             "studies/contrasts.py", "studies/findings.py", "studies/tables.py")  # fmt: skip
+
+
+def decisive() -> list[Path]:
+    """The source files that decide the course of a run, beside its settings: all of dlt_core but the onlookers."""
+    folder = Path(dlt_core.__file__).parent
+    onlookers = [folder / name for name in ONLOOKERS]
+    return [path for path in sorted(folder.rglob("*.py")) if not any(path.is_relative_to(one) for one in onlookers)]
+
+
+@functools.cache
+def code() -> str:
+    """A fingerprint of the files that decide the course of a run."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in decisive())).hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version(), "dlt_core": f"{dlt_core.__version__}+{code()}"}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def stamp() -> str:
+    """One line for the head of a notebook: versions and hardware."""
+    import torch
+
+    machine = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    packages = " · ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{packages} · {machine['device']}, {machine['threads']} threads, {machine['system']} {machine['machine']}"
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the run is computed on."""
+    import torch
+
+    cuda = device.type == "cuda"
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "processes": torch.distributed.get_world_size() if together else 1,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }

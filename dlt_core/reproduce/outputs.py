@@ -1,0 +1,158 @@
+"""All tables and figures from the records: `python -m dlt_core.figures` is this module's `main`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from dlt_core import CHECKOUT, figures
+from dlt_core.corpora.files import write_text_atomically
+from dlt_core.experiments import EXPERIMENTS
+from dlt_core.records.record import RunRecord, load_all
+from dlt_core.records.statistics import mean_interval
+from dlt_core.studies import findings
+from dlt_core.studies.benchmark import report
+from dlt_core.studies.contrasts import (
+    ablation_differences,
+    ablation_figure,
+    by_study,
+    differences_figure,
+    ladder,
+    ladder_markdown,
+    put_in,
+    singles_markdown,
+)
+from dlt_core.studies.tables import (
+    LEARNING,
+    MAIN_METHODS,
+    STUDIES,
+    main_table,
+    results_csv,
+    results_markdown,
+    summary,
+    with_gaps,
+)
+from dlt_core.tie_map import TieMap
+
+FIGURES = CHECKOUT / "figures"
+_PAIRED = (
+    "Test bits per byte minus those of Algorithm 1 as described with the same seed, ± half the width of the 95 % "
+    "interval: above zero is worse. Under `marked_blocks` blank lines are dropped, so there the text is a little "
+    "shorter. See notebook 11."
+)
+_AGENTS = (
+    "Test bits per byte minus those of a die with the same seed: below zero is better. Student's t ± half the width of "
+    "the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, of "
+    "conventional; FLOPs of all optimiser steps. See notebooks 12, 13 and 14."
+)
+
+
+def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
+    """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
+    records = [r for r in records if r.status == "finished"]
+    rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
+    text = results_markdown(rows, records)
+    for title, table in (
+        ("each difference alone", singles_markdown(records)),
+        ("the ladder", ladder_markdown(records)),
+    ):
+        if table:
+            text += f"\n## The paper as described against the code as released: {title}\n\n{_PAIRED}\n\n{table}\n"
+    for study in LEARNING[:2]:
+        rows_of_it = findings.rows_of(records, study)
+        if table := findings.table(rows_of_it, [name for name in rows_of_it if name != "random"], "random"):
+            text += f"\n## Does the agent learn anything? {study}\n\n{_AGENTS}\n\n{table}\n"
+    write_text_atomically(out / "results.md", text)
+    write_text_atomically(out / "results.csv", results_csv(rows))
+    written = [out / "results.md", out / "results.csv"]
+    laptop = [r for r in records if r.experiment["preset"] == "laptop" and not r.experiment["overrides"]]
+    main = [r for r in laptop if r.method in MAIN_METHODS and r.experiment["name"] not in STUDIES]
+    names = [name for name in EXPERIMENTS if any(r.experiment["name"] == name for r in main)]
+    first = {(r.experiment["name"], r.method): r for r in sorted(main, key=lambda r: -r.seed)}  # the lowest seed
+    dynamic = [first[name, "dynamic"] for name in names if (name, "dynamic") in first]
+    drawn: dict[str, figures.Figure] = {}
+    if dynamic:
+        drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
+        drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
+        drawn["fig_final_maps"] = figures.map_graphs(
+            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic}
+        )
+    if names:
+        curves = [[r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names]
+        drawn["fig_learning_curves"] = figures.learning_curves({figures.experiment_name(g[0]): g for g in curves})
+    decided = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
+    if decided := {figures.experiment_name(g[0]): g for g in decided if g}:
+        drawn["fig_independent_layers"] = figures.independent_layers(decided)
+    pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
+    if pairs:
+        drawn["fig_memory"] = figures.memory(pairs)
+        table = main_table([r for r in rows if r["method"] in MAIN_METHODS])
+        drawn["table_main"] = figures.table([list(row.values()) for row in table], list(table[0]))
+    ablations = [r for r in records if (r.experiment["name"], r.experiment["preset"]) == ("ablations", "laptop")]
+    if ablation_differences(ablations):
+        drawn["fig_ablations"] = ablation_figure(ablations)
+    for name, rows_of in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
+        if found := by_study(records, rows_of):
+            drawn[name] = differences_figure(found)
+    drawn |= _learning(records)
+    for name, figure in drawn.items():
+        written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
+    return written
+
+
+def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
+    """The figures of notebooks 12, 13 and 14 that can be made."""
+    rows = {study: findings.rows_of(records, study) for study in LEARNING}
+    drawn: dict[str, figures.Figure] = {}
+    panels = {}
+    for study in LEARNING[:2]:
+        found = {name: findings.against(rows[study], name, "random") for name in rows[study] if ", k=" not in name}
+        found = {name: values for name, values in found.items() if name != "random" and values}
+        if found:
+            panels[study] = dict(sorted(found.items(), key=lambda item: fmean(item[1])))
+    if panels:
+        drawn["fig_agents"] = figures.differences(panels, mean_interval, "test bits per byte minus those of a die")
+        first = rows[LEARNING[0]]
+        if first:
+            axes = "trainable parameters, of conventional", "test bits per byte"
+            drawn["fig_pareto"] = figures.front(findings.points(first, [n for n in first if ", k=" not in n]), *axes)
+    maps = {name: group for name, group in rows["truth"].items() if name.startswith("map-")}
+    if maps:
+        mean = {name: fmean(r.test["bits_per_byte"] for r in group) for name, group in maps.items()}
+        order = sorted(maps, key=mean.__getitem__)
+        values = {name: findings.against(maps, name, order[-1]) for name in order}
+        drawn["fig_truth"] = figures.differences(
+            {"": values}, mean_interval, f"test bits per byte minus those of {order[-1]}"
+        )
+    if found := findings.regime_panels(rows["regime"], "random"):
+        label = "random minus conventional,\nvalidation bits per byte"
+        drawn["fig_regime"] = figures.sign_map(found, "optimiser steps", label)
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rebuild tables and figures; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dlt_core.figures", description="Make all tables and figures anew from records."
+    )
+    parser.add_argument(
+        "--records", type=Path, default=FIGURES / "records", metavar="DIR", help="(default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, default=FIGURES, metavar="DIR", help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if not options.records.is_dir():
+        parser.error(f"there is no folder {options.records}")
+    try:
+        records = load_all(options.records)
+    except ValueError as error:
+        parser.error(str(error))
+    if not records:
+        parser.error(f"there are no records in {options.records}")
+    for path in rebuild(records, options.out):
+        print(path)
+    for found in sorted((options.out / "benchmark").glob("*.json")):
+        for path in report.show(found):
+            print(path)
+    return 0

@@ -1,0 +1,1 @@
+"""What asks whether it works: methods by name, other agents, searches, the released code, diagnosis, tables."""

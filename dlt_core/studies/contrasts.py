@@ -1,0 +1,113 @@
+"""The studies of many short runs: records to paired differences, tables and figures.
+
+Ablations: one change a row, against conventional training (notebook 10). Differences: the code as released, and what
+lies between it and the paper as described, against Algorithm 1 as described (notebook 11).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from dlt_core import figures
+from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.studies.comparison import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
+from dlt_core.studies.released_code import ReleasedCode
+from dlt_core.studies.tables import DIFFERENCES, changes, markdown_table, row_name
+
+OTHER_TEXT = ("marked_blocks", "as released")  # without blank lines: bits per byte of it are not judged
+# The differences' numbers, in the README and in notebook 11; the sixth is two.
+NUMBERS = dict(zip(ReleasedCode.names(), ("1", "2", "3", "4", "5", "6a", "6b", "7", "8", "9", "10"), strict=True))
+
+
+def ablation_differences(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+    """For each method and changed setting, seed -> bits per byte minus conventional training's with that seed.
+
+    The conventional run is the one of the unchanged preset; changes of k keep the number of steps.
+    """
+    conventional = [r for r in records if r.method == "conventional" and not changes(r)]
+    groups: dict[str, list[RunRecord]] = {}
+    for r in records:
+        if r.method != "conventional":
+            groups.setdefault(row_name(r), []).append(r)
+    found = {name: paired_differences(group, conventional) for name, group in groups.items()}
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
+    """The paired differences to conventional training, best first."""
+    pairs = ablation_differences(records)
+    order = sorted(pairs, key=lambda name: fmean(pairs[name].values()))
+    values = {textwrap.fill(name, 40): list(pairs[name].values()) for name in order}
+    return _differences({"": values}, "conventional training's")
+
+
+def _differences(panels: dict[str, dict[str, Sequence[float]]], whose: str) -> figures.Figure:
+    counts = sorted({len(found) for values in panels.values() for found in values.values()})
+    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    label = f"test bits per byte minus {whose}\n(mean, 95 % interval; seeds: {seeds})"
+    return figures.differences(panels, mean_interval, label)
+
+
+def ladder(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+    """The rungs from the code as released to the paper as described: label -> seed -> bits per byte minus those of
+    Algorithm 1, the last rung, with that seed. Without rungs that were not run. The first is about the text of the
+    marked blocks, without blank lines; all others are about the same text."""
+    labels = ["as released", *(f"... and without {name}" for name in TAKEN_OUT_IN_TURN[:-1]), "as described"]
+    return _against_dynamic(records, dict(zip(labels, LADDER, strict=True)))
+
+
+def put_in(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+    """The same for each difference alone, put into the paper as described."""
+    return _against_dynamic(records, PUT_IN)
+
+
+def _against_dynamic(records: Sequence[RunRecord], variants: dict[str, ReleasedCode]) -> dict[str, dict[int, float]]:
+    plain = [r for r in records if not changes(r)]
+    of = {method: [r for r in plain if r.method == method] for method in {r.method for r in plain}}
+    of["described"] = of.get("described") or of.get("dynamic", [])  # equal to the last bit
+    found = {name: paired_differences(of.get(v.method, []), of.get("dynamic", [])) for name, v in variants.items()}
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def differences_figure(panels: dict[str, dict[str, dict[int, float]]]) -> figures.Figure:
+    """Panels, by title, of what `ladder` or `put_in` returns."""
+    values = {title: {name: list(pairs.values()) for name, pairs in groups.items()} for title, groups in panels.items()}
+    return _differences(values, "those of Algorithm 1 as described")
+
+
+def by_study(
+    records: Sequence[RunRecord], rows: Callable[[Sequence[RunRecord]], dict[str, dict[int, float]]]
+) -> dict[str, dict[str, dict[int, float]]]:
+    """`ladder` or `put_in` of the laptop preset's runs, for each of DIFFERENCES that has any."""
+    laptop = [r for r in records if r.status == "finished" and r.experiment["preset"] == "laptop"]
+    found = {study: rows([r for r in laptop if r.experiment["name"] == study]) for study in DIFFERENCES}
+    return {study: pairs for study, pairs in found.items() if pairs}
+
+
+def singles_markdown(records: Sequence[RunRecord]) -> str:
+    """Each difference alone, put into the paper as described, in all studies; nothing without records."""
+    return _differences_markdown(by_study(records, put_in), "difference")
+
+
+def ladder_markdown(records: Sequence[RunRecord]) -> str:
+    """The ladder in all studies; nothing without records."""
+    return _differences_markdown(by_study(records, ladder), "rung")
+
+
+def _differences_markdown(found: dict[str, dict[str, dict[int, float]]], heading: str) -> str:
+    rows = []
+    for name in dict.fromkeys(name for pairs in found.values() for name in pairs):
+        number = {"": NUMBERS[name]} if name in NUMBERS else {}
+        cells = {study: _cell(name, list(pairs.get(name, {}).values())) for study, pairs in found.items()}
+        rows.append({**number, heading: f"`{name}`" if number else name, **cells})
+    return markdown_table(rows)
+
+
+def _cell(name: str, values: Sequence[float]) -> str:
+    if not values:
+        return "not run"
+    word = "other text" if name in OTHER_TEXT else verdict(values)
+    return f"{plus_minus(*mean_interval(values), 3, '+')}: {word} (n = {len(values)})"

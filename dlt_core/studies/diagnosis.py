@@ -1,0 +1,182 @@
+"""Does the agent learn? What its rewards tell, against what is true, where the truth can be computed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from scipy import stats
+
+from dlt_core.learner.training import Learner
+from dlt_core.records.record import RunRecord
+from dlt_core.tie_map import TieMap
+
+
+def losses_after_actions(learner: Learner, layer: int, *, steps: int, minibatches: int) -> np.ndarray:
+    """What each action on a layer would lead to: nats per token, shape (layer + 1, minibatches).
+
+    From the learner's present state each action is tried in turn: tie, train `steps` steps on the batches that come
+    next, and evaluate on the same reward minibatches, without dropout. At the end the learner is as it was.
+    """
+    before, state = learner.tie_map, learner.state_dict()
+    found = np.empty((layer + 1, minibatches))
+    for action in range(layer + 1):
+        learner.load_state_dict(state)
+        learner.tie(before.with_action(layer, action))
+        learner.train(steps)
+        found[action] = [learner.probe(index) for index in range(minibatches)]
+    learner.load_state_dict(state)
+    return found
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Signal and noise of a reward, in the unit of the losses.
+
+    signal: standard deviation of the actions' means. noise: of one action's losses over the minibatches. samples: how
+    many rewards of *each* of two actions a test needs that finds their typical difference, √2 signal, four times out of
+    five and errs once in twenty: (1.96 + 0.84)² (noise / signal)²; infinite where there is no signal.
+    """
+
+    signal: float
+    noise: float
+    samples: float
+
+
+def signal_to_noise(losses: np.ndarray) -> Signal:
+    """Of the losses (actions, minibatches) of `losses_after_actions`.
+
+    All actions were tried on the same minibatches, so how hard a minibatch is does not blur the signal; what remains
+    of the noise in the means is taken off. For the agent, which sees another minibatch each time, it is noise.
+    Raises ValueError for fewer than two actions or minibatches.
+    """
+    if losses.ndim != 2 or min(losses.shape) < 2:
+        raise ValueError(f"losses of at least two actions on two minibatches are needed, got shape {losses.shape}")
+    actions, minibatches = losses.shape
+    noise = math.sqrt(losses.var(axis=1, ddof=1).mean())
+    rest = losses - losses.mean(axis=0) - losses.mean(axis=1, keepdims=True) + losses.mean()
+    of_means = (rest**2).sum() / ((actions - 1) * (minibatches - 1)) / minibatches  # variance
+    signal = math.sqrt(max(0.0, losses.mean(axis=1).var(ddof=1) - of_means))
+    power = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    return Signal(signal, noise, (power * noise / signal) ** 2 if signal else math.inf)
+
+
+def truth(records: Sequence[RunRecord]) -> dict[TieMap, list[float]]:
+    """map -> test loss (nats per token) of its runs from scratch, the "map-..." methods, in the order of seeds."""
+    found: dict[TieMap, list[float]] = {}
+    for record in sorted(records, key=lambda r: r.seed):
+        if record.method.startswith("map-"):
+            found.setdefault(TieMap(record.final_tie_map), []).append(math.log(record.test["perplexity"]))
+    return found
+
+
+def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarray, np.ndarray]:
+    """For each decision how much worse than the best action's the map is that Q prefers, and how much worse the
+    average action's: two arrays of shape (decisions,), in the unit of `losses`.
+
+    What is compared is what the Q-values would choose, also where ε threw the die. Raises ValueError for a run without
+    Q-values.
+    """
+    orphans = record.experiment["orphans"]
+    state, ours, average = TieMap.all_tied(record.experiment["n_layer"]), [], []
+    for layer, q_values, after in zip(*(record.history[n] for n in ("layer", "q_values", "tie_map")), strict=True):
+        if q_values is None or None in q_values:
+            raise ValueError(f"{record.key} has decisions without Q-values")
+        reached = [losses[state.with_action(layer, a, orphans=orphans)] for a in range(layer + 1)]
+        ours.append(reached[int(np.argmax(q_values))] - min(reached))
+        average.append(fmean(reached) - min(reached))
+        state = TieMap(after)
+    return np.array(ours), np.array(average)
+
+
+def seen_in_search(record: RunRecord, *, window: int | None = None) -> dict[TieMap, float]:
+    """map -> mean loss of the reward minibatches (nats per token) while the run had it.
+
+    window: take out the trend of training first: from each loss its mean over so many decisions around it, an odd
+        number.
+    """
+    losses = np.array(record.history["loss"])
+    if window is not None:
+        half = window // 2
+        losses = losses - [losses[max(0, i - half) : i + half + 1].mean() for i in range(len(losses))]
+    found: dict[TieMap, list[float]] = {}
+    for tie_map, loss in zip(map(TieMap, record.history["tie_map"]), losses, strict=True):
+        found.setdefault(tie_map, []).append(float(loss))
+    return {tie_map: fmean(values) for tie_map, values in found.items()}
+
+
+def rank_correlation(seen: Mapping[TieMap, float], losses: Mapping[TieMap, float]) -> float:
+    """Spearman's, between what was seen of the maps in a search and their true losses: 1 if it orders them rightly, 0
+    if it says nothing. Raises ValueError for fewer than three maps in common."""
+    common = [tie_map for tie_map in seen if tie_map in losses]
+    if len(common) < 3:
+        raise ValueError(f"only {len(common)} maps in common: a rank correlation needs three")
+    return float(stats.spearmanr([seen[m] for m in common], [losses[m] for m in common]).statistic)
+
+
+class TableLearner:
+    """A learner that trains nothing: the loss of its map is read from a table.
+
+    Put into `LayerTyingEnv` in place of a transformer it makes a world in which nothing hinders the agent but what we
+    choose. losses: nats per token for each map. noise: standard deviation of what a minibatch adds. trend: what is
+    added to the loss after so many decisions, in place of training.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[TieMap, float],
+        *,
+        noise: float = 0.0,
+        trend: Callable[[int], float] = lambda decision: 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.losses = losses
+        self.noise = noise
+        self.trend = trend
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """From the start, with other noise."""
+        self.rng = np.random.default_rng(seed)
+        self.tie_map = TieMap.all_tied(len(next(iter(self.losses))))
+
+    def tie(self, tie_map: TieMap) -> None:
+        self.tie_map = tie_map
+
+    def train(self, steps: int) -> list[float]:
+        """The loss of the present map, `steps` times."""
+        return [self.losses[self.tie_map]] * steps
+
+    def probe(self, index: int) -> float:
+        """The loss of the present map with noise and trend; index: the number of the decision."""
+        return self.losses[self.tie_map] + self.trend(index) + self.noise * float(self.rng.normal())
+
+
+def q_scale(record: RunRecord) -> tuple[float, float, float]:
+    """The largest |Q| that the run's agent saw, and the smallest and largest |reward| that it got."""
+    rewards = [abs(reward) for reward in record.history["reward"]]
+    seen = [abs(q) for values in record.history["q_values"] for q in values or () if q is not None and q == q]
+    return max(seen, default=0.0), min(rewards), max(rewards)
+
+
+def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, float] | None:
+    """How alike an agent decides in different experiments: of the decisions that neither run of a pair made at random,
+    how many there are, how many are the same, and how many would be by chance, one of i + 1 actions being as good as
+    another for layer i.
+
+    Pairs are runs of one seed with as many layers and decisions; runs without decisions have none. None if nothing
+    remains.
+    """
+    total, same, chance = 0, 0, 0.0
+    for one, other in itertools.combinations([run for run in runs if run.history.get("layer")], 2):
+        if one.seed != other.seed or one.history["layer"] != other.history["layer"]:
+            continue
+        explored, actions = (zip(one.history[n], other.history[n], strict=True) for n in ("explored", "action"))
+        for layer, dice, (a, b) in zip(one.history["layer"], explored, actions, strict=True):
+            if not any(dice):
+                total, same, chance = total + 1, same + (a == b), chance + 1 / (layer + 1)
+    return (total, same, chance) if total else None

@@ -1,0 +1,266 @@
+"""Does the agent learn anything? Records of the studies in `results.LEARNING` to paired differences, tables, sentences.
+
+Notebooks 12, 13 and 14, the figures and the README take their numbers and their closing sentences from here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from dlt_core import CHECKOUT
+from dlt_core.experiments import Experiment
+from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import (
+    bits_per_byte,
+    bootstrap_interval,
+    interquartile_mean,
+    mean_interval,
+    paired_differences,
+    plus_minus,
+    verdict,
+)
+from dlt_core.studies.comparison import SEARCHES, compare
+from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
+from dlt_core.studies.tables import LEARNING, markdown_table, training_flops
+from dlt_core.tie_map import PATTERNS, expected_independent
+
+Rows = dict[str, list[RunRecord]]
+"""label -> the finished runs, by seed"""
+LEARNERS = ("dynamic", "dqn", "dqn_plus", "thompson")  # methods
+COMMITTED = CHECKOUT / "figures" / "records"
+# With another k, or less text, as many steps make another number of turns: what goes with it is not said.
+_GOES_WITH = ("episodes", "evaluate_every", "epsilon_decay")
+
+
+def collect(
+    study: str,
+    preset: str,
+    methods: Iterable[str],
+    seeds: Iterable[int],
+    *,
+    out_dir: str | os.PathLike | None = None,
+    recorded: bool | str | os.PathLike = True,
+    **changed: Any,
+) -> Rows:
+    """The runs of `methods`, see `comparison.compare`, for each seed, with some settings changed, by `label`.
+
+    recorded: take those that the project has committed in figures/records, or that are in another folder of records,
+    and train only the others; False: train all. Without a text to train on raises `corpora.CorpusUnavailable`.
+    """
+    folder = COMMITTED if recorded is True else recorded or None
+    methods = list(methods)
+    found: Rows = {}
+    for seed in seeds:
+        experiment = Experiment.preset(study, preset, seed=seed, **changed)
+        for record in compare(experiment, methods, out_dir=out_dir, recorded=folder):
+            found.setdefault(label(record), []).append(record)
+    return found
+
+
+def label(record: RunRecord) -> str:
+    """A run's method and changed settings, such as "thompson, log_improvement, k=3"."""
+    overrides = dict(record.experiment["overrides"])
+    if {"steps_per_action", "train_bytes"} & overrides.keys():
+        overrides = {name: value for name, value in overrides.items() if name not in _GOES_WITH}
+    words = {"reward": "{}", "steps_per_action": "k={}", "price": "price {}"}
+    known = [how.format(overrides.pop(name)) for name, how in words.items() if name in overrides]
+    return ", ".join([record.method, *known, *(f"{name}={value}" for name, value in sorted(overrides.items()))])
+
+
+def rows_of(records: Iterable[RunRecord], study: str, preset: str = "laptop") -> Rows:
+    """The finished runs of a study by `label`."""
+    found: Rows = {}
+    for r in sorted(records, key=lambda r: r.seed):
+        if r.status == "finished" and (r.experiment["name"], r.experiment["preset"]) == (study, preset):
+            found.setdefault(label(r), []).append(r)
+    return found
+
+
+def against(rows: Rows, name: str, other: str) -> list[float]:
+    """Test bits per byte of a row minus those of another, for each seed that both have."""
+    return list(paired_differences(rows.get(name, []), rows.get(other, [])).values())
+
+
+def said(values: Sequence[float], digits: int = 3) -> str:
+    """A paired difference in words, such as "+0.012 ± 0.004 (worse, n = 10)"."""
+    return f"{plus_minus(*mean_interval(values), digits, '+')} ({verdict(values)}, n = {len(values)})"
+
+
+def table(rows: Rows, names: Sequence[str], other: str) -> str:
+    """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's, the
+    interquartile mean, and what they cost."""
+    lines = []
+    found = {name: against(rows, name, other) for name in names}
+    for name in sorted((n for n in names if found[n]), key=lambda n: fmean(found[n])):
+        values = found[name]
+        runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
+        ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) > 1 else ""
+        lines.append(
+            {
+                "row": f"`{name}`",
+                "seeds": str(len(values)),
+                "test bits per byte": f"{fmean(map(bits_per_byte, runs)):.3f}",
+                f"minus `{other}`": plus_minus(*mean_interval(values), 3, "+"),
+                "bootstrap": ends.replace(" ", " to "),
+                "IQM": f"{interquartile_mean(values):+.3f}",
+                "verdict": verdict(values),
+                "parameters": f"{fmean(map(share_of_parameters, runs)):.0%}",
+                "FLOPs": f"{fmean(map(training_flops, runs)) / 1e12:.2f}T",
+                "time": f"{fmean(r.seconds for r in runs):.0f} s",
+            }
+        )
+    return markdown_table(lines)
+
+
+def share_of_parameters(record: RunRecord) -> float:
+    """Trainable parameters of the tested model, of the conventional one's."""
+    return record.parameters["unique"] / record.parameters["conventional"]
+
+
+def same_text_and_budget(records: Sequence[RunRecord]) -> None:
+    """Raises AssertionError unless all runs of a study had one text and one number of steps and tokens, those of a
+    search with everything that it tried."""
+    for what, values in {
+        "text": {r.corpus["sha256"] for r in records},
+        "steps": {r.budget["optimizer_steps"] for r in records},
+        "tokens": {r.budget["tokens"] for r in records},
+    }.items():
+        assert len(values) == 1, f"another {what}: {sorted(values)}"
+
+
+def correlations(records: Sequence[RunRecord], runs: Iterable[RunRecord], window: int | None = None) -> list[float]:
+    """For each of `runs` Spearman's correlation between what its rewards said of the maps it visited, and their
+    from-scratch test losses in `records`, means over the seeds. window: see `diagnosis.seen_in_search`."""
+    true = {tie_map: fmean(losses) for tie_map, losses in truth(records).items()}
+    return [rank_correlation(seen_in_search(run, window=window), true) for run in runs]
+
+
+def regime(rows: Rows, name: str, other: str, *, last: bool = False) -> tuple[list[int], list[list[float]]]:
+    """How the difference of two rows moves with the length of training: (steps, validation bits per byte of one minus
+    the other's, a list for each seed). Of the best model until then, or of the last one."""
+    theirs = {r.seed: _curve(r, last) for r in rows[other]}
+    pairs = [(_curve(r, last) - theirs[r.seed]).tolist() for r in rows[name] if r.seed in theirs]
+    return rows[name][0].curves["validation"]["step"], pairs
+
+
+def _curve(record: RunRecord, last: bool) -> np.ndarray:
+    curve = np.array(record.curves["validation"]["bits_per_byte"])
+    return curve if last else np.minimum.accumulate(curve)
+
+
+def points(rows: Rows, names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
+    """For `charts.front`: name -> share of the parameters and test bits per byte, for each seed."""
+    return {
+        name: ([share_of_parameters(r) for r in rows[name]], [bits_per_byte(r) for r in rows[name]]) for name in names
+    }
+
+
+def chosen(rows: Rows, names: Iterable[str], other: str = "random") -> str:
+    """The row with the lowest validation bits per byte at its best, in the mean over the seeds that it shares with
+    `other`, whose own are taken off seed by seed, so that rows with other seeds can be compared. The test has no part
+    in it. Raises ValueError if no row has a seed in common with `other`."""
+    found = {name: paired_differences(rows[name], rows[other], best_validation) for name in names}
+    means = {name: fmean(pairs.values()) for name, pairs in found.items() if pairs}
+    if not means:
+        raise ValueError(f"no row has a seed in common with {other!r}")
+    return min(means, key=means.__getitem__)
+
+
+def best_validation(record: RunRecord) -> float:
+    """Validation bits per byte of the model that was tested, the best of the run."""
+    return min(record.curves["validation"]["bits_per_byte"])
+
+
+def better_agents(rows: Rows) -> str:
+    """The closing sentence of notebook 14: of the agents that learn and the searches, which one did validation choose,
+    and what is its test against a die and against the best fixed pattern, also chosen by validation, with as many
+    weight sets as a die leaves on average. Nothing where one of them was not run."""
+    if not (die := rows.get("random")):
+        return ""
+    n_layer = die[0].experiment["n_layer"]
+    groups = round(expected_independent(n_layer))
+    names = [name for name, runs in rows.items() if runs[0].method.partition("-")[0] in (*LEARNERS, *SEARCHES)]
+    fixed = [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]
+    if not names or not fixed:
+        return ""
+    best, pattern = chosen(rows, names), chosen(rows, fixed)
+    parts = {
+        "those of the die `random`": against(rows, best, "random"),
+        f"those of `{pattern}`, chosen likewise from {len(fixed)} fixed patterns": against(rows, best, pattern),
+    }
+    return (
+        f"Of {len(names)} agents and searches, each with {die[0].budget['optimizer_steps']:,} steps for a model of "
+        f"{n_layer} layers on the text `{die[0].corpus['name']}`, validation chose `{best}`. Its test bits per byte "
+        f"{_sentence(parts)}."
+    )
+
+
+def is_the_map_good(rows: Rows) -> str:
+    """The closing sentence of notebook 13: the dynamic run's last map trained from scratch, against a random map of its
+    size and against the best fixed pattern, chosen by validation, with as many weight sets as a die leaves on average.
+    Of rows of one study; nothing if the map was not retrained."""
+    if not (found := rows.get("retrained")):
+        return ""
+    n_layer = found[0].experiment["n_layer"]
+    groups = round(expected_independent(n_layer))
+    parts = {"those of a random map with as many weight sets": against(rows, "retrained", "random_map")}
+    if fixed := [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]:
+        best = chosen(rows, fixed, "retrained")
+        picked = f"the best on validation of {len(fixed)} fixed patterns" if len(fixed) > 1 else "a fixed pattern"
+        afterwards = " (picked afterwards)" if len(fixed) > 1 else ""
+        words = f"those of `{best}`, {picked} with {groups} weight sets{afterwards}"
+        parts[words] = against(rows, "retrained", best)
+    return (
+        f"The agent's last map, trained from scratch ({n_layer} layers, {found[0].budget['optimizer_steps']:,} steps, "
+        f"the text `{found[0].corpus['name']}`): test bits per byte {_sentence(parts)}."
+    )
+
+
+def _sentence(parts: Mapping[str, Sequence[float]]) -> str:
+    return "; ".join(f"minus {words}: {said(values)}" for words, values in parts.items() if values)
+
+
+def is_the_agent_learning(embedded: Rows, wikitext: Rows, truth_runs: Rows, scratch: Sequence[RunRecord]) -> str:
+    """Notebook 12 in a sentence: the agent against its random twin, and its rewards against the truth.
+
+    embedded, wikitext: rows of the agents' studies; the second may be empty. truth_runs: rows of "truth" with
+    decisions; scratch: its maps from scratch.
+    """
+    parts = [f"{said(against(embedded, 'dynamic', 'random'))} on the embedded corpus"]
+    if wikitext:
+        parts.append(f"{said(against(wikitext, 'dynamic', 'random'))} on WikiText-2")
+    rho = correlations(scratch, truth_runs["dynamic"])
+    return (
+        f"The Q-agent's test bits per byte minus those of a die in its place are {' and '.join(parts)}; the rewards it "
+        "sees rank the maps like their losses from scratch with a Spearman correlation of "
+        f"{plus_minus(*mean_interval(rho), 2, '+')} (n = {len(rho)})."
+    )
+
+
+def findings(records: Sequence[RunRecord], preset: str = "laptop") -> str:
+    """The closing sentences of notebooks 12, 13 and 14, a list item each; nothing for what was not run."""
+    embedded, wikitext, small = (rows_of(records, study, preset) for study in LEARNING[:3])
+    scratch = [r for name, group in small.items() if name.startswith("map-") for r in group]
+    sentences = {
+        "12": is_the_agent_learning(embedded, wikitext, small, scratch) if "dynamic" in embedded and scratch else "",
+        "13": is_the_map_good(embedded),
+        "14": better_agents(embedded),
+    }
+    return "\n".join(f"- Notebook {number}: {sentence}" for number, sentence in sentences.items() if sentence)
+
+
+def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
+    """For `charts.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
+    found: dict[str, dict[str, tuple]] = {}
+    for key, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
+        e = runs[0].experiment
+        twin = key.replace(runs[0].method, other, 1)
+        if runs[0].method == name and twin in rows:
+            text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text"
+            found.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, key, twin)
+    return found

@@ -1,0 +1,305 @@
+"""Records to rows and tables: what was measured, over how many seeds, and beside it what the paper says."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from dlt_core.corpora.tokenization import TokenizedCorpus, bpe_pieces
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
+from dlt_core.learner.accounting import step_flops
+from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.studies.diagnosis import shared_decisions
+from dlt_core.studies.released_code import ReleasedCode
+from dlt_core.tie_map import TieMap
+
+UNKNOWN = "not available to us"
+NOT_RUN = "not run"
+# What we know of the paper's own results: experiment -> what, and from where.
+PAPER = {
+    ("gpt2-wikitext2", "dynamic"): "perplexity 49.37 per GPT-2 BPE token, 264M parameters, 13.75 h "
+    "(48 layers, width 1600; quoted by Basis Sharing, arXiv 2410.03765, table 5)",
+}
+MAIN_METHODS = ("dynamic", "random", "conventional")
+DIFFERENCES = ("differences-embedded", "differences-wikitext2")
+LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
+STUDIES = ("ablations", *DIFFERENCES, *LEARNING)  # many short runs, shown in `studies`
+OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
+MIB = 2**20
+GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer
+
+
+def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """A row for each finished run: perplexity with its unit, bits per byte, parameters, independent layers, time."""
+    return [
+        {
+            "method": r.method,
+            "seed": r.seed,
+            "test perplexity": r.test["perplexity"],
+            "unit": r.test["unit"],
+            "bits per byte": r.test["bits_per_byte"],
+            "parameters": r.parameters["unique"],
+            "of conventional": r.parameters["unique"] / r.parameters["conventional"],
+            "independent layers": TieMap(r.tie_map).num_independent,
+            "best at step": r.test["selected_step"],
+            "steps": r.budget["optimizer_steps"],
+            "seconds": r.seconds,
+        }
+        for r in records
+        if r.status == "finished"
+    ]
+
+
+def data_table(data: TokenizedCorpus) -> list[dict[str, str]]:
+    """A row for each split: words with each line's end as one more, bytes, and tokens."""
+    return [
+        {"split": split, "words": f"{text.words:,}", "bytes": f"{text.bytes:,}",
+         f"tokens ({data.unit})": f"{len(data.tokens[split]):,}"}
+        for split, text in data.corpus.splits.items()
+    ]  # fmt: skip
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; nothing for no rows."""
+    if not rows:
+        return ""
+    formats = {
+        "test perplexity": ".1f", "bits per byte": ".3f", "parameters": ",", "of conventional": ".0%", "seconds": ".0f"
+    }  # fmt: skip
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_formatted(row[n], formats.get(n, "")) for n in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _formatted(value: Any, how: str) -> str:
+    return value if isinstance(value, str) else format(value, how or (".4g" if isinstance(value, float) else ""))
+
+
+def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """A row for each experiment x preset x method x changed settings x corpus x unit: means with 95 % intervals over
+    the seeds.
+
+    Student's t over the seeds; with one seed there is no interval. "peak bytes" is the largest number of bytes held in
+    tensors during one optimiser step at the end of the run.
+    """
+    groups: dict[tuple, list[RunRecord]] = {}
+    for r in records:
+        if r.status == "finished":
+            e = r.experiment
+            identity = (e["name"], e["preset"], r.method, changes(r), _corpus(r), r.unit)
+            groups.setdefault(identity, []).append(r)
+    rows = [_row(*identity, group) for identity, group in groups.items()]
+    methods = {m: i for i, m in enumerate(MAIN_METHODS)}
+    order = {name: i for i, name in enumerate(EXPERIMENTS)}
+    sizes = {name: i for i, name in enumerate(PRESETS)}
+    rows.sort(
+        key=lambda r: (
+            sizes.get(r["preset"], len(sizes)), order.get(r["experiment"], len(order)), r["changes"] != "",
+            methods.get(r["method"], len(methods)), r["method"], r["changes"],
+        )
+    )  # fmt: skip
+    return rows
+
+
+def changes(record: RunRecord) -> str:
+    """The settings in which a run differs from its preset, such as "steps_per_action=5"; of a variant of the released
+    code without those that its name implies."""
+    overrides, implied = record.experiment["overrides"], ()
+    if overrides and (switches := record.agent.get("released_code")):
+        plain = Experiment.preset(record.experiment["name"], record.experiment["preset"])
+        implied = dataclasses.asdict(ReleasedCode(**switches).settings(plain)).items()
+    return ", ".join(f"{name}={value}" for name, value in sorted(overrides.items()) if (name, value) not in implied)
+
+
+def row_name(record: RunRecord) -> str:
+    """A run's method and changed settings, such as "dynamic, reward=neg_loss"."""
+    return _name(record.method, changes(record))
+
+
+def _name(method: str, changed: str) -> str:
+    return f"{method}, {changed}" if changed else method
+
+
+def training_flops(record: RunRecord) -> int:
+    """Floating point operations of all optimiser steps of a finished run, see `accounting.step_flops`; without the
+    evaluations, the reward minibatches and the agent."""
+    e = record.experiment
+    shape = {name: e[name] for name in ("batch_size", "block_size", "n_embd")}
+    pieces = bpe_pieces(e["tokenizer"])
+    mark = bool(pieces) and record.agent.get("released_code", {}).get("marked_blocks", False)  # one more in a small one
+    shape |= {"vocab_size": (pieces or GPT2_PIECES) + mark, "n_layer": len(record.final_tie_map)}
+    maps = record.history.get("state") or record.history.get("tie_map") or [record.final_tie_map]
+    tied = [sum(i != j for i, j in enumerate(m)) if e["gradient"] == "source" else 0 for m in maps]
+    steps, rest = divmod(record.budget["optimizer_steps"], len(maps))
+    if rest:
+        raise ValueError(f"{record.key}: {len(maps)} decisions do not share its steps evenly")
+    return sum(steps * step_flops(e["architecture"], **shape, constant_layers=n) for n in tied)
+
+
+def _corpus(record: RunRecord) -> str:
+    return record.corpus["name"] + record.sample_mark
+
+
+def _row(
+    experiment: str, preset: str, method: str, changed: str, corpus: str, unit: str, group: list[RunRecord]
+) -> dict[str, Any]:
+    perplexity, perplexity_half = mean_interval([r.test["perplexity"] for r in group])
+    bits, bits_half = mean_interval([bits_per_byte(r) for r in group])
+    peaks = [r.bytes["step_peak"] for r in group if r.bytes.get("step_peak")]
+    words = [r.test["last_word"]["accuracy"] for r in group if "last_word" in r.test]
+    return {
+        "experiment": experiment,
+        "preset": preset,
+        "method": method,
+        "changes": changed,
+        "corpus": corpus,
+        "n": len(group),
+        "perplexity": perplexity,
+        "perplexity_half_width": perplexity_half,
+        "unit": unit,
+        "bits_per_byte": bits,
+        "bits_per_byte_half_width": bits_half,
+        "last_word_accuracy": fmean(words) if words else None,
+        "parameters": fmean(r.parameters["unique"] for r in group),
+        "of_conventional": fmean(r.parameters["unique"] / r.parameters["conventional"] for r in group),
+        "independent_layers": fmean(TieMap(r.tie_map).num_independent for r in group),
+        "layers": group[0].experiment["n_layer"],
+        "steps": group[0].budget["optimizer_steps"],
+        "peak_bytes": fmean(peaks) if peaks else None,
+        "training_flops": fmean(map(training_flops, group)),
+        "seconds": fmean(r.seconds for r in group),
+        "hardware": "; ".join(sorted({_hardware(r) for r in group})),
+        "paper": _paper(experiment, preset, method, changed),
+    }
+
+
+def _hardware(record: RunRecord) -> str:
+    h = record.hardware
+    return f"{h['machine']} CPU, {h['threads']} of {h['cores']} cores" if h["device"] == "cpu" else h["device"]
+
+
+def _paper(experiment: str, preset: str, method: str, changed: str) -> str:
+    return PAPER.get((experiment, method), UNKNOWN) if experiment in OF_THE_PAPER and not changed else UNKNOWN
+
+
+def with_gaps(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, and after them one that says "not run" for each experiment of the paper, preset and main method that
+    has none."""
+    there = {(r["experiment"], r["preset"], r["method"]) for r in rows if not r["changes"]}
+    gaps = []
+    for preset in ("laptop", "gpu", "paper"):
+        for name in OF_THE_PAPER:
+            for method in ("dynamic", "conventional"):
+                if (name, preset, method) not in there:
+                    corpus = Experiment.preset(name, preset).corpus
+                    known = {"experiment": name, "preset": preset, "method": method, "changes": "", "corpus": corpus,
+                             "n": 0, "hardware": NOT_RUN, "paper": _paper(name, preset, method, "")}  # fmt: skip
+                    gaps.append({column: known.get(column) for column in (rows[0] if rows else known)})
+    return [*rows, *gaps]
+
+
+def results_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """All columns, numbers in full; an empty field for what was not measured."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row of `summary` for the eye: mean ± half width of the interval, with its unit."""
+    if not row["n"]:
+        empty = ("test perplexity", "bits per byte", "parameters", "independent layers", "peak", "time", "hardware")
+        known = {name: row[name] for name in ("experiment", "corpus", "method")}
+        return {**known, "n": NOT_RUN, **dict.fromkeys(empty, ""), "the paper": row["paper"]}
+    guessed = row["last_word_accuracy"]
+    words = "" if guessed is None else f"; {guessed:.1%} of last words guessed"
+    return {
+        "experiment": row["experiment"],
+        "corpus": row["corpus"],
+        "method": _name(row["method"], row["changes"]),
+        "n": str(row["n"]),
+        "test perplexity": f"{plus_minus(row['perplexity'], row['perplexity_half_width'], 1)} {row['unit']}{words}",
+        "bits per byte": plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),
+        "parameters": f"{row['parameters'] / 1e6:.2f}M ({row['of_conventional']:.0%})",
+        "independent layers": f"{row['independent_layers']:.1f} of {row['layers']}",
+        "peak": f"{row['peak_bytes'] / MIB:.0f} MiB" if row["peak_bytes"] else "not measured",
+        "time": f"{row['seconds']:.0f} s",
+        "hardware": row["hardware"],
+        "the paper": row["paper"],
+    }
+
+
+def main_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Of the rows of `summary` those of unchanged laptop runs, without the studies; the columns that matter most."""
+    columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
+               "independent layers")  # fmt: skip
+    chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
+    chosen = [shown(r) for r in chosen if r["experiment"] not in STUDIES]
+    return [{column: row[column] for column in columns} for row in chosen]
+
+
+def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord] = ()) -> str:
+    """All rows, a section for each preset; and of the records what the agent adds."""
+    text = [
+        "# Results\n",
+        "Made by `python -m dlt_core.figures` from the records in `records/`. Mean over n seeds ± half the width of "
+        "the 95 % interval (Student's t); with one seed there is no interval. Perplexities can be compared only "
+        "within one unit, bits per byte only within one corpus. Parameters: trainable, of the best-validation model, "
+        "in brackets their share of the conventional model's. Peak: bytes held in tensors during one optimiser step. "
+        "Time: of the whole run, on a machine that other runs shared, so methods are not to be compared by it "
+        "(notebook 09 does that). A corpus marked (sample) is only a part of the paper's.\n",
+    ]
+    for preset in dict.fromkeys(row["preset"] for row in rows):
+        text += [f"## Preset {preset}\n", markdown_table([shown(r) for r in rows if r["preset"] == preset]) + "\n"]
+        if paired := agent_markdown([r for r in records if r.experiment["preset"] == preset]):
+            text += [f"### What the agent adds, preset {preset}\n", paired + "\n"]
+    return "\n".join(text)
+
+
+def agent_markdown(records: Sequence[RunRecord]) -> str:
+    """What the agent adds: for each experiment with unchanged settings, bits per byte of dynamic tying minus those of
+    conventional training and of the random policy, paired by seed, and how often they are told apart; and how alike
+    the agent decides in different experiments. Nothing for no pairs."""
+    others = {"conventional": "conventional training", "random": "the random policy"}
+    verdicts: dict[str, list[str]] = {other: [] for other in others}
+    plain = [r for r in records if r.status == "finished" and not changes(r)]
+    rows = []
+    for name in EXPERIMENTS:
+        of = {m: [r for r in plain if (r.experiment["name"], r.method) == (name, m)] for m in MAIN_METHODS}
+        pairs = {other: list(paired_differences(of["dynamic"], of[other]).values()) for other in others}
+        if not any(pairs.values()):
+            continue
+        cells = dict.fromkeys((f"dynamic minus {other}" for other in others), NOT_RUN)
+        for other, found in pairs.items():
+            if found:
+                verdicts[other].append(verdict(found))
+                cells[f"dynamic minus {other}"] = f"{plus_minus(*mean_interval(found), 3, '+')}: {verdicts[other][-1]}"
+        n = max(map(len, pairs.values()))
+        rows.append({"experiment": name, "corpus": _corpus(of["dynamic"][0]), "n": str(n), **cells})
+    if not rows:
+        return ""
+    told = [
+        f"against {words} better in {verdicts[other].count('better')} experiments, worse in "
+        f"{verdicts[other].count('worse')}, not told apart in {verdicts[other].count('not told apart')}"
+        for other, words in others.items()
+    ]
+    alike = ""
+    if found := shared_decisions(r for r in plain if r.method == "dynamic"):
+        total, same, chance = found
+        alike = (
+            "\n\nDoes the agent decide otherwise where text or model are others? We pair experiments with one seed, so "
+            "with the same Q-network at the start, and equally many decisions. Of the decisions that neither made at "
+            f"random, {same / total:.0%} of {total:,} are the same. Chance would give {chance / total:.0%}."
+        )
+    return (
+        f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
+        f"interval: below zero, dynamic tying is better. Where there are several seeds: {'; '.join(told)}.{alike}"
+    )

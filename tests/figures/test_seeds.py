@@ -1,0 +1,242 @@
+"""Charts of many seeds: what is drawn is what was given, whatever is missing."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from dlt_core import figures
+from dlt_core.figures.runs import METHOD_STYLES, save
+from dlt_core.records.statistics import mean_interval
+
+NAN = float("nan")
+
+
+def assert_drawn(figure) -> None:
+    shown = Image.open(io.BytesIO(figure._repr_png_()))
+    assert shown.width > 100
+    assert np.asarray(shown.convert("L")).std() > 5, "blank"
+
+
+# --- bands ---
+
+LINES = {
+    "dynamic": ([1, 2, 3], [[3.0, 2.0, 1.0], [4.0, 2.0, 2.0], [5.0, 2.0, 6.0]]),
+    "random (last)": ([1, 2], [[1.0, 2.0]]),
+}
+
+
+def test_bands_are_means_with_their_intervals():
+    figure = figures.bands({"text": LINES}, "steps", "difference")
+    (ax,) = figure.axes
+    dynamic, random = ax.lines
+    assert dynamic.get_xdata().tolist() == [1, 2, 3]
+    assert dynamic.get_ydata().tolist() == [4.0, 2.0, 3.0]
+    middle, half = np.array([mean_interval(list(at)) for at in zip(*LINES["dynamic"][1], strict=True)]).T
+    (band,) = [path.vertices for path in ax.collections[0].get_paths()]
+    for x, low, high in zip((1, 2, 3), middle - half, middle + half, strict=True):
+        ends = [y for at, y in band if at == x]
+        assert (min(ends), max(ends)) == pytest.approx((low, high))
+    assert random.get_ydata().tolist() == [1.0, 2.0]
+    assert (figure.get_supxlabel(), figure.get_supylabel(), ax.get_title()) == ("steps", "difference", "text")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LINES)
+    assert_drawn(figure)
+
+
+def test_a_line_has_its_methods_colour_and_that_of_the_last_model_is_dashed():
+    names = ["dynamic", "dynamic (last)", "dynamic, k=3", "random, price 0.5"]
+    dynamic, last, often, random = figures.bands({"": dict.fromkeys(names, LINES["dynamic"])}, "", "").axes[0].lines
+    colours = [to_hex(line.get_color()) for line in (dynamic, last, often, random)]
+    expected = [to_hex(METHOD_STYLES[name][0]) for name in ("dynamic", "random")]
+    assert colours == [expected[0]] * 3 + [expected[1]]
+    assert (dynamic.get_linestyle(), last.get_linestyle(), often.get_linestyle()) == ("-", "--", "-")
+
+
+def test_methods_without_a_colour_of_their_own_get_a_free_one_each():
+    names = ["dqn", "dynamic", "thompson", "halving-4", "dqn, k=3"]
+    panels = {
+        "one": dict.fromkeys(names, LINES["dynamic"]),
+        "two": dict.fromkeys(["evolution", "dqn"], LINES["dynamic"]),
+    }
+    one, two = figures.bands(panels, "", "").axes
+    colours = [to_hex(line.get_color()) for line in [*one.lines, *two.lines]]
+    assert colours[4] == colours[6] == colours[0], "the same in each panel"
+    assert len(set(colours)) == 5
+    assert colours.count(to_hex(METHOD_STYLES["dynamic"][0])) == 1
+
+
+def test_panels_share_a_scale_with_the_zero_unless_each_has_its_own():
+    small, large = ({"dynamic": ([0, 1], [[0.0, 0.01 * by]])} for by in (1, 100))
+    shared, own = (figures.bands({"a": small, "b": large}, "x", "y", zero=True, own_scale=o) for o in (False, True))
+    assert shared.axes[0].get_ylim() == shared.axes[1].get_ylim()
+    assert own.axes[0].get_ylim()[1] < own.axes[1].get_ylim()[1] / 10
+
+
+@pytest.mark.parametrize(("number", "shape"), [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (4, (2, 3))])
+def test_bands_have_a_panel_for_each_title_and_a_line_at_zero_on_request(number, shape):
+    panels = {f"panel {i}": LINES for i in range(number)}
+    for zero in (False, True):
+        figure = figures.bands(panels, "x", "y", zero=zero)
+        shown = [ax for ax in figure.axes if ax.axison]
+        assert [ax.get_title() for ax in shown] == list(panels)
+        assert len(figure.axes) == shape[0] * shape[1]
+        for ax in shown:
+            level = [line for line in ax.lines if set(line.get_ydata()) == {0}]
+            assert len(level) == zero
+            assert len(ax.lines) == len(LINES) + zero
+        assert len(figure.legends[0].get_texts()) == len(LINES)
+    assert_drawn(figure)
+
+
+# --- the front ---
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ({"a": (1.0, 1.0)}, ["a"]),
+        ({"dear": (3.0, 1.0), "cheap": (1.0, 3.0), "between": (2.0, 2.0)}, ["cheap", "between", "dear"]),
+        ({"cheap": (1.0, 3.0), "beaten": (2.0, 3.5), "dear": (3.0, 1.0)}, ["cheap", "dear"]),
+        ({"no better": (2.0, 3.0), "cheap": (1.0, 3.0)}, ["cheap"]),
+        ({"worse": (1.0, 3.0), "better": (1.0, 2.0)}, ["better"]),
+        ({"best": (0.0, 0.0), "b": (1.0, 5.0), "c": (5.0, 1.0)}, ["best"]),
+        ({}, []),
+    ],
+)
+def test_the_pareto_front_by_hand(means, expected):
+    assert figures.pareto(means) == expected
+
+
+def test_the_front_is_of_the_means_over_the_seeds():
+    points = {
+        "dynamic": ([0.4, 0.6], [2.0, 2.2]),
+        "conventional": ([1.0, 1.0], [1.9, 1.7]),
+        "all_tied": ([0.2], [2.5]),
+        "wasteful": ([0.9, 0.7], [2.4, 2.6]),
+    }
+    figure = figures.front(points, "parameters", "bits per byte")
+    (ax,) = figure.axes
+    joined = next(line for line in ax.lines if line.get_zorder() == 0)
+    expected = [[0.2, 2.5], [0.5, 2.1], [1.0, 1.8]]
+    assert joined.get_xydata() == pytest.approx(np.array(expected))
+    drawn = {bar.get_label(): bar for bar in ax.containers}
+    assert list(drawn) == ["all_tied", "dynamic", "wasteful", "conventional"], "from the cheapest"
+    for name, (x, y) in points.items():
+        assert drawn[name][0].get_xydata()[0] == pytest.approx((np.mean(x), np.mean(y)))
+    _, half = mean_interval([2.0, 2.2])
+    ((low, high),) = drawn["dynamic"][2][0].get_segments()
+    assert (low[1], high[1]) == pytest.approx((2.1 - half, 2.1 + half))
+    assert to_hex(drawn["dynamic"][0].get_color()) == to_hex(METHOD_STYLES["dynamic"][0])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("parameters", "bits per byte")
+    assert_drawn(figure)
+
+
+def test_points_of_nearly_the_same_cost_stand_side_by_side_around_it():
+    points = {"a": ([0.5], [3.0]), "b": ([0.5], [2.0]), "c": ([0.5], [1.0]), "d": ([1.5], [0.5])}
+    (ax,) = figures.front(points, "x", "y").axes
+    x = {bar.get_label(): bar[0].get_xdata()[0] for bar in ax.containers}
+    around = sorted(x[name] for name in "abc")
+    assert around[1] == pytest.approx(0.5)
+    assert around[0] < around[1] < around[2]
+    assert around[2] - 0.5 == pytest.approx(0.5 - around[0])
+    assert around[2] - around[0] < 0.1
+    assert x["d"] == pytest.approx(1.5)
+    joined = next(line for line in ax.lines if line.get_zorder() == 0)
+    assert joined.get_xydata().tolist() == [[x["c"], 1.0], [x["d"], 0.5]], "through the points as drawn"
+
+
+def test_twenty_points_can_be_told_apart():
+    points = {f"method {i}": ([float(i)], [float(-i)]) for i in range(20)}
+    (ax,) = figures.front(points, "x", "y").axes
+    looks = {(to_hex(bar[0].get_color()), bar[0].get_marker()) for bar in ax.containers}
+    assert len(looks) == 20
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(points)
+
+
+# --- signs ---
+
+
+def drawn_lines(ax) -> set[tuple[tuple[float, float], ...]]:
+    """The ends of the black lines between cells."""
+    return {tuple(map(tuple, line.get_xydata().tolist())) for line in ax.lines if line.get_marker() == "None"}
+
+
+def dots(ax) -> list[list[float]]:
+    return next(line for line in ax.lines if line.get_marker() == ".").get_xydata().tolist()
+
+
+def test_the_map_of_signs_by_hand():
+    """Steps 10, 20, 30. Row one: +1, +3, -2. Row two: -1, -1 and nothing more."""
+    rows = {
+        "one": ([10, 20, 30], [[0.0, 2.9, -2.1], [2.0, 3.1, -1.9]]),
+        "two": ([10, 20], [[-1.0, -1.5], [-1.0, -0.5]]),
+    }
+    figure = figures.sign_map({"text": rows}, "steps", "bits per byte")
+    ax, bar = figure.axes
+    (image,) = ax.images
+    assert image.get_array().filled(NAN) == pytest.approx(np.array([[1, 3, -2], [-1, -1, NAN]]), nan_ok=True)
+    assert image.norm.vmax == -image.norm.vmin == pytest.approx(3)
+    assert image.norm.vcenter == 0
+    assert image.get_extent() == [5, 35, 1.5, -0.5]
+    # between +3 and -2 upright; between the rows where +1 and +3 are above -1
+    assert drawn_lines(ax) == {((25, -0.5), (25, 0.5)), ((5, 0.5), (15, 0.5)), ((15, 0.5), (25, 0.5))}
+    # ± 12.7 · 0.1 is less than 2 and 3; equal values have an interval without width; ± 12.7 is more than 1
+    assert dots(ax) == [[20, 0], [30, 0], [10, 1]]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["one", "two"]
+    assert (ax.get_title(), ax.get_xlabel(), bar.get_ylabel()) == ("text", "steps", "bits per byte")
+    assert_drawn(figure)
+
+
+def test_without_another_sign_there_is_no_line():
+    rows = {"one": ([1, 2], [[1.0, 2.0]]), "two": ([1, 2], [[0.5, 0.1]])}
+    (ax, _) = figures.sign_map({"": rows}, "x", "y").axes
+    assert drawn_lines(ax) == set()
+
+
+def test_one_seed_has_no_dots_and_all_zero_no_scale():
+    for values in ([[1.0, -2.0]], [[0.0, 0.0]]):
+        figure = figures.sign_map({"": {"one": ([1, 2], values)}}, "x", "y")
+        assert dots(figure.axes[0]) == []
+        assert_drawn(figure)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"one": ([5], [[1.0], [2.0]])},
+        {"short": ([5], [[1.0]]), "long": ([5, 6, 7], [[1.0, -1.0, 1.0]])},
+        {"long": ([5, 6, 7], [[1.0, -1.0, 1.0], [1.0, -1.0, 2.0]]), "none": ([], []), "no seeds": ([5], [])},
+    ],
+    ids=["one cell", "a short row first", "rows without values"],
+)
+def test_maps_of_signs_with_cells_missing_are_drawn(rows):
+    figure = figures.sign_map({"text": rows}, "x", "y")
+    array = figure.axes[0].images[0].get_array()
+    assert array.shape == (len(rows), max(len(x) for x, _ in rows.values()))
+    expected = [len(values[0]) if values else 0 for _, values in rows.values()]
+    assert (~np.isnan(array.filled(NAN))).sum(axis=1).tolist() == expected
+    assert_drawn(figure)
+
+
+def test_maps_of_signs_share_one_scale_over_panels():
+    one, two = {"a": ([1, 2], [[1.0, -1.0]])}, {"b": ([1, 2], [[4.0, 2.0]]), "c": ([1, 2], [[-5.0, 0.0]])}
+    figure = figures.sign_map({"one": one, "two": two}, "x", "y")
+    panels = [ax for ax in figure.axes if ax.images and ax.get_title()]
+    assert [ax.get_title() for ax in panels] == ["one", "two"]
+    assert [ax.images[0].norm.vmax for ax in panels] == [5, 5]
+    assert panels[1].images[0].get_array().tolist() == [[4, 2], [-5, 0]]
+    assert [len(drawn_lines(ax)) for ax in panels] == [1, 2]
+
+
+def test_charts_are_saved_and_the_same_each_time(tmp_path):
+    draw = {
+        "bands": lambda: figures.bands({"": LINES}, "x", "y"),
+        "front": lambda: figures.front({"a": ([1.0], [2.0])}, "x", "y"),
+        "signs": lambda: figures.sign_map({"": {"a": ([1, 2], [[1.0, -1.0]])}}, "x", "y"),
+    }
+    for name, chart in draw.items():
+        first, second = (save(chart(), tmp_path / f"{name}{i}.png") for i in range(2))
+        assert Image.open(first).format == "PNG"
+        assert first.read_bytes() == second.read_bytes()
