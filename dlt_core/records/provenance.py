@@ -36,13 +36,13 @@ def code() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version(), "dlt_core": f"{dlt_core.__version__}+{code()}"}
+    installed = {"python": platform.python_version(), "dlt_core": f"{dlt_core.__version__}+{code()}"}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def stamp() -> str:
