@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dlt_core.learner
 from dlt_core.agents import AGENT, RandomAgent
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.experiments import Experiment
+from dlt_core.learner import training
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import paired_differences
@@ -48,7 +48,7 @@ def seen() -> dict[str, list]:
 @pytest.fixture(scope="module")
 def runs(tiny_data, seen) -> dict[str, RunRecord]:
     """One run of each method, watched."""
-    restart, mean_loss = Learner.restart, dlt_core.learner.mean_loss
+    restart, mean_loss = Learner.restart, training.mean_loss
 
     def watched_restart(self, seed):
         restart(self, seed)
@@ -65,7 +65,7 @@ def runs(tiny_data, seen) -> dict[str, RunRecord]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "restart", watched_restart)
-        patch.setattr(dlt_core.learner, "mean_loss", watched_loss)
+        patch.setattr(training, "mean_loss", watched_loss)
         return dict(zip(METHODS, compare(SMALL, METHODS, data=tiny_data), strict=True))
 
 
