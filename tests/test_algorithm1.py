@@ -209,7 +209,7 @@ def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("dlt_core.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("dlt_core.records.run.CHECKPOINT_SECONDS", 0)
 
     def power_cut(record):
         if len(record.history["action"]) == 9:
@@ -233,7 +233,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(twenty, tiny_data, tmp_p
         file.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("dlt_core.checkpoints.save_file", disk_full)
+    monkeypatch.setattr("dlt_core.records.checkpoints.save_file", disk_full)
     with pytest.raises(OSError, match="No space left"):
         train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
     assert path.read_bytes() == before

@@ -226,4 +226,4 @@ def permuted(tie_map: TieMap, order: Sequence[int]) -> TieMap:
     labels = [0] * len(tie_map)
     for i, source in enumerate(tie_map):
         labels[order[i]] = source
-    return TieMap([labels.index(label) for label in labels])
+    return TieMap.from_labels(labels)
