@@ -10,9 +10,10 @@ from torch import nn
 
 def hold_constant(block: nn.Module, constant: bool) -> None:
     """Let the block's forward pass use its weights as constants, or as usual again. Changes the block's class."""
+    present: Any = type(block)
     base = getattr(block, "constant_weights_of", None)
     if constant and base is None:
-        block.__class__ = _with_constant_weights(type(block))
+        block.__class__ = _with_constant_weights(present)
     elif not constant and base is not None:
         block.__class__ = base
 
@@ -47,5 +48,5 @@ def _with_constant_weights(base: Any) -> Any:
     return ConstantWeights
 
 
-def _new_with_constant_weights(base: type[nn.Module]) -> Any:
+def _new_with_constant_weights(base: Any) -> Any:
     return object.__new__(_with_constant_weights(base))

@@ -9,12 +9,13 @@ import math
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 ORPHANS = ("follow", "promote")
 PATTERNS = ("sequence", "cycle", "cycle_rev", "sandwich", "pairs", "mirror")
 
 
-def as_layer_index(value: object, what: str) -> int:
+def as_layer_index(value: SupportsIndex, what: str) -> int:
     """Return `value` as an int; ValueError naming `what` for anything that is not a whole number."""
     try:
         if isinstance(value, bool):

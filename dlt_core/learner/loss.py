@@ -157,7 +157,7 @@ class _ChunkedMeanLoss(torch.autograd.Function):
                 else:
                     d_weight += p.T @ rows
         gradients = zip((d_hidden, d_weight, d_bias), (hidden, weight, bias), strict=True)
-        ctx.save_for_backward(*(d if d is None else d.to(of.dtype) for d, of in gradients))
+        ctx.save_for_backward(*(d if d is None or of is None else d.to(of.dtype) for d, of in gradients))
         return torch.stack(losses).sum() / len(hidden)
 
     @staticmethod

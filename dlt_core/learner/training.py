@@ -117,7 +117,8 @@ class Learner:
         self.probes = Batches(self.data.tokens["train"], **sizes, stream=PROBING)
         self.seed = seed
         dtype = torch.bfloat16 if self.precision == "bf16-weights" else torch.float32
-        self.model: PreTrainedModel = self.build_model(seed=seed).to(self.device, dtype)
+        model: Any = self.build_model(seed=seed)
+        self.model: PreTrainedModel = model.to(self.device, dtype)
         positions = getattr(self.model.config, "n_positions", None) or self.model.config.max_position_embeddings
         if self.block_size > positions:
             raise ValueError(f"block_size={self.block_size} is longer than the model's {positions} positions")
