@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from unittest import mock
 
@@ -92,9 +93,13 @@ def output_layer(bench: Bench) -> list[Row]:
     tokens = e.batch_size * e.block_size
     limits = {"as a whole": 2**62, "in chunks": loss.LOGITS_AT_ONCE if bench.scale == "gpu" else 2**22}
 
+    def at_once(limit: int) -> contextlib.AbstractContextManager:
+        """On every device."""
+        return mock.patch.multiple(loss, LOGITS_AT_ONCE=limit, LOGITS_AT_ONCE_ON_CUDA=limit)
+
     def run(name: str) -> Callable[[], None]:
         def call() -> None:
-            with mock.patch.object(loss, "LOGITS_AT_ONCE", limits[name]):
+            with at_once(limits[name]):
                 learners[name].train(2)
 
         return call
@@ -104,7 +109,7 @@ def output_layer(bench: Bench) -> list[Row]:
         learners[name].train(1)
     seconds = race({name: run(name) for name in limits}, max(2, bench.repetitions // 4), bench.device)
     for name, limit in limits.items():
-        with mock.patch.object(loss, "LOGITS_AT_ONCE", limit):
+        with at_once(limit):
             peak = accounting.step_peak_bytes(learners[name])
             chunk = loss.chunk_size(tokens, GPT2_PIECES)
         time = quartiles(seconds[name] / seconds["as a whole"], "time, ÷ whole")

@@ -20,12 +20,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 WHOLE = "sdpa_whole_sequences"  # transformers' sdpa attention under a name for which it prepares no mask
 AttentionInterface.register(WHOLE, sdpa_attention_forward)
 LOGITS_AT_ONCE = 2**25  # values; 128 MiB in fp32
+LOGITS_AT_ONCE_ON_CUDA = (
+    2**28
+)  # 1 GiB: whole logits of the paper's batch, whose chunks would cost more passes over them
 
 
-def chunk_size(tokens: int, vocab_size: int) -> int:
+def chunk_size(tokens: int, vocab_size: int, device: str = "cpu") -> int:
     """How many tokens' logits are there at a time, where a batch has so many `tokens` to predict: all of them, or as
-    many as make LOGITS_AT_ONCE values."""
-    return min(tokens, max(1, LOGITS_AT_ONCE // vocab_size))
+    many as make LOGITS_AT_ONCE values; device: "cuda" has a larger limit."""
+    limit = LOGITS_AT_ONCE_ON_CUDA if device == "cuda" else LOGITS_AT_ONCE
+    return min(tokens, max(1, limit // vocab_size))
 
 
 def token_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
@@ -65,7 +69,7 @@ def _chunk(model: nn.Module, targets: torch.Tensor) -> int | None:
     """How many tokens to take at a time; None for all, also in a model that is not of transformers."""
     if not hasattr(model, "get_output_embeddings"):
         return None
-    size = chunk_size(targets.numel(), model.get_output_embeddings().weight.shape[0])
+    size = chunk_size(targets.numel(), model.get_output_embeddings().weight.shape[0], targets.device.type)
     return size if size < targets.numel() else None
 
 
