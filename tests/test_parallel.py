@@ -44,7 +44,8 @@ CHANGES = {
 def start(*command: object) -> subprocess.CompletedProcess:
     """Run a command in two processes. Raises TimeoutExpired if they hang, and ends them."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*torchrun, *map(str, command)], env=environment, **pipes) as process:
         try:
