@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -183,6 +183,7 @@ def train_conventional(
     tie_map: TieMap | Sequence[TieMap] | None = None,
     depth: int | None = None,
     method: str | None = None,
+    chosen_by: dict[str, Any] | None = None,
     data: tokenization.TokenizedCorpus | None = None,
     record_path: str | os.PathLike | None = None,
     checkpoint: str | os.PathLike | None = None,
@@ -195,7 +196,8 @@ def train_conventional(
     tie_map: all layers independent by default (method "conventional"). One map for the whole run, or a list with one
     for each decision of `train_dynamic`, such as those of its record: like there, all layers are tied before the
     first. depth: so many layers instead of the experiment's, all independent; the schedule of steps and evaluations
-    stays the experiment's. All three need a `method` to go by in the record. Everything else as in `train_dynamic`.
+    stays the experiment's. All three need a `method` to go by in the record. chosen_by: for the record,
+    how the tie_map was found: `agent` says, and `budget` what it cost. Everything else as in `train_dynamic`.
     Raises ValueError for a list of another length, or for a tie_map beside a depth.
     """
     if depth is not None and tie_map is not None:
@@ -218,6 +220,9 @@ def train_conventional(
         if schedule
         else {"class": "static", "tie_map": list(learner.tie_map)}
     )
+    if chosen_by is not None:
+        run.record.agent = {**chosen_by["agent"], "tie_map": list(learner.tie_map)}
+        run.record.budget |= chosen_by["budget"]
     if run.resume({}):
         return run.record
     with run:
