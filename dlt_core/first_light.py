@@ -243,7 +243,7 @@ def tests(scale: str) -> Iterator[Row]:
     """The tests marked `cuda`."""
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-m", "cuda", "-p", "no:cacheprovider",
                "tests/test_cuda.py", "tests/test_accounting.py"]  # fmt: skip
-    environment = {"CUDA_VISIBLE_DEVICES": "0"} if scale != "smoke" else {}
+    environment = {"CUDA_VISIBLE_DEVICES": "0"} if scale != "smoke" and "CUDA_VISIBLE_DEVICES" not in os.environ else {}
     options = {"capture_output": True, "text": True, "timeout": 240 if scale == "smoke" else 60}
     found = subprocess.run(command, env=os.environ | environment, **options)
     yield {"status": found.returncode, "output": (found.stdout + found.stderr)[-6000:]}
