@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Unpack
+from typing import Any, Unpack
 
 from dlt_core.agents import Agent
 from dlt_core.corpora.tokenization import TokenizedCorpus
@@ -76,6 +76,7 @@ def train_conventional(
     tie_map: TieMap | Sequence[TieMap] | None = None,
     depth: int | None = None,
     method: str | None = None,
+    chosen_by: dict[str, Any] | None = None,
     data: TokenizedCorpus | None = None,
     **options: Unpack[RunKeywords],
 ) -> RunRecord:
@@ -84,7 +85,8 @@ def train_conventional(
     tie_map: all layers independent by default (method "conventional"). One map for the whole run, or a list with one
     for each decision of `train_dynamic`, such as those of its record: like there, all layers are tied before the
     first. depth: so many layers instead of the experiment's, all independent; the schedule of steps and evaluations
-    stays the experiment's. All three need a `method` to go by in the record. Everything else as in `train_dynamic`.
+    stays the experiment's. All three need a `method` to go by in the record. chosen_by: for the record,
+    {"agent": how the tie_map was found, "budget": what that cost}. Everything else as in `train_dynamic`.
     Raises ValueError for a list of another length, or for a tie_map beside a depth.
     """
     if depth is not None and tie_map is not None:
@@ -107,6 +109,9 @@ def train_conventional(
         if schedule is None
         else {"class": "schedule", "tie_maps": [list(m) for m in schedule]}
     )
+    if chosen_by is not None:
+        run.record.agent = {**chosen_by["agent"], "tie_map": list(learner.tie_map)}
+        run.record.budget |= chosen_by["budget"]
     if run.resume():
         return run.record
     with run:

@@ -23,12 +23,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 WHOLE = "sdpa_whole_sequences"  # transformers' sdpa attention under a name for which it prepares no mask
 AttentionInterface.register(WHOLE, sdpa_attention_forward)  # for the whole process, see above
 LOGITS_AT_ONCE = 2**25  # values; 128 MiB in fp32
+LOGITS_AT_ONCE_ON_CUDA = 2**28  # 1 GiB: the paper's batch as a whole; chunks would cost more passes over it
 
 
-def chunk_size(tokens: int, vocab_size: int, logits_at_once: int | None = None) -> int:
+def chunk_size(tokens: int, vocab_size: int, logits_at_once: int | None = None, device: str = "cpu") -> int:
     """How many tokens' logits are there at a time, where a batch has so many `tokens` to predict: all of them, or as
-    many as make `logits_at_once` values; None: LOGITS_AT_ONCE."""
-    limit = LOGITS_AT_ONCE if logits_at_once is None else logits_at_once
+    many as make `logits_at_once` values; None: LOGITS_AT_ONCE, or with device="cuda" LOGITS_AT_ONCE_ON_CUDA."""
+    limit = (
+        (LOGITS_AT_ONCE_ON_CUDA if device == "cuda" else LOGITS_AT_ONCE) if logits_at_once is None else logits_at_once
+    )
     return min(tokens, max(1, limit // vocab_size))
 
 
@@ -76,9 +79,11 @@ def _head_and_chunk(
     model: nn.Module, targets: torch.Tensor, logits_at_once: int | None
 ) -> tuple[nn.Linear | None, int | None]:
     """The output layer, and how many tokens to take at a time; None for all, as in a model without such a layer."""
-    head = _head(model)
-    size = targets.numel() if head is None else chunk_size(targets.numel(), head.weight.shape[0], logits_at_once)
-    return head, size if size < targets.numel() else None
+    head, tokens = _head(model), targets.numel()
+    if head is None:
+        return None, None
+    size = chunk_size(tokens, head.weight.shape[0], logits_at_once, targets.device.type)
+    return head, size if size < tokens else None
 
 
 def _losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -154,6 +154,9 @@ class Learner:
         """
         started = time.perf_counter()
         self.model.train()
+        # walked once: at 48 layers it takes a millisecond. Not the optimiser's lists, whose order changes with the
+        # ties, and with it the last bit of the gradient's norm
+        parameters = list(self.model.parameters())
         losses = []
         with self._own_randomness():
             for _ in range(steps):
@@ -161,13 +164,12 @@ class Learner:
                 torch.manual_seed(_mix(self.seed, DROPOUT, self.step, *self._others))
                 self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
                 losses.append(self._backward(batch))
-                parallel.average_gradients(self.model.parameters())
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+                parallel.average_gradients(parameters)
+                nn.utils.clip_grad_norm_(parameters, self.grad_clip)
                 self.optimizer.step()
                 self.step += 1
-        means: list[float] = (
-            parallel.total(torch.stack(losses)) / parallel.world_size()
-        ).tolist()  # waits for the device
+        total = parallel.total(torch.stack(losses))
+        means: list[float] = (total / parallel.world_size()).tolist()  # waits for the device
         self.seconds += time.perf_counter() - started
         for i, loss in enumerate(means):
             if not math.isfinite(perplexity(loss)):
@@ -205,6 +207,14 @@ class Learner:
             )
         return loss
 
+    def probe_gradient(self, index: int) -> None:
+        """Add the gradient of `probe`'s loss on minibatch number `index` to the Parameters'. No training step."""
+        self.model.eval()
+        with self._precision():
+            loss = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
+        with self._tf32():
+            loss.backward()
+
     def evaluate(self, split: str) -> Evaluation:
         """Perplexity and bits per byte of the first `evaluation_tokens` tokens of a split."""
         return evaluate(
@@ -227,9 +237,9 @@ class Learner:
             autocast=self._precision(),
         )
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the weights by name on the CPU, each weight set once, under its root's names."""
-        return {name: p.detach().to("cpu", copy=True) for name, p in self.model.named_parameters()}
+    def weights(self, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+        """A copy of the weights by name on `device`, each weight set once, under its root's names."""
+        return {name: p.detach().to(device, copy=True) for name, p in self.model.named_parameters()}
 
     def load_weights(self, tie_map: TieMap, weights: Mapping[str, torch.Tensor]) -> None:
         """Put back what `weights` copied under `tie_map`. Raises ValueError for weights of other ties."""
@@ -276,8 +286,7 @@ class Learner:
             if name.startswith("optimizer."):
                 _, key, parameter = name.split(".", 2)
                 p = parameters[parameter]
-                # AdamW keeps its step counters on the CPU unless it is fused on another device
-                self.optimizer.state[p][key] = tensor.to(p.device, copy=True)
+                self.optimizer.state[p][key] = tensor.to(state_device(self.optimizer, key, p), copy=True)
         self.step = values["step"]
         self.seconds = values["seconds"]
         self.last_loss = math.nan if values["last_loss"] is None else values["last_loss"]
@@ -330,6 +339,14 @@ def _allow_recompilations() -> None:
     can be passed by less than two learners.
     """
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+
+
+def state_device(optimizer: torch.optim.Optimizer, key: str, parameter: nn.Parameter) -> torch.device:
+    """Where AdamW keeps `key` of a Parameter's state: its step counter on the CPU, unless it is fused or capturable.
+    Elsewhere each step would wait for the device, once for each Parameter."""
+    if key == "step" and not (optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")):
+        return torch.device("cpu")
+    return parameter.device
 
 
 def _mix(*entropy: int) -> int:

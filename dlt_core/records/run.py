@@ -171,7 +171,8 @@ class Run:
             return
         parts = {"learner": self.learner.state_dict()}
         if self.best is not None:
-            parts["best"] = self.best
+            best = {name: tensor.cpu() for name, tensor in self.best["tensors"].items()}
+            parts["best"] = {**self.best, "tensors": best}
         values: dict[str, Any] = {"record": self.record.to_json(), "done": self.done}
         if self.agent is not None and self.env is not None:
             parts["agent"] = self.agent.state_dict()
@@ -238,7 +239,7 @@ class Run:
             record.history.setdefault(name, []).append(value)
         record.curves["train"]["step"].append(learner.step)
         record.curves["train"]["loss"].append(train_loss)
-        record.budget = {
+        record.budget |= {
             "optimizer_steps": learner.step,
             "tokens": learner.step * learner.batch_size * learner.block_size,
         }
@@ -270,7 +271,8 @@ class Run:
         curve["step"].append(self.learner.step)
         if self.best is None or evaluation.loss < self.best["values"]["loss"]:
             values = {"step": self.learner.step, "loss": evaluation.loss, "tie_map": list(self.learner.tie_map)}
-            self.best = {"tensors": self.learner.weights(), "values": values}
+            # copied on the device: to the CPU it would take seconds for a large model, each time
+            self.best = {"tensors": self.learner.weights(self.learner.device), "values": values}
         now = time.perf_counter()
         self.record.timing["validation"] += now - self.lap
         self.lap = now

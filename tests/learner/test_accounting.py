@@ -378,6 +378,7 @@ def test_a_diverged_learner_says_so_and_keeps_its_counters(smoke, tiny_data):
     assert (learner.step, learner.seconds, learner.last_loss) == before
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_peak_on_cuda_is_near_the_closed_form(smoke, tiny_data):
     experiment = smoke.replace(device="cuda", n_embd=256, batch_size=32)

@@ -221,3 +221,9 @@ def test_a_step_in_chunks_has_a_lower_peak(smoke, tiny_data, monkeypatch, archit
     monkeypatch.setattr(loss, "LOGITS_AT_ONCE", 60 * tiny_data.vocab_size)
     saved = 4 * 3 * 16 * 32 * tiny_data.vocab_size  # the logits three times, see `model_peak_bytes`
     assert whole - peak() > 0.6 * saved
+
+
+def test_a_gpu_gets_the_logits_of_the_papers_batch_as_a_whole():
+    assert loss.chunk_size(16 * 256, 50257, device="cuda") == 16 * 256
+    assert loss.chunk_size(16 * 256, 50257) == loss.chunk_size(16 * 256, 50257, device="cpu") == 667
+    assert loss.chunk_size(2**15, 50257, device="cuda") == 5341
