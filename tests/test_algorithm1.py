@@ -15,6 +15,7 @@ from dlt_core.learner.accounting import gpt2_parameters
 from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records import checkpoints
 from dlt_core.records.record import RunRecord
+from dlt_core.records.run import RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap, from_actions
 
 TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in
@@ -206,6 +207,15 @@ def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
     assert untimed(record) == untimed(train_dynamic(twenty, data=tiny_data))
     with pytest.raises(ValueError, match="name a checkpoint file"):
         train_dynamic(twenty, data=tiny_data, max_seconds=1)
+
+
+def test_an_unknown_option_is_named_before_anything_is_built(smoke):
+    for train in (train_dynamic, train_conventional):
+        with pytest.raises(TypeError, match="'max_hours'"):
+            train(smoke.replace(corpus="lm1b"), max_hours=1)
+    assert list(RunKeywords.__annotations__) == [field.name for field in dataclasses.fields(RunOptions)]
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        RunOptions(checkpoint="c", max_decisions=0)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path, monkeypatch):

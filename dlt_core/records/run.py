@@ -322,12 +322,8 @@ class Run:
         }
         if learner.data.corpus.name in LAST_WORD:
             words = learner.last_words("test")
-            record.test["last_word"] = {
-                "accuracy": words.accuracy,
-                "perplexity": words.perplexity,
-                "passages": words.passages,
-                "truncated": words.truncated,
-            }
+            counted = ("accuracy", "perplexity", "passages", "truncated")
+            record.test["last_word"] = {name: getattr(words, name) for name in counted}
         shape = {
             "vocab_size": learner.data.vocab_size,
             "n_positions": experiment.n_positions,

@@ -11,6 +11,7 @@ stopped. DIR/summary.json says what came of each run, DIR/failures.txt what fail
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import os
 import signal
@@ -28,7 +29,6 @@ from typing import Any
 from dlt_core.corpora.files import write_atomically, write_json_atomically
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.records import RunRecord, key
-from dlt_core.reproduce.train import _field
 
 PROGRESS_SECONDS = 10.0  # between two lines of a run
 SPARE_SECONDS = 4.0  # a run must finish by its estimate and so much more
@@ -234,6 +234,17 @@ class Scheduler:
         for job in self.jobs:
             job.status = {"running": "stopped by the limit", "waiting": "not begun"}.get(job.status, job.status)
         self.write()
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """("n_layer", 24) for "n_layer=24"; what is no Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set takes FIELD=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
