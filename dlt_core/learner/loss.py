@@ -27,12 +27,11 @@ LOGITS_AT_ONCE_ON_CUDA = 2**28  # 1 GiB: the paper's batch as a whole; chunks wo
 
 
 def chunk_size(tokens: int, vocab_size: int, logits_at_once: int | None = None, device: str = "cpu") -> int:
-    """How many tokens' logits are there at a time, where a batch has so many `tokens` to predict: all of them, or as
-    many as make `logits_at_once` values; None: LOGITS_AT_ONCE, or with device="cuda" LOGITS_AT_ONCE_ON_CUDA."""
-    limit = (
-        (LOGITS_AT_ONCE_ON_CUDA if device == "cuda" else LOGITS_AT_ONCE) if logits_at_once is None else logits_at_once
-    )
-    return min(tokens, max(1, limit // vocab_size))
+    """How many of `tokens` to predict get their logits at a time: all of them, or as many as make `logits_at_once`
+    values; None: LOGITS_AT_ONCE, or with device="cuda" LOGITS_AT_ONCE_ON_CUDA."""
+    if logits_at_once is None:
+        logits_at_once = LOGITS_AT_ONCE_ON_CUDA if device == "cuda" else LOGITS_AT_ONCE
+    return min(tokens, max(1, logits_at_once // vocab_size))
 
 
 def token_losses(model: nn.Module, batch: torch.Tensor, logits_at_once: int | None = None) -> torch.Tensor:

@@ -298,7 +298,7 @@ class Learner:
 
     @property
     def _others(self) -> tuple[int, ...]:
-        """What tells this process's noise from that of the others, if there are any."""
+        """What makes this process's dropout masks differ from those of the others, if there are any."""
         return (parallel.rank(),) if parallel.world_size() > 1 else ()
 
     def _on_device(self, batch: np.ndarray) -> torch.Tensor:

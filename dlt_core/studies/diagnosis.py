@@ -110,8 +110,8 @@ def seen_in_search(record: RunRecord, *, window: int | None = None) -> dict[TieM
 
 
 def rank_correlation(seen: Mapping[TieMap, float], losses: Mapping[TieMap, float]) -> float:
-    """Spearman's, between what was seen of the maps in a search and their true losses: 1 if it orders them rightly, 0
-    if it says nothing. Raises ValueError for fewer than three maps in common."""
+    """Spearman's correlation of what a search saw of the maps with their true losses: 1 if it orders them rightly, 0 if
+    it says nothing. Raises ValueError for fewer than three maps in common."""
     common = [tie_map for tie_map in seen if tie_map in losses]
     if len(common) < 3:
         raise ValueError(f"only {len(common)} maps in common: a rank correlation needs three")

@@ -66,7 +66,7 @@ class DQNAgent(QAgent):
         self.mean, self.squares = 0.0, 0.0  # of the rewards: running mean, and sum of squared deviations (Welford)
 
     def _widen(self, hidden: int, learning_rate: float) -> None:
-        """Another input layer, for one-hot states."""
+        """Replace the input layer by one for one-hot states."""
         outputs = self.num_layers * (self.num_layers + 1) // 2
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(self.rng.integers(2**32)))
@@ -147,7 +147,7 @@ class DQNAgent(QAgent):
         for name, p in self.target_network.named_parameters():
             p.data.copy_(tensors[f"target.{name}"])
         for name, kept in self.memory.items():
-            values_kept = tensors[f"memory.{name}"].numpy()
-            kept[: len(values_kept)] = values_kept
+            rows = tensors[f"memory.{name}"].numpy()
+            kept[: len(rows)] = rows
         self.sampler.bit_generator.state = values["sampler"]
         self.learned, self.mean, self.squares = values["learned"], values["mean"], values["squares"]

@@ -57,7 +57,7 @@ class ReleasedCode:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Of the differences, in order."""
+        """The names of the differences, in order."""
         return tuple(field.name for field in fields(cls))
 
     @classmethod
