@@ -255,6 +255,8 @@ def _agents(corpus: str, **laptop: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+_REGIME = {"corpus": "wikitext-2", "tokenizer": "gpt2"}
+
 EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "gpt2-embedded": _CORPORA["embedded"],
     "gpt2-wikitext2": {
@@ -292,6 +294,13 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "laptop": {**_EMBEDDED, **_SHORT, "episodes": 50, "evaluate_every": 2},
         "gpu": {"corpus": "wikitext-2", "episodes": 120, "epsilon_decay": 0.95},
         "paper": {"corpus": "wikitext-2"},
+    },
+    # the paper's claim in its own regime: 650 parameters for each token of text, here 190k tokens for 124M parameters
+    "regime-gpu": {
+        "smoke": {**_REGIME, "tokenizer": "bpe-512", "train_bytes": 2**16, "episodes": 3, "dropout": 0.2},
+        "laptop": {**_REGIME, "train_bytes": 2**16, "dropout": 0.2, "evaluation_tokens": 32768},
+        "gpu": {**_REGIME, "train_bytes": 846_000, "evaluate_every": 1, "episodes": 18, "epsilon_decay": 0.8},
+        "paper": _REGIME,
     },
 }
 

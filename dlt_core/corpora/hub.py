@@ -27,7 +27,10 @@ def local_files(pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve."""
+    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve.
+
+    Within the block HF_HUB_OFFLINE of huggingface_hub and of datasets is set, for the whole process.
+    """
     import datasets
 
     reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 # What does not decide the course of a run, of all that lies in dlt_core: what looks at runs, and what starts them.
 ONLOOKERS = ("__main__.py", "figures", "reproduce", "studies/benchmark", "studies/diagnosis.py",
-             "studies/contrasts.py", "studies/findings.py", "studies/tables.py")  # fmt: skip
+             "studies/contrasts.py", "studies/findings.py", "studies/first_light.py", "studies/side_by_side.py",
+             "studies/tables.py")  # fmt: skip
 
 
 def decisive() -> list[Path]:

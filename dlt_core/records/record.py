@@ -123,6 +123,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     budget: dict[str, Count] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
+    """Of the run; `search_steps` and `search_passes` went into finding its map beforehand, where a rule did."""
     tie_map: Ties | None = None
     """The ties of the best model (by validation), the one that `test` and `parameters` are about."""
     final_tie_map: Ties | None = None
@@ -144,7 +145,7 @@ class RunRecord:
     """`unique`: trainable parameters of the best-validation model. `conventional`: with all layers independent."""
     bytes: dict[str, Any] | None = None
     """Training state, measured and in closed form; `step_peak`, the peak of one optimiser step at the end of the run;
-    `device_peak`, the peak of the whole run with its evaluations, on CUDA."""
+    `device_peak`, the peak of the whole run with its evaluations and the best weights beside it, on CUDA."""
     seconds: Annotated[float, Field(ge=0)] = 0.0
     """Wall-clock time of the run, over all its parts if it was resumed."""
     timing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("training", "control", "validation"), 0.0))

@@ -9,8 +9,9 @@ import dataclasses
 import functools
 import math
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from dlt_core import records
 from dlt_core.agents import CycleAgent, FixedAgent, RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.corpora.tokenization import TokenizedCorpus
-from dlt_core.experiments import Experiment, build_agent, load_data
+from dlt_core.experiments import Experiment, build_agent, build_learner, load_data
 from dlt_core.records.record import RunRecord
-from dlt_core.studies import released_code, search
+from dlt_core.studies import gradient_rule, released_code, search
 from dlt_core.studies.bandits import ThompsonAgent
 from dlt_core.studies.dqn import DQNAgent
 from dlt_core.studies.released_code import ReleasedCode
@@ -52,6 +53,7 @@ SEARCHES = {
     "halving": "the same, but half of them are dropped after each round, and the others trained on",
     "evolution": "the same, then as many children of the best, one action away from it, and the best trained on",
 }
+GRADIENT = re.compile(r"gradient-(\d+)-restart")  # the map that `gradient_rule` chooses, from scratch, never moved
 AGENTS = ("dynamic", "random", "policy_cycle", "policy_pairs", "policy_mirror", "dqn", "dqn_plus", "thompson")
 FOLLOWING = {"replay", "permuted", "retrained", "random_map"}  # what needs the dynamic run first
 # From the code as released to the paper as described, one difference less each time; the marked blocks first, since the
@@ -75,16 +77,19 @@ def compare(
     data: TokenizedCorpus | None = None,
     out_dir: str | os.PathLike | None = None,
     recorded: str | os.PathLike | None = None,
+    on_decision: Callable[[RunRecord], None] | None = None,
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
     methods: names from METHODS, SEARCHES or RELEASED. "sequence-2" is a pattern with 2 weight sets, "shallow-2" a model
     with 2 layers, "random-2" a die over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
-    "map-0-0-2-2" that map from scratch, never moved.
+    "map-0-0-2-2" that map from scratch, never moved, "gradient-2-restart" the map with 2 weight sets that
+    `gradient_rule` chooses, likewise; what the choice costs comes on top, see the record's budget.
     data: from `load_data`; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
     is there already is not run again, and an interrupted one goes on from its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run.
+    on_decision: called with the record after each decision (or k steps) of a run that is no search.
 
     Raises ValueError, before anything is run, for an unknown method (listing the known ones), an impossible number of
     weight sets, or settings that a variant of the released code does not have, and at the end if the recorded runs saw
@@ -104,6 +109,8 @@ def compare(
             RandomAgent(experiment.n_layer, num_groups=int(groups), seed=experiment.seed)  # refuses impossible ones
         elif pattern == "map" and groups and all(map(str.isdecimal, method.split("-")[1:])):
             _given(method, experiment.n_layer)
+        elif match := GRADIENT.fullmatch(method):
+            TieMap.pattern("sequence", experiment.n_layer, int(match[1]))  # refuses an impossible number
         elif method in RELEASED:
             RELEASED[method].settings(experiment)  # refuses what makes no whole turns
         elif method not in METHODS:
@@ -131,7 +138,7 @@ def compare(
                 with tempfile.TemporaryDirectory() as folder:
                     done[method] = search.search(experiment, out_dir or folder, data=data, **how)
                 continue
-            done[method] = _run(experiment, method, done, data=data, **places)
+            done[method] = _run(experiment, method, done, data=data, on_decision=on_decision, **places)
     plain = {method: record.corpus["sha256"] for method, record in done.items() if method not in RELEASED}
     if taken and len({*plain.values()}) > 1:  # the variants of the released code have a text of their own
         raise ValueError(
@@ -174,7 +181,11 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
     if method in RELEASED:
         die = RandomAgent(n_layer, seed=experiment.seed) if method == "released-random" else None
         return released_code.train(experiment, RELEASED[method], agent=die, method=method, **arguments)
-    if method in ("replay", "permuted"):
+    chosen = {}
+    if match := GRADIENT.fullmatch(method):
+        maps, by = gradient_rule.choose_map(build_learner(experiment, arguments["data"]), int(match[1]))
+        chosen = {"chosen_by": by}
+    elif method in ("replay", "permuted"):
         maps = [TieMap(m) for m in done["dynamic"].history["tie_map"]]
         if method == "permuted":
             order = permutation(n_layer, experiment.seed)
@@ -190,7 +201,7 @@ def _run(experiment: Experiment, method: str, done: dict[str, RunRecord], **argu
         maps = TieMap.all_tied(n_layer)
     else:
         maps = _pattern(method, n_layer)
-    return train_conventional(experiment, tie_map=maps, method=method, **arguments)
+    return train_conventional(experiment, tie_map=maps, method=method, **chosen, **arguments)
 
 
 def _given(method: str, n_layer: int) -> TieMap:
@@ -226,4 +237,4 @@ def permuted(tie_map: TieMap, order: Sequence[int]) -> TieMap:
     labels = [0] * len(tie_map)
     for i, source in enumerate(tie_map):
         labels[order[i]] = source
-    return TieMap([labels.index(label) for label in labels])
+    return TieMap.from_labels(labels)
