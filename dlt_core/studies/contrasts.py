@@ -13,7 +13,7 @@ from statistics import fmean
 from dlt_core import figures
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
-from dlt_core.studies.comparison import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
+from dlt_core.studies.methods import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import DIFFERENCES, changes, markdown_table, row_name
 

@@ -24,8 +24,9 @@ from dlt_core.records.statistics import (
     plus_minus,
     verdict,
 )
-from dlt_core.studies.comparison import SEARCHES, compare
+from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
+from dlt_core.studies.methods import SEARCHES, base_name
 from dlt_core.studies.tables import LEARNING, markdown_table, training_flops
 from dlt_core.tie_map import PATTERNS, expected_independent
 
@@ -184,7 +185,7 @@ def better_agents(rows: Rows) -> str:
         return ""
     n_layer = die[0].experiment["n_layer"]
     groups = round(expected_independent(n_layer))
-    names = [name for name, runs in rows.items() if runs[0].method.partition("-")[0] in (*LEARNERS, *SEARCHES)]
+    names = [name for name, runs in rows.items() if base_name(runs[0].method) in (*LEARNERS, *SEARCHES)]
     fixed = [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]
     if not names or not fixed:
         return ""

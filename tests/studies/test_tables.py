@@ -15,8 +15,9 @@ from dlt_core.records.record import RunRecord, load_all
 from dlt_core.reproduce import outputs
 from dlt_core.studies import contrasts as studies_of
 from dlt_core.studies import tables
-from dlt_core.studies.comparison import LADDER, PUT_IN, compare
+from dlt_core.studies.comparison import compare
 from dlt_core.studies.contrasts import ablation_differences, ablation_figure, ladder, put_in
+from dlt_core.studies.methods import LADDER, PUT_IN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import (
     NOT_RUN,
