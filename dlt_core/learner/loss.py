@@ -22,31 +22,32 @@ AttentionInterface.register(WHOLE, sdpa_attention_forward)
 LOGITS_AT_ONCE = 2**25  # values; 128 MiB in fp32
 
 
-def chunk_size(tokens: int, vocab_size: int) -> int:
+def chunk_size(tokens: int, vocab_size: int, logits_at_once: int | None = None) -> int:
     """How many tokens' logits are there at a time, where a batch has so many `tokens` to predict: all of them, or as
-    many as make LOGITS_AT_ONCE values."""
-    return min(tokens, max(1, LOGITS_AT_ONCE // vocab_size))
+    many as make `logits_at_once` values; None: LOGITS_AT_ONCE."""
+    limit = LOGITS_AT_ONCE if logits_at_once is None else logits_at_once
+    return min(tokens, max(1, limit // vocab_size))
 
 
-def token_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+def token_losses(model: nn.Module, batch: torch.Tensor, logits_at_once: int | None = None) -> torch.Tensor:
     """Cross entropy of each predicted token in nats, shape (B, T), for a batch (B, T + 1) of token ids.
 
     For evaluation: while gradients are recorded, all chunks' logits are kept. Then see `mean_loss`.
     """
     inputs, targets = batch[:, :-1], batch[:, 1:]
-    if (chunk := _chunk(model, targets)) is None:
+    if (chunk := _chunk(model, targets, logits_at_once)) is None:
         return _losses(_logits(model, inputs), targets).view_as(targets)
     head = model.get_output_embeddings()
     chunks = zip(_hidden_states(model, inputs).flatten(0, 1).split(chunk), targets.flatten().split(chunk), strict=True)
     return torch.cat([_losses(head(hidden), wanted) for hidden, wanted in chunks]).view_as(targets)
 
 
-def mean_loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+def mean_loss(model: nn.Module, batch: torch.Tensor, logits_at_once: int | None = None) -> torch.Tensor:
     """Mean of `token_losses`, a scalar, for training. Chunk by chunk the logits' gradient is made with the logits, used
     and dropped, so that no product is done twice."""
     inputs, targets = batch[:, :-1], batch[:, 1:]
-    if (chunk := _chunk(model, targets)) is None or not torch.is_grad_enabled():
-        return token_losses(model, batch).mean()
+    if (chunk := _chunk(model, targets, logits_at_once)) is None or not torch.is_grad_enabled():
+        return token_losses(model, batch, logits_at_once).mean()
     head = model.get_output_embeddings()
     hidden = _hidden_states(model, inputs).flatten(0, 1)
     return _ChunkedMeanLoss.apply(hidden, head.weight, head.bias, targets.flatten(), chunk)
@@ -61,11 +62,11 @@ def logits_at(model: nn.Module, inputs: torch.Tensor, place: torch.Tensor) -> to
     return model.get_output_embeddings()(hidden).float()
 
 
-def _chunk(model: nn.Module, targets: torch.Tensor) -> int | None:
+def _chunk(model: nn.Module, targets: torch.Tensor, logits_at_once: int | None) -> int | None:
     """How many tokens to take at a time; None for all, also in a model that is not of transformers."""
     if not hasattr(model, "get_output_embeddings"):
         return None
-    size = chunk_size(targets.numel(), model.get_output_embeddings().weight.shape[0])
+    size = chunk_size(targets.numel(), model.get_output_embeddings().weight.shape[0], logits_at_once)
     return size if size < targets.numel() else None
 
 

@@ -92,6 +92,7 @@ class Learner:
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.activation_checkpointing = activation_checkpointing
         self.compile_mode = compile_mode
+        self.logits_at_once: int | None = None  # at most so many logits at a time; None: `loss.LOGITS_AT_ONCE`
         self.device = parallel.device(device)
         if batch_size % (parallel.world_size() * gradient_accumulation_steps):
             raise ValueError(
@@ -179,7 +180,7 @@ class Learner:
         losses = []
         for part in parts:
             with self._precision():
-                loss = mean_loss(self.model, part)
+                loss = mean_loss(self.model, part, self.logits_at_once)
             with self._tf32():
                 (loss / len(parts) if len(parts) > 1 else loss).backward()
             losses.append(loss.detach())
@@ -191,7 +192,7 @@ class Learner:
         what rewards are computed from. No training step. Raises TrainingDiverged if it is not finite."""
         self.model.eval()
         with self._precision():
-            loss = mean_loss(self.model, self._on_device(self.probes[index]))
+            loss = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
         loss = float(parallel.total(loss)) / parallel.world_size()
         if not math.isfinite(perplexity(loss)):
             raise TrainingDiverged(
