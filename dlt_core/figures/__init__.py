@@ -1,35 +1,26 @@
-"""Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map."""
+"""Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
-from dlt_core.figures.runs import (
+style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
+against each other. costs: memory and time.
+"""
+
+from dlt_core.figures.contrasts import differences, front, pareto, sign_map
+from dlt_core.figures.costs import benchmark, memory
+from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
+from dlt_core.figures.style import (
+    FREE,
     METHOD_STYLES,
     OKABE_ITO,
     Figure,
-    agent_history,
-    differences,
     experiment_name,
-    independent_layers,
-    learning_curves,
-    map_graphs,
-    memory,
     method_style,
     new_axes,
     new_figure,
-    q_values,
+    new_panels,
     save,
-    table,
     tidy,
-    tie_map_evolution,
-    tie_maps,
     weight_set_colours,
-)
-from dlt_core.figures.seeds import (
-    FREE,
-    Lines,
-    bands,
-    benchmark,
-    front,
-    pareto,
-    sign_map,
 )
 
 __all__ = [
@@ -51,11 +42,11 @@ __all__ = [
     "method_style",
     "new_axes",
     "new_figure",
+    "new_panels",
     "pareto",
     "q_values",
     "save",
     "sign_map",
-    "table",
     "tidy",
     "tie_map_evolution",
     "tie_maps",

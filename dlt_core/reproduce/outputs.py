@@ -11,7 +11,6 @@ from dlt_core import CHECKOUT, figures
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import mean_interval
 from dlt_core.studies import findings
 from dlt_core.studies.benchmark import report
 from dlt_core.studies.contrasts import (
@@ -28,7 +27,6 @@ from dlt_core.studies.tables import (
     LEARNING,
     MAIN_METHODS,
     STUDIES,
-    main_table,
     results_csv,
     results_markdown,
     summary,
@@ -43,9 +41,9 @@ _PAIRED = (
     "shorter. See notebook 11."
 )
 _AGENTS = (
-    "Test bits per byte minus those of a die with the same seed: below zero is better. Student's t ± half the width of "
-    "the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, of "
-    "conventional; FLOPs of all optimiser steps. See notebooks 12, 13 and 14."
+    "Test bits per byte minus those of the random agent with the same seed: below zero is better. Student's t ± half "
+    "the width of the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, "
+    "of conventional; FLOPs of all optimiser steps. See notebooks 12, 13 and 14."
 )
 
 
@@ -88,8 +86,6 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
     if pairs:
         drawn["fig_memory"] = figures.memory(pairs)
-        table = main_table([r for r in rows if r["method"] in MAIN_METHODS])
-        drawn["table_main"] = figures.table([list(row.values()) for row in table], list(table[0]))
     ablations = [r for r in records if (r.experiment["name"], r.experiment["preset"]) == ("ablations", "laptop")]
     if ablation_differences(ablations):
         drawn["fig_ablations"] = ablation_figure(ablations)
@@ -113,7 +109,7 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
         if found:
             panels[study] = dict(sorted(found.items(), key=lambda item: fmean(item[1])))
     if panels:
-        drawn["fig_agents"] = figures.differences(panels, mean_interval, "test bits per byte minus those of a die")
+        drawn["fig_agents"] = figures.differences(panels, "test bits per byte minus those of the random agent")
         first = rows[LEARNING[0]]
         if first:
             axes = "trainable parameters, of conventional", "test bits per byte"
@@ -123,9 +119,7 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
         mean = {name: fmean(r.test["bits_per_byte"] for r in group) for name, group in maps.items()}
         order = sorted(maps, key=mean.__getitem__)
         values = {name: findings.against(maps, name, order[-1]) for name in order}
-        drawn["fig_truth"] = figures.differences(
-            {"": values}, mean_interval, f"test bits per byte minus those of {order[-1]}"
-        )
+        drawn["fig_truth"] = figures.differences({"": values}, f"test bits per byte minus those of {order[-1]}")
     if found := findings.regime_panels(rows["regime"], "random"):
         label = "random minus conventional,\nvalidation bits per byte"
         drawn["fig_regime"] = figures.sign_map(found, "optimiser steps", label)

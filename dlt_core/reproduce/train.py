@@ -18,7 +18,8 @@ from typing import Any
 
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner import parallel
-from dlt_core.studies.comparison import METHODS, RELEASED, SEARCHES, compare
+from dlt_core.studies.comparison import compare
+from dlt_core.studies.methods import METHODS, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,10 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TypeError, ValueError) as error:  # a TypeError for a name that is taken, as in seed=3
         parser.error(str(error))
     with parallel.process_group(experiment.device, timeout=options.timeout):
-        alone = {*SEARCHES, *RELEASED}
-        if parallel.world_size() > 1 and (options.method in alone or options.method.partition("-")[0] in alone):
-            parser.error(f"the method {options.method} runs in one process only")
         try:
+            if parallel.world_size() > 1 and parse(options.method, experiment).in_one_process:
+                parser.error(f"the method {options.method} runs in one process only")
             (record,) = compare(experiment, [options.method], out_dir=options.out)
         except ValueError as error:
             parser.error(str(error))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
 from dlt_core import figures
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
-from dlt_core.studies.comparison import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
+from dlt_core.studies.methods import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
-from dlt_core.studies.tables import DIFFERENCES, changes, markdown_table, row_name
+from dlt_core.studies.tables import DIFFERENCES, changes, grouped, markdown_table, row_name
 
 OTHER_TEXT = ("marked_blocks", "as released")  # without blank lines: bits per byte of it are not judged
 # The differences' numbers, in the README and in notebook 11; the sixth is two.
@@ -28,12 +29,12 @@ def ablation_differences(records: Sequence[RunRecord]) -> dict[str, dict[int, fl
     The conventional run is the one of the unchanged preset; changes of k keep the number of steps.
     """
     conventional = [r for r in records if r.method == "conventional" and not changes(r)]
-    groups: dict[str, list[RunRecord]] = {}
-    for r in records:
-        if r.method != "conventional":
-            groups.setdefault(row_name(r), []).append(r)
-    found = {name: paired_differences(group, conventional) for name, group in groups.items()}
-    return {name: pairs for name, pairs in found.items() if pairs}
+    groups = grouped((r for r in records if r.method != "conventional"), row_name)
+    return _that_exist({name: paired_differences(group, conventional) for name, group in groups.items()})
+
+
+def _that_exist(rows: dict[str, Any]) -> dict[str, Any]:
+    return {name: pairs for name, pairs in rows.items() if pairs}
 
 
 def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
@@ -45,10 +46,10 @@ def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
 
 
 def _differences(panels: dict[str, dict[str, Sequence[float]]], whose: str) -> figures.Figure:
-    counts = sorted({len(found) for values in panels.values() for found in values.values()})
+    counts = sorted({len(differences) for rows in panels.values() for differences in rows.values()})
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     label = f"test bits per byte minus {whose}\n(mean, 95 % interval; seeds: {seeds})"
-    return figures.differences(panels, mean_interval, label)
+    return figures.differences(panels, label)
 
 
 def ladder(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
@@ -65,11 +66,10 @@ def put_in(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
 
 
 def _against_dynamic(records: Sequence[RunRecord], variants: dict[str, ReleasedCode]) -> dict[str, dict[int, float]]:
-    plain = [r for r in records if not changes(r)]
-    of = {method: [r for r in plain if r.method == method] for method in {r.method for r in plain}}
-    of["described"] = of.get("described") or of.get("dynamic", [])  # equal to the last bit
-    found = {name: paired_differences(of.get(v.method, []), of.get("dynamic", [])) for name, v in variants.items()}
-    return {name: pairs for name, pairs in found.items() if pairs}
+    runs = grouped((r for r in records if not changes(r)), lambda r: r.method)
+    dynamic = runs.get("dynamic", [])
+    runs = {"described": dynamic} | runs  # equal to the last bit
+    return _that_exist({name: paired_differences(runs.get(v.method, []), dynamic) for name, v in variants.items()})
 
 
 def differences_figure(panels: dict[str, dict[str, dict[int, float]]]) -> figures.Figure:
@@ -83,8 +83,7 @@ def by_study(
 ) -> dict[str, dict[str, dict[int, float]]]:
     """`ladder` or `put_in` of the laptop preset's runs, for each of DIFFERENCES that has any."""
     laptop = [r for r in records if r.status == "finished" and r.experiment["preset"] == "laptop"]
-    found = {study: rows([r for r in laptop if r.experiment["name"] == study]) for study in DIFFERENCES}
-    return {study: pairs for study, pairs in found.items() if pairs}
+    return _that_exist({study: rows([r for r in laptop if r.experiment["name"] == study]) for study in DIFFERENCES})
 
 
 def singles_markdown(records: Sequence[RunRecord]) -> str:
@@ -97,11 +96,11 @@ def ladder_markdown(records: Sequence[RunRecord]) -> str:
     return _differences_markdown(by_study(records, ladder), "rung")
 
 
-def _differences_markdown(found: dict[str, dict[str, dict[int, float]]], heading: str) -> str:
+def _differences_markdown(studies: dict[str, dict[str, dict[int, float]]], heading: str) -> str:
     rows = []
-    for name in dict.fromkeys(name for pairs in found.values() for name in pairs):
+    for name in dict.fromkeys(name for pairs in studies.values() for name in pairs):
         number = {"": NUMBERS[name]} if name in NUMBERS else {}
-        cells = {study: _cell(name, list(pairs.get(name, {}).values())) for study, pairs in found.items()}
+        cells = {study: _cell(name, list(pairs.get(name, {}).values())) for study, pairs in studies.items()}
         rows.append({**number, heading: f"`{name}`" if number else name, **cells})
     return markdown_table(rows)
 

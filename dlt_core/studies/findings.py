@@ -1,4 +1,4 @@
-"""Does the agent learn anything? Records of the studies in `results.LEARNING` to paired differences, tables, sentences.
+"""Does the agent learn anything? Records of the studies in `tables.LEARNING` to paired differences, tables, sentences.
 
 Notebooks 12, 13 and 14, the figures and the README take their numbers and their closing sentences from here.
 """
@@ -24,9 +24,10 @@ from dlt_core.records.statistics import (
     plus_minus,
     verdict,
 )
-from dlt_core.studies.comparison import SEARCHES, compare
+from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
-from dlt_core.studies.tables import LEARNING, markdown_table, training_flops
+from dlt_core.studies.methods import SEARCHES, base_name
+from dlt_core.studies.tables import LEARNING, grouped, markdown_table, training_flops
 from dlt_core.tie_map import PATTERNS, expected_independent
 
 Rows = dict[str, list[RunRecord]]
@@ -54,12 +55,9 @@ def collect(
     """
     folder = COMMITTED if recorded is True else recorded or None
     methods = list(methods)
-    found: Rows = {}
-    for seed in seeds:
-        experiment = Experiment.preset(study, preset, seed=seed, **changed)
-        for record in compare(experiment, methods, out_dir=out_dir, recorded=folder):
-            found.setdefault(label(record), []).append(record)
-    return found
+    experiments = (Experiment.preset(study, preset, seed=seed, **changed) for seed in seeds)
+    runs = [r for e in experiments for r in compare(e, methods, out_dir=out_dir, recorded=folder)]
+    return grouped(runs, label)
 
 
 def label(record: RunRecord) -> str:
@@ -74,11 +72,8 @@ def label(record: RunRecord) -> str:
 
 def rows_of(records: Iterable[RunRecord], study: str, preset: str = "laptop") -> Rows:
     """The finished runs of a study by `label`."""
-    found: Rows = {}
-    for r in sorted(records, key=lambda r: r.seed):
-        if r.status == "finished" and (r.experiment["name"], r.experiment["preset"]) == (study, preset):
-            found.setdefault(label(r), []).append(r)
-    return found
+    runs = (r for r in records if (r.experiment["name"], r.experiment["preset"]) == (study, preset))
+    return grouped(sorted((r for r in runs if r.status == "finished"), key=lambda r: r.seed), label)
 
 
 def against(rows: Rows, name: str, other: str) -> list[float]:
@@ -95,9 +90,8 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
     """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's, the
     interquartile mean, and what they cost."""
     lines = []
-    found = {name: against(rows, name, other) for name in names}
-    for name in sorted((n for n in names if found[n]), key=lambda n: fmean(found[n])):
-        values = found[name]
+    differences = {name: values for name in names if (values := against(rows, name, other))}
+    for name, values in sorted(differences.items(), key=lambda item: fmean(item[1])):
         runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
         ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) > 1 else ""
         lines.append(
@@ -154,7 +148,7 @@ def _curve(record: RunRecord, last: bool) -> np.ndarray:
 
 
 def points(rows: Rows, names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
-    """For `charts.front`: name -> share of the parameters and test bits per byte, for each seed."""
+    """For `figures.front`: name -> share of the parameters and test bits per byte, for each seed."""
     return {
         name: ([share_of_parameters(r) for r in rows[name]], [bits_per_byte(r) for r in rows[name]]) for name in names
     }
@@ -164,8 +158,8 @@ def chosen(rows: Rows, names: Iterable[str], other: str = "random") -> str:
     """The row with the lowest validation bits per byte at its best, in the mean over the seeds that it shares with
     `other`, whose own are taken off seed by seed, so that rows with other seeds can be compared. The test has no part
     in it. Raises ValueError if no row has a seed in common with `other`."""
-    found = {name: paired_differences(rows[name], rows[other], best_validation) for name in names}
-    means = {name: fmean(pairs.values()) for name, pairs in found.items() if pairs}
+    differences = {name: paired_differences(rows[name], rows[other], best_validation) for name in names}
+    means = {name: fmean(pairs.values()) for name, pairs in differences.items() if pairs}
     if not means:
         raise ValueError(f"no row has a seed in common with {other!r}")
     return min(means, key=means.__getitem__)
@@ -178,35 +172,35 @@ def best_validation(record: RunRecord) -> float:
 
 def better_agents(rows: Rows) -> str:
     """The closing sentence of notebook 14: of the agents that learn and the searches, which one did validation choose,
-    and what is its test against a die and against the best fixed pattern, also chosen by validation, with as many
-    weight sets as a die leaves on average. Nothing where one of them was not run."""
-    if not (die := rows.get("random")):
+    and what is its test against the random agent and against the best fixed pattern, also chosen by validation, with as
+    many weight sets as the random agent leaves on average. Nothing where one of them was not run."""
+    if not (random := rows.get("random")):
         return ""
-    n_layer = die[0].experiment["n_layer"]
+    n_layer = random[0].experiment["n_layer"]
     groups = round(expected_independent(n_layer))
-    names = [name for name, runs in rows.items() if runs[0].method.partition("-")[0] in (*LEARNERS, *SEARCHES)]
+    names = [name for name, runs in rows.items() if base_name(runs[0].method) in (*LEARNERS, *SEARCHES)]
     fixed = [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]
     if not names or not fixed:
         return ""
     best, pattern = chosen(rows, names), chosen(rows, fixed)
     parts = {
-        "those of the die `random`": against(rows, best, "random"),
+        "those of the random agent": against(rows, best, "random"),
         f"those of `{pattern}`, chosen likewise from {len(fixed)} fixed patterns": against(rows, best, pattern),
     }
     return (
-        f"Of {len(names)} agents and searches, each with {die[0].budget['optimizer_steps']:,} steps for a model of "
-        f"{n_layer} layers on the text `{die[0].corpus['name']}`, validation chose `{best}`. Its test bits per byte "
+        f"Of {len(names)} agents and searches, each with {random[0].budget['optimizer_steps']:,} steps for a model of "
+        f"{n_layer} layers on the text `{random[0].corpus['name']}`, validation chose `{best}`. Its test bits per byte "
         f"{_sentence(parts)}."
     )
 
 
 def is_the_map_good(rows: Rows) -> str:
     """The closing sentence of notebook 13: the dynamic run's last map trained from scratch, against a random map of its
-    size and against the best fixed pattern, chosen by validation, with as many weight sets as a die leaves on average.
-    Of rows of one study; nothing if the map was not retrained."""
-    if not (found := rows.get("retrained")):
+    size and against the best fixed pattern, chosen by validation, with as many weight sets as the random agent leaves
+    on average. Of rows of one study; nothing if the map was not retrained."""
+    if not (runs := rows.get("retrained")):
         return ""
-    n_layer = found[0].experiment["n_layer"]
+    n_layer = runs[0].experiment["n_layer"]
     groups = round(expected_independent(n_layer))
     parts = {"those of a random map with as many weight sets": against(rows, "retrained", "random_map")}
     if fixed := [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]:
@@ -216,8 +210,8 @@ def is_the_map_good(rows: Rows) -> str:
         words = f"those of `{best}`, {picked} with {groups} weight sets{afterwards}"
         parts[words] = against(rows, "retrained", best)
     return (
-        f"The agent's last map, trained from scratch ({n_layer} layers, {found[0].budget['optimizer_steps']:,} steps, "
-        f"the text `{found[0].corpus['name']}`): test bits per byte {_sentence(parts)}."
+        f"The agent's last map, trained from scratch ({n_layer} layers, {runs[0].budget['optimizer_steps']:,} steps, "
+        f"the text `{runs[0].corpus['name']}`): test bits per byte {_sentence(parts)}."
     )
 
 
@@ -236,8 +230,8 @@ def is_the_agent_learning(embedded: Rows, wikitext: Rows, truth_runs: Rows, scra
         parts.append(f"{said(against(wikitext, 'dynamic', 'random'))} on WikiText-2")
     rho = correlations(scratch, truth_runs["dynamic"])
     return (
-        f"The Q-agent's test bits per byte minus those of a die in its place are {' and '.join(parts)}; the rewards it "
-        "sees rank the maps like their losses from scratch with a Spearman correlation of "
+        f"The Q-agent's test bits per byte minus those of the random agent in its place are {' and '.join(parts)}; the "
+        "rewards it sees rank the maps like their losses from scratch with a Spearman correlation of "
         f"{plus_minus(*mean_interval(rho), 2, '+')} (n = {len(rho)})."
     )
 
@@ -255,12 +249,12 @@ def findings(records: Sequence[RunRecord], preset: str = "laptop") -> str:
 
 
 def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
-    """For `charts.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
-    found: dict[str, dict[str, tuple]] = {}
+    """For `figures.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
+    panels: dict[str, dict[str, tuple]] = {}
     for key, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
         e = runs[0].experiment
         twin = key.replace(runs[0].method, other, 1)
         if runs[0].method == name and twin in rows:
             text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text"
-            found.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, key, twin)
-    return found
+            panels.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, key, twin)
+    return panels

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dlt_core.algorithm1 import train_conventional
 from dlt_core.blocks import find_blocks
+from dlt_core.experiments import Experiment, build_learner, load_data
 from dlt_core.tie_map import TieMap
 
 if TYPE_CHECKING:
+    from dlt_core.corpora.tokenization import TokenizedCorpus
     from dlt_core.learner import Learner
+    from dlt_core.records.record import RunRecord
 
 WARM_UP, MINIBATCHES = 60, 16  # steps with all layers tied; minibatches that the gradients are averaged over
 ALL_MAPS = 5_000  # as many maps are all looked at; of more layers or weight sets the best is found greedily
@@ -120,3 +124,13 @@ def choose_map(
         "gains": [{"tie_map": list(m), "gain": float(f"{g / independent:.4g}")} for m, g in best],
     }  # gains as shares of that of independent layers
     return best[0][0], {"agent": agent, "budget": {"search_steps": warm_up, "search_passes": minibatches}}
+
+
+def train_restarted(
+    experiment: Experiment, *, num_groups: int, data: TokenizedCorpus | None = None, **options: Any
+) -> RunRecord:
+    """`train_conventional` from the seed's weights with the map that `choose_map` finds for them, never moved. The
+    steps of the search come on top; the record's budget says how many."""
+    data = data or load_data(experiment)
+    tie_map, chosen_by = choose_map(build_learner(experiment, data), num_groups)
+    return train_conventional(experiment, tie_map=tie_map, chosen_by=chosen_by, data=data, **options)

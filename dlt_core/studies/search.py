@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
+import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -25,25 +26,25 @@ from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap, from_actions
 
 STRATEGIES = ("best_of", "halving", "evolution")
-SEARCH = 6  # random stream of a seed; learner.py, agents.py and comparison.py have the others
+SEARCH = 6  # random stream of a seed; learner.py, agents.py and methods.py have the others
 
 
 def refuse_too_many(n_layer: int, candidates: int, *, strategy: str = "best_of") -> None:
-    """Raises ValueError if there are not surely enough different maps of so many layers; evolution needs as many more
-    for the children."""
+    """Raises ValueError unless so many layers certainly have enough different maps; evolution needs twice as many, for
+    the children."""
     number = candidates * (2 if strategy == "evolution" else 1)
     if number > 1 and number > 2 ** (n_layer - 1):  # a lower bound of the Bell numbers
         raise ValueError(f"{number} different maps of {n_layer} layers are too many to draw")
 
 
 def random_maps(n_layer: int, number: int, seed: int) -> list[TieMap]:
-    """So many different maps, each what a uniform policy leaves after one turn. Raises ValueError for too many."""
+    """Different maps, each what a uniform policy leaves after one turn. Raises ValueError for too many."""
     refuse_too_many(n_layer, number)
     rng = np.random.default_rng((seed, SEARCH))
-    found: dict[TieMap, None] = {}
-    while len(found) < number:
-        found[from_actions(n_layer, [(i, int(rng.integers(i + 1))) for i in range(1, n_layer)])] = None
-    return list(found)
+    drawn: dict[TieMap, None] = {}
+    while len(drawn) < number:
+        drawn[from_actions(n_layer, [(i, int(rng.integers(i + 1))) for i in range(1, n_layer)])] = None
+    return list(drawn)
 
 
 def rounds(candidates: int, turns: int, *, strategy: str) -> list[tuple[int, int]]:
@@ -74,13 +75,13 @@ def rounds(candidates: int, turns: int, *, strategy: str) -> list[tuple[int, int
 def mutated(tie_map: TieMap, tried: Collection[TieMap], rng: np.random.Generator) -> TieMap | None:
     """The map after one random action on it, among those that lead to none of `tried`; None if there is no such."""
     layers = range(1, len(tie_map))
-    found = {tie_map.with_action(i, a) for i in layers for a in range(i + 1)}.difference(tried)
-    return sorted(found, key=tuple)[int(rng.integers(len(found)))] if found else None
+    children = {tie_map.with_action(i, a) for i in layers for a in range(i + 1)}.difference(tried)
+    return sorted(children, key=tuple)[int(rng.integers(len(children)))] if children else None
 
 
 def search(
     experiment: Experiment,
-    out_dir: str | os.PathLike,
+    out_dir: str | os.PathLike[str] | None = None,
     *,
     candidates: int = 4,
     strategy: str = "halving",
@@ -99,7 +100,8 @@ def search(
         round. "evolution": a third of the steps for the maps; a third for as many children, each the best map until
         then with one random action that leads to a new one; a third to train the best of all on.
     method: name in the record, "halving-4" for example by default.
-    out_dir: folder for records/, candidates/ and checkpoints/; an interrupted search goes on from there.
+    out_dir: folder for records/, candidates/ and checkpoints/, from which an interrupted search goes on; a temporary
+        one by default.
     Raises ValueError as `rounds` and `random_maps`, and for an unknown strategy.
     """
     plan = rounds(candidates, experiment.episodes, strategy=strategy)
@@ -107,18 +109,22 @@ def search(
     maps = list(maps) if maps is not None else random_maps(experiment.n_layer, candidates, experiment.seed)
     if len(maps) != candidates:
         raise ValueError(f"{len(maps)} maps for {candidates} candidates")
+    if out_dir is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return search(experiment, folder, candidates=candidates, strategy=strategy, maps=maps, method=method,
+                          data=data)  # fmt: skip
     data = data or load_data(experiment)
     method = method or f"{strategy}-{candidates}"
     out, per_turn = Path(out_dir), experiment.n_layer - 1
     finished = out / "records" / f"{records.key(experiment.to_dict(), method, experiment.seed)}.json"
     if finished.exists():
-        found = RunRecord.load(finished)
+        record = RunRecord.load(finished)
         if (
-            _same(found, data)
-            and found.experiment == experiment.to_dict()
-            and found.agent["maps"][:candidates] == list(map(list, maps))
+            _same(record, data)
+            and record.experiment == experiment.to_dict()
+            and record.agent["maps"][:candidates] == list(map(list, maps))
         ):
-            return found
+            return record
     alone = experiment.replace(episodes=plan[-1][1], evaluate_every=1)  # what the map that is left is trained for
     runs: dict[int, RunRecord] = {}
 
@@ -149,15 +155,15 @@ def search(
                 losses[len(maps) - 1] = loss_after(turns, len(maps) - 1)
         history.append({str(i): loss for i, loss in losses.items()})
     best = min(losses, key=losses.__getitem__)
-    found = dataclasses.replace(runs[best], experiment=experiment.to_dict(), method=method)
-    found.agent = {"class": "search", "maps": [list(m) for m in maps], "rounds": history, "chosen": best}
+    record = dataclasses.replace(runs[best], experiment=experiment.to_dict(), method=method)
+    record.agent = {"class": "search", "maps": [list(m) for m in maps], "rounds": history, "chosen": best}
     steps = experiment.episodes * per_turn * experiment.steps_per_action
     tokens = steps * experiment.batch_size * experiment.block_size
-    own = found.budget["optimizer_steps"]
-    found.budget = {"optimizer_steps": steps, "tokens": tokens, "steps_of_the_chosen": own}
-    found.seconds = sum(run.seconds for run in runs.values())
-    found.save(finished)
-    return found
+    own = record.budget["optimizer_steps"]
+    record.budget = {"optimizer_steps": steps, "tokens": tokens, "steps_of_the_chosen": own}
+    record.seconds = sum(run.seconds for run in runs.values())
+    record.save(finished)
+    return record
 
 
 def _same(record: RunRecord, data: TokenizedCorpus) -> bool:

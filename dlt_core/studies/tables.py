@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from dlt_core.corpora.tokenization import TokenizedCorpus, bpe_pieces
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import step_flops
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
 from dlt_core.studies.diagnosis import shared_decisions
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
@@ -28,31 +28,53 @@ PAPER = {
 MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
-STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu")  # many short runs, shown in `studies`
+STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu")  # many short runs, shown in `contrasts` and `findings`
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
 GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer
 
 
-def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """A row for each finished run: perplexity with its unit, bits per byte, parameters, independent layers, time."""
-    return [
+def grouped(records: Iterable[RunRecord], name: Callable[[RunRecord], str]) -> dict[str, list[RunRecord]]:
+    """The records by their name, in the order in which they come."""
+    runs = pd.Series(list(records), dtype=object)
+    return runs.groupby(runs.map(name), sort=False).agg(list).to_dict() if len(runs) else {}
+
+
+def run_rows(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """A row for each finished run: what identifies it, what was measured, and the `record` itself."""
+    return pd.DataFrame(
         {
+            "experiment": r.experiment["name"],
+            "preset": r.experiment["preset"],
             "method": r.method,
+            "changes": changes(r),
+            "corpus": _corpus(r),
             "seed": r.seed,
-            "test perplexity": r.test["perplexity"],
+            "perplexity": r.test["perplexity"],
             "unit": r.test["unit"],
-            "bits per byte": r.test["bits_per_byte"],
+            "bits_per_byte": r.test["bits_per_byte"],
+            "last_word_accuracy": r.test.get("last_word", {}).get("accuracy"),
             "parameters": r.parameters["unique"],
-            "of conventional": r.parameters["unique"] / r.parameters["conventional"],
-            "independent layers": TieMap(r.tie_map).num_independent,
-            "best at step": r.test["selected_step"],
+            "of_conventional": r.parameters["unique"] / r.parameters["conventional"],
+            "independent_layers": TieMap(r.tie_map).num_independent,
+            "layers": r.experiment["n_layer"],
+            "best_at_step": r.test["selected_step"],
             "steps": r.budget["optimizer_steps"],
+            "peak_bytes": r.bytes.get("step_peak"),
             "seconds": r.seconds,
+            "hardware": _hardware(r),
+            "record": r,
         }
         for r in records
         if r.status == "finished"
-    ]
+    )
+
+
+def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """A row for each finished run: perplexity with its unit, bits per byte, parameters, independent layers, time."""
+    columns = ["method", "seed", "perplexity", "unit", "bits_per_byte", "parameters", "of_conventional",
+               "independent_layers", "best_at_step", "steps", "seconds"]  # fmt: skip
+    return run_rows(records).reindex(columns=columns).to_dict("records")
 
 
 def data_table(data: TokenizedCorpus) -> list[dict[str, str]]:
@@ -64,16 +86,25 @@ def data_table(data: TokenizedCorpus) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+HEADINGS = {
+    "perplexity": "test perplexity", "bits_per_byte": "bits per byte", "of_conventional": "of conventional",
+    "independent_layers": "independent layers", "best_at_step": "best at step",
+}  # fmt: skip
+FORMATS = {
+    "test perplexity": ".1f", "bits per byte": ".3f", "parameters": ",", "of conventional": ".0%", "seconds": ".0f"
+}  # fmt: skip
+
+
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; nothing for no rows."""
+    """Rows as a Markdown table, under the HEADINGS of their columns; nothing for no rows."""
     if not rows:
         return ""
-    formats = {
-        "test perplexity": ".1f", "bits per byte": ".3f", "parameters": ",", "of conventional": ".0%", "seconds": ".0f"
-    }  # fmt: skip
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(_formatted(row[n], formats.get(n, "")) for n in names) + " |" for row in rows]
+    headings = {name: HEADINGS.get(name, name) for name in rows[0]}
+    lines = ["| " + " | ".join(headings.values()) + " |", "|" + " --- |" * len(headings)]
+    lines += [
+        "| " + " | ".join(_formatted(row[name], FORMATS.get(head, "")) for name, head in headings.items()) + " |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 
@@ -88,13 +119,9 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     Student's t over the seeds; with one seed there is no interval. "peak bytes" is the largest number of bytes held in
     tensors during one optimiser step at the end of the run.
     """
-    groups: dict[tuple, list[RunRecord]] = {}
-    for r in records:
-        if r.status == "finished":
-            e = r.experiment
-            identity = (e["name"], e["preset"], r.method, changes(r), _corpus(r), r.unit)
-            groups.setdefault(identity, []).append(r)
-    rows = [_row(*identity, group) for identity, group in groups.items()]
+    runs = run_rows(records)
+    identity = ["experiment", "preset", "method", "changes", "corpus", "unit"]
+    rows = [_row(group) for _, group in runs.groupby(identity, sort=False)] if len(runs) else []
     methods = {m: i for i, m in enumerate(MAIN_METHODS)}
     order = {name: i for i, name in enumerate(EXPERIMENTS)}
     sizes = {name: i for i, name in enumerate(PRESETS)}
@@ -146,36 +173,32 @@ def _corpus(record: RunRecord) -> str:
     return record.corpus["name"] + record.sample_mark
 
 
-def _row(
-    experiment: str, preset: str, method: str, changed: str, corpus: str, unit: str, group: list[RunRecord]
-) -> dict[str, Any]:
-    perplexity, perplexity_half = mean_interval([r.test["perplexity"] for r in group])
-    bits, bits_half = mean_interval([bits_per_byte(r) for r in group])
-    peaks = [r.bytes["step_peak"] for r in group if r.bytes.get("step_peak")]
-    words = [r.test["last_word"]["accuracy"] for r in group if "last_word" in r.test]
+def _row(runs: pd.DataFrame) -> dict[str, Any]:
+    """One row of `summary`, from the rows of its runs."""
+
+    def mean(column: str) -> float | None:
+        values = runs[column].dropna().tolist()
+        return fmean(values) if values else None
+
+    first = runs.iloc[0]
+    perplexity, perplexity_half = mean_interval(runs["perplexity"].tolist())
+    bits, bits_half = mean_interval(runs["bits_per_byte"].tolist())
     return {
-        "experiment": experiment,
-        "preset": preset,
-        "method": method,
-        "changes": changed,
-        "corpus": corpus,
-        "n": len(group),
+        **first[["experiment", "preset", "method", "changes", "corpus"]],
+        "n": len(runs),
         "perplexity": perplexity,
         "perplexity_half_width": perplexity_half,
-        "unit": unit,
+        "unit": first["unit"],
         "bits_per_byte": bits,
         "bits_per_byte_half_width": bits_half,
-        "last_word_accuracy": fmean(words) if words else None,
-        "parameters": fmean(r.parameters["unique"] for r in group),
-        "of_conventional": fmean(r.parameters["unique"] / r.parameters["conventional"] for r in group),
-        "independent_layers": fmean(TieMap(r.tie_map).num_independent for r in group),
-        "layers": group[0].experiment["n_layer"],
-        "steps": group[0].budget["optimizer_steps"],
-        "peak_bytes": fmean(peaks) if peaks else None,
-        "training_flops": fmean(map(training_flops, group)),
-        "seconds": fmean(r.seconds for r in group),
-        "hardware": "; ".join(sorted({_hardware(r) for r in group})),
-        "paper": _paper(experiment, preset, method, changed),
+        **{name: mean(name) for name in ("last_word_accuracy", "parameters", "of_conventional", "independent_layers")},
+        "layers": int(first["layers"]),
+        "steps": int(first["steps"]),
+        "peak_bytes": mean("peak_bytes"),
+        "training_flops": fmean(map(training_flops, runs["record"])),
+        "seconds": mean("seconds"),
+        "hardware": "; ".join(sorted(set(runs["hardware"]))),
+        "paper": _paper(*first[["experiment", "method", "changes"]]),
     }
 
 
@@ -184,7 +207,7 @@ def _hardware(record: RunRecord) -> str:
     return f"{h['machine']} CPU, {h['threads']} of {h['cores']} cores" if h["device"] == "cpu" else h["device"]
 
 
-def _paper(experiment: str, preset: str, method: str, changed: str) -> str:
+def _paper(experiment: str, method: str, changed: str) -> str:
     return PAPER.get((experiment, method), UNKNOWN) if experiment in OF_THE_PAPER and not changed else UNKNOWN
 
 
@@ -199,18 +222,14 @@ def with_gaps(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 if (name, preset, method) not in there:
                     corpus = Experiment.preset(name, preset).corpus
                     known = {"experiment": name, "preset": preset, "method": method, "changes": "", "corpus": corpus,
-                             "n": 0, "hardware": NOT_RUN, "paper": _paper(name, preset, method, "")}  # fmt: skip
+                             "n": 0, "hardware": NOT_RUN, "paper": _paper(name, method, "")}  # fmt: skip
                     gaps.append({column: known.get(column) for column in (rows[0] if rows else known)})
     return [*rows, *gaps]
 
 
 def results_csv(rows: Sequence[dict[str, Any]]) -> str:
     """All columns, numbers in full; an empty field for what was not measured."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
@@ -278,10 +297,10 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         if not any(pairs.values()):
             continue
         cells = dict.fromkeys((f"dynamic minus {other}" for other in others), NOT_RUN)
-        for other, found in pairs.items():
-            if found:
-                verdicts[other].append(verdict(found))
-                cells[f"dynamic minus {other}"] = f"{plus_minus(*mean_interval(found), 3, '+')}: {verdicts[other][-1]}"
+        for other, values in pairs.items():
+            if values:
+                verdicts[other].append(verdict(values))
+                cells[f"dynamic minus {other}"] = f"{plus_minus(*mean_interval(values), 3, '+')}: {verdicts[other][-1]}"
         n = max(map(len, pairs.values()))
         rows.append({"experiment": name, "corpus": _corpus(of["dynamic"][0]), "n": str(n), **cells})
     if not rows:
@@ -292,8 +311,8 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         for other, words in others.items()
     ]
     alike = ""
-    if found := shared_decisions(r for r in plain if r.method == "dynamic"):
-        total, same, chance = found
+    if shared := shared_decisions(r for r in plain if r.method == "dynamic"):
+        total, same, chance = shared
         alike = (
             "\n\nDoes the agent decide otherwise where text or model are others? We pair experiments with one seed, so "
             "with the same Q-network at the start, and equally many decisions. Of the decisions that neither made at "

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from dlt_core import figures
-from dlt_core.figures.runs import METHOD_STYLES, save
+from dlt_core.figures import METHOD_STYLES, save
 from dlt_core.records.statistics import mean_interval
 
 NAN = float("nan")

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dlt_core.learner import parallel
 from dlt_core.learner.training import Learner
 from dlt_core.studies.benchmark.timings import Bench, quartiles
-from dlt_core.studies.benchmark.trainers import by_hand, race, wait_for
+from dlt_core.studies.benchmark.trainers import by_hand, take_turns, wait_for
 
 
 def decision(bench: Bench, learner: Learner, in_ddp: bool, wrapping: list[float]) -> Callable[[], None]:
@@ -42,8 +42,8 @@ def main(scale: str, repetitions: str, device: str, out: str) -> None:
         bench = Bench(scale, int(repetitions), "auto" if device.startswith("cuda") else device)
         wrapping: dict[str, list[float]] = {"flat all-reduce": [], "DDP, wrapped anew": []}
         learners = {name: bench.learner() for name in wrapping}
-        contestants = {n: decision(bench, learners[n], n.startswith("DDP"), spent) for n, spent in wrapping.items()}
-        seconds = race(contestants, bench.repetitions, bench.device)
+        trainers = {n: decision(bench, learners[n], n.startswith("DDP"), spent) for n, spent in wrapping.items()}
+        seconds = take_turns(trainers, bench.repetitions, bench.device)
         flat, ddp = learners.values()
         pairs = zip(flat.model.parameters(), ddp.model.parameters(), strict=True)
         apart = max(float((a - b).abs().max()) for a, b in pairs)
@@ -51,12 +51,12 @@ def main(scale: str, repetitions: str, device: str, out: str) -> None:
             {
                 "gradients": name,
                 "processes": parallel.world_size(),
-                **quartiles(1e3 * found, "ms a decision"),
-                **quartiles(found / seconds["flat all-reduce"], "÷ flat"),
-                "ms to wrap": 1e3 * float(np.median(wrapping[name])),
-                "difference of a weight": apart,
+                **quartiles(1e3 * spent, "ms_per_decision"),
+                **quartiles(spent / seconds["flat all-reduce"], "ratio_to_flat"),
+                "ms_to_wrap": 1e3 * float(np.median(wrapping[name])),
+                "weight_difference": apart,
             }
-            for name, found in seconds.items()
+            for name, spent in seconds.items()
         ]
         if parallel.rank() == 0:
             Path(out).write_text(json.dumps(rows), encoding="utf-8")

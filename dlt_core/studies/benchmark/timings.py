@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 import json
@@ -14,18 +13,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 
-from dlt_core import tying
 from dlt_core.blocks import find_blocks
 from dlt_core.experiments import Experiment, build_learner
 from dlt_core.learner import accounting, parallel
 from dlt_core.learner.training import Learner
-from dlt_core.studies.benchmark.trainers import Decision, HuggingFaceTrainer, PlainLoop, noise, race, steps, wait_for
+from dlt_core.studies.benchmark.trainers import (
+    Decision,
+    HuggingFaceTrainer,
+    PlainLoop,
+    Stopwatch,
+    noise,
+    steps,
+    take_turns,
+    wait_for,
+)
 from dlt_core.tie_map import TieMap
+from dlt_core.tying import tie_layers
 
 GPT2_PIECES = 50257
 # name -> (preset, vocabulary, depths of the table of memory)
@@ -77,14 +84,15 @@ class Bench:
         return size < 0.9 * torch.cuda.mem_get_info(self.device)[0]
 
     def median_step(self, learner: Learner, repetitions: int = 3) -> float:
-        """Seconds."""
-        return float(np.median(race({"": steps(learner, self.k)}, repetitions, self.device)[""])) / self.k
+        """Seconds of a step."""
+        seconds = take_turns({"steps": steps(learner, self.k)}, repetitions, self.device)["steps"]
+        return float(np.median(seconds)) / self.k
 
 
 def quartiles(values: Iterable[float], name: str) -> Row:
     """Median and quartiles, as cells of a row."""
     low, median, high = np.quantile(np.asarray(values, dtype=float), [0.25, 0.5, 0.75])
-    return {name: float(median), f"{name}, 25 %": float(low), f"{name}, 75 %": float(high)}
+    return {name: float(median), f"{name}_q25": float(low), f"{name}_q75": float(high)}
 
 
 def step_times(bench: Bench) -> list[Row]:
@@ -92,7 +100,7 @@ def step_times(bench: Bench) -> list[Row]:
     drawn at random. Ratios are those of turns."""
     e, k = bench.experiment, bench.k
     source, tied = e.replace(gradient="source"), TieMap.all_tied(e.n_layer)
-    contestants: dict[str, Callable[[], float | None]] = {
+    trainers: dict[str, Callable[[], float | None]] = {
         "conventional": steps(bench.learner(), k),
         "dynamic, shared": Decision(e, bench.data),
         "dynamic, source": Decision(source, bench.data),
@@ -101,82 +109,62 @@ def step_times(bench: Bench) -> list[Row]:
         "plain PyTorch loop": PlainLoop(e, bench.data),
         "Hugging Face Trainer": HuggingFaceTrainer(e, bench.data),
     }
-    seconds = race(contestants, bench.repetitions, bench.device)
+    seconds = take_turns(trainers, bench.repetitions, bench.device)
     tokens = e.batch_size * e.block_size * k
     return [
         {
             "training": name,
-            **quartiles(1e3 / k * found, "ms a step"),
-            **quartiles(found / seconds["conventional"], "÷ conventional"),
-            "tokens a second": tokens / float(np.median(found)),
+            **quartiles(1e3 / k * spent, "ms_per_step"),
+            **quartiles(spent / seconds["conventional"], "ratio_to_conventional"),
+            "tokens_per_second": tokens / float(np.median(spent)),
         }
-        for name, found in seconds.items()
+        for name, spent in seconds.items()
     ]
 
 
 def control(bench: Bench) -> list[Row]:
     """What Algorithm 1 does beside the k steps. First whole decisions against a twin that takes the same steps with the
-    same ties and decides nothing, in turns; then each piece by itself, against the k steps. What the ties take
-    contains the optimiser's part."""
+    same ties and decides nothing, in turns; then each piece by itself, against the k steps. The ties contain the
+    optimiser's part: what they take beyond those of a model without an optimiser."""
     decision, twin = Decision(bench.experiment, bench.data), bench.learner()
-    before = itertools.cycle([False, True])  # the twin's turn is after its decision, then before it, and so on
+    twin_is_behind = itertools.cycle([False, True])  # its turn is after its decision, then before it, and so on
 
     def twins_steps() -> float:
-        twin.tie(decision.next_map if next(before) else decision.env.tie_map)
+        twin.tie(decision.next_map if next(twin_is_behind) else decision.env.tie_map)
         wait_for(bench.device)
         started = time.perf_counter()
         twin.train(bench.k)
         wait_for(bench.device)
         return time.perf_counter() - started
 
-    seconds = race({"decision": decision, "twin": twins_steps}, 2 * bench.repetitions, bench.device)
+    seconds = take_turns({"decision": decision, "twin": twins_steps}, 2 * bench.repetitions, bench.device)
     whole = {
         "what": "decision with its k steps",
-        **quartiles(1e3 * seconds["decision"], "ms a decision"),
-        **quartiles(seconds["decision"] / seconds["twin"], "÷ k steps"),
+        **quartiles(1e3 * seconds["decision"], "ms_per_decision"),
+        **quartiles(seconds["decision"] / seconds["twin"], "ratio_to_k_steps"),
     }
-    spent: dict[str, list[float]] = {}
-    with contextlib.ExitStack() as stack:
-        for name, owner, attribute in (
-            ("k steps", decision.learner, "train"),
-            ("Q-values and action", decision, "choose"),
-            ("ties", decision.learner, "tie"),
-            ("the optimiser's part of the ties", tying, "_keep_in_step"),
-            ("reward", decision.learner, "probe"),
-            ("Q update", decision, "learn"),
-        ):
-            spent[name] = []
-            watched = timed(getattr(owner, attribute), spent[name], bench.device)
-            stack.enter_context(mock.patch.object(owner, attribute, watched))
-        for _ in range(bench.repetitions):
-            before_it = {name: len(found) for name, found in spent.items()}
-            decision()
-            for name, found in spent.items():
-                found.extend([0.0] * (before_it[name] + 1 - len(found)))  # no tie has changed: nothing to do
-    steps_alone = np.array(spent["k steps"])
+    stopwatch = Stopwatch(bench.device)
+    decision = Decision(bench.experiment, bench.data, stopwatch)
+    twin.tie(decision.env.tie_map)
+    decision()
+    stopwatch.seconds.clear()  # what it takes to warm up
+    for _ in range(bench.repetitions):
+        with stopwatch("ties without an optimiser"):
+            tie_layers(twin.model, decision.next_map, gradient=bench.experiment.gradient)
+        decision()
+    pieces = {name: np.array(spent) for name, spent in stopwatch.seconds.items()}
+    pieces["the optimiser's part of the ties"] = np.maximum(
+        pieces["ties"] - pieces.pop("ties without an optimiser"), 0.0
+    )
+    order = ("k steps", "Q-values and action", "ties", "the optimiser's part of the ties", "reward", "Q update")
     return [whole] + [
         {
             "what": name,
-            **quartiles(1e3 * np.array(found), "ms a decision"),
-            **quartiles(np.array(found) / steps_alone, "÷ k steps"),
+            **quartiles(1e3 * pieces[name], "ms_per_decision"),
+            **quartiles(pieces[name] / pieces["k steps"], "ratio_to_k_steps"),
         }
-        for name, found in spent.items()
+        for name in order
     ]
-
-
-def timed(function: Callable[..., Any], seconds: list[float], device: torch.device) -> Callable[..., Any]:
-    """The function, noting how long each call takes."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        wait_for(device)
-        started = time.perf_counter()
-        try:
-            return function(*arguments, **options)
-        finally:
-            wait_for(device)
-            seconds.append(time.perf_counter() - started)
-
-    return call
 
 
 def tie_times(bench: Bench) -> list[Row]:
@@ -189,28 +177,30 @@ def tie_times(bench: Bench) -> list[Row]:
     for n_layer in (12, 48):
         learner = bench.learner(bench.still.replace(n_layer=n_layer, batch_size=1))
         learner.train(1)  # there is a state to take along
-        tie_map, single, several, changes = learner.tie_map, [], [], []
+        tie_map, stopwatch, changes = learner.tie_map, Stopwatch(bench.device), []
         for i in range(20 * bench.repetitions):
             layer = 1 + i % (n_layer - 1)
             tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
-            timed(learner.tie, single, bench.device)(tie_map)
+            with stopwatch("one action"):
+                learner.tie(tie_map)
         for _ in range(20 * bench.repetitions):
             old = [next(block.parameters()) for block in find_blocks(learner.model)]  # held, so that no id comes twice
             for layer in rng.permutation(np.arange(1, n_layer))[: rng.integers(n_layer)].tolist():
                 tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
-            timed(learner.tie, several, bench.device)(tie_map)
+            with stopwatch("several actions"):
+                learner.tie(tie_map)
             new = [next(block.parameters()) for block in find_blocks(learner.model)]
             own, given_up = len({*new} - {*old}), len({*old} - {*new})
             moved = sum(a is not b for a, b in zip(old, new, strict=True))
             changes.append((1, moved - own, own, given_up))
-        several, x = 1e6 * np.array(several), np.array(changes, dtype=float)
+        several, x = 1e6 * np.array(stopwatch.seconds["several actions"]), np.array(changes, dtype=float)
         late = several - x @ np.linalg.lstsq(x, several, rcond=None)[0]
         several, x = (values[late <= np.quantile(late, 0.9)] for values in (several, x))
         call, moved, own, given_up = np.linalg.lstsq(x, several, rcond=None)[0].tolist()
         unexplained = np.var(several - x @ [call, moved, own, given_up]) / np.var(several)
-        rows.append({"layers": n_layer, **quartiles(1e6 * np.array(single), "µs an action"), "µs a call": call,
-                     "a layer moved": moved, "a layer on its own": own, "a set given up": given_up,
-                     "variance explained": float(1 - unexplained)})  # fmt: skip
+        rows.append({"layers": n_layer, **quartiles(1e6 * np.array(stopwatch.seconds["one action"]), "us_per_action"),
+                     "us_per_call": call, "us_per_layer_moved": moved, "us_per_layer_untied": own,
+                     "us_per_set_given_up": given_up, "variance_explained": float(1 - unexplained)})  # fmt: skip
     return rows
 
 
@@ -219,36 +209,35 @@ def compiled(bench: Bench) -> list[Row]:
     after a first round of training, probe, tie and untie, and then over 100 random ties and unties."""
     stats = torch._dynamo.utils.counters["stats"]
     rows = []
-    for mode in ("default", "reduce-overhead") if bench.device.type == "cuda" else ("default",):
-        for gradient in ("shared", "source"):
-            row: Row = {"mode": mode, "gradient": gradient}
-            rows.append(row)
-            torch._dynamo.reset()
-            e = bench.experiment.replace(gradient=gradient)
-            try:
-                learner, plain = bench.learner(e.replace(compile_mode=mode)), bench.learner(e)
-                started = time.perf_counter()
-                for tie_map in (learner.tie_map, TieMap.all_tied(e.n_layer), learner.tie_map):
-                    learner.tie(tie_map)
-                    learner.train(1)
-                    learner.probe(0)
-                row["s to compile"] = time.perf_counter() - started
-                row["graphs"] = before = stats["unique_graphs"]
-                rng = np.random.default_rng(0)
-                tie_map = learner.tie_map
-                for i in range(100):
-                    layer = 1 + i % (e.n_layer - 1)
-                    tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
-                    learner.tie(tie_map)
-                    learner.train(1)
-                row["graphs more in 100 ties"] = stats["unique_graphs"] - before
-                for one in (learner, plain):
-                    one.tie(TieMap.all_tied(e.n_layer))
-                seconds = race({m: steps(x, bench.k) for m, x in (("c", learner), ("e", plain))}, bench.repetitions,
-                               bench.device)  # fmt: skip
-                row |= quartiles(seconds["c"] / seconds["e"], "÷ eager")
-            except Exception as error:  # no compiler here, or CUDA graphs that do not survive: that is the result
-                row["failed"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    for gradient in ("shared", "source"):
+        row: Row = {"mode": "default", "gradient": gradient}
+        rows.append(row)
+        torch._dynamo.reset()
+        e = bench.experiment.replace(gradient=gradient)
+        try:
+            learner, plain = bench.learner(e.replace(compile_mode="default")), bench.learner(e)
+            started = time.perf_counter()
+            for tie_map in (learner.tie_map, TieMap.all_tied(e.n_layer), learner.tie_map):
+                learner.tie(tie_map)
+                learner.train(1)
+                learner.probe(0)
+            row["seconds_to_compile"] = time.perf_counter() - started
+            row["graphs"] = before = stats["unique_graphs"]
+            rng = np.random.default_rng(0)
+            tie_map = learner.tie_map
+            for i in range(100):
+                layer = 1 + i % (e.n_layer - 1)
+                tie_map = tie_map.with_action(layer, int(rng.integers(layer + 1)))
+                learner.tie(tie_map)
+                learner.train(1)
+            row["new_graphs"] = stats["unique_graphs"] - before
+            for one in (learner, plain):
+                one.tie(TieMap.all_tied(e.n_layer))
+            trainers = {"compiled": steps(learner, bench.k), "eager": steps(plain, bench.k)}
+            seconds = take_turns(trainers, bench.repetitions, bench.device)
+            row |= quartiles(seconds["compiled"] / seconds["eager"], "ratio_to_eager")
+        except Exception as error:  # no compiler here: that is the result
+            row["failed"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name, "") for name in names} for row in rows]
 
@@ -262,13 +251,14 @@ def scaling(bench: Bench) -> list[Row]:
         larger = e.replace(**change)
         learner = bench.learner(larger)
         step = bench.median_step(learner)
-        loading: list[float] = []
+        stopwatch = Stopwatch(bench.device)
         for i in range(20):
-            timed(lambda i=i, one=learner: one._on_device(one.batches[i]), loading, bench.device)()
+            with stopwatch("data"):
+                learner._on_device(learner.batches[i])
         rows.append({"layers": larger.n_layer, "width": larger.n_embd, "batch": larger.batch_size,
-                     "ms a step": 1e3 * step, "tokens a second": larger.batch_size * larger.block_size / step,
-                     "GFLOP/s": bench.flops(bench.shape(larger)) / step / 1e9,
-                     "data, of a step": float(np.median(loading)) / step})  # fmt: skip
+                     "ms_per_step": 1e3 * step, "tokens_per_second": larger.batch_size * larger.block_size / step,
+                     "gflops_per_second": bench.flops(bench.shape(larger)) / step / 1e9,
+                     "data_share": float(np.median(stopwatch.seconds["data"])) / step})  # fmt: skip
     return rows
 
 
@@ -278,19 +268,19 @@ WAITS = ("aten::item", "aten::_local_scalar_dense", "cudaStreamSynchronize", "cu
 
 
 def waits(bench: Bench) -> list[Row]:
-    """How often the program waits for the device in k steps and in 2 k: if as often, then not within the steps. (On a
-    CPU: how often it reads a number out of a tensor, but for AdamW its step counters, which lie there.)"""
+    """How often the program waits for the device in some steps and in twice as many: if as often, then not within the
+    steps. (On a CPU: how often it reads a number out of a tensor, but for AdamW its step counters, which lie there.)"""
     learner = bench.learner()
     learner.train(bench.k)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if bench.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     rows = []
-    for steps_taken in (bench.k, 2 * bench.k):
+    for steps_taken in (3, 6):
         with torch.profiler.profile(activities=activities) as profiler:
             learner.train(steps_taken)
-        found = [event.name for event in profiler.events() if event.name in WAITS and not _in_adamw(event)]
-        rows.append({"steps": steps_taken, **{name: found.count(name) for name in WAITS}})
+        names = [event.name for event in profiler.events() if event.name in WAITS and not _in_adamw(event)]
+        rows.append({"steps": steps_taken, **{name: names.count(name) for name in WAITS}})
     return rows
 
 
@@ -305,7 +295,7 @@ def processes(bench: Bench) -> list[Row]:
     all-reduce, or by DDP wrapped anew after each change of ties."""
     number = torch.cuda.device_count() if bench.device.type == "cuda" else 2
     if number < 2:
-        return [{"left out": "there is only one GPU"}]
+        return [{"left_out": "there is only one GPU"}]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
         arguments = ["dlt_core.studies.benchmark.ddp", bench.scale, str(bench.repetitions), str(bench.device), str(out)]

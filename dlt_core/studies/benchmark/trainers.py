@@ -1,10 +1,13 @@
-"""Ways to train that the benchmark lets race: k optimiser steps, or one decision with its k steps, at a call."""
+"""The ways to train that the benchmark compares: a call takes k optimiser steps, or one decision with its k steps."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +20,9 @@ from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, build_agent, build_env, build_learner
 from dlt_core.learner import parallel
 from dlt_core.learner.training import Learner
+from dlt_core.tie_map import TieMap
 
-TOKENS = 2**20  # of the text that is no text
+TOKENS = 2**20  # in each split of `noise`
 
 
 def noise(vocab_size: int) -> TokenizedCorpus:
@@ -35,24 +39,39 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def race(
-    contestants: Mapping[str, Callable[[], float | None]], repetitions: int, device: torch.device
-) -> dict[str, np.ndarray]:
-    """Seconds of each repetition. All take turns, in an order that alternates, after one turn each to warm up.
+class Stopwatch:
+    """Seconds of pieces by name: `with stopwatch("reward"): ...`; waits for the device before and after."""
 
-    A contestant that returns a number has taken its time itself.
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        wait_for(self.device)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            wait_for(self.device)
+            self.seconds[name].append(time.perf_counter() - started)
+
+
+def take_turns(
+    trainers: Mapping[str, Callable[[], float | None]], repetitions: int, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Seconds of each call. All take turns, in an order that alternates, after one turn each to warm up.
+
+    A trainer that returns a number has taken its time itself.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    stopwatch = Stopwatch(device)
+    own_times: dict[str, list[float]] = {name: [] for name in trainers}
     for repetition in range(-1, repetitions):
-        for name in list(contestants)[:: 1 if repetition % 2 else -1]:
-            wait_for(device)
-            started = time.perf_counter()
-            own = contestants[name]()
-            wait_for(device)
-            spent = time.perf_counter() - started if own is None else own
-            if repetition >= 0:
-                seconds[name].append(spent)
-    return {name: np.array(found) for name, found in seconds.items()}
+        for name in list(trainers)[:: 1 if repetition % 2 else -1]:
+            with stopwatch(name):
+                own_time = trainers[name]()
+            own_times[name].append(stopwatch.seconds[name][-1] if own_time is None else own_time)
+    return {name: np.array(seconds[1:]) for name, seconds in own_times.items()}
 
 
 def steps(learner: Learner, k: int) -> Callable[[], None]:
@@ -64,15 +83,42 @@ def steps(learner: Learner, k: int) -> Callable[[], None]:
     return call
 
 
+class WatchedLearner(Learner):
+    """A learner whose ties, steps and rewards are timed."""
+
+    def __init__(self, watch: Callable[[str], contextlib.AbstractContextManager[None]], *args: Any, **how: Any) -> None:
+        self.watch = watch
+        super().__init__(*args, **how)
+
+    def tie(self, tie_map: TieMap) -> None:
+        with self.watch("ties"):
+            super().tie(tie_map)
+
+    def train(self, steps: int) -> list[float]:
+        with self.watch("k steps"):
+            return super().train(steps)
+
+    def probe(self, index: int) -> float:
+        with self.watch("reward"):
+            return super().probe(index)
+
+
 class Decision:
     """One decision of Algorithm 1 with all that belongs to it: Q-values, action, ties, k steps, reward, Q update.
 
-    What is done is drawn beforehand, whatever the agent says, so that a twin can have the same ties.
+    The action is drawn beforehand, whatever the agent says, so that a twin can have the same ties.
+    watch: called with the name of each piece, for a context in which the piece is run, such as a Stopwatch.
     """
 
-    def __init__(self, experiment: Experiment, data: TokenizedCorpus) -> None:
-        self.env, self.agent = build_env(experiment, data), build_agent(experiment)
-        self.learner = self.env.learner
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: TokenizedCorpus,
+        watch: Callable[[str], contextlib.AbstractContextManager[None]] = lambda name: contextlib.nullcontext(),
+    ) -> None:
+        self.watch = watch
+        self.learner = build_learner(experiment, data, factory=functools.partial(WatchedLearner, watch))
+        self.env, self.agent = build_env(experiment, learner=self.learner), build_agent(experiment)
         self.rng = np.random.default_rng(experiment.seed)
         self.draw()
 
@@ -81,20 +127,14 @@ class Decision:
         self.action = int(self.rng.integers(self.env.layer + 1))
         self.next_map = self.env.tie_map.with_action(self.env.layer, self.action)
 
-    def choose(self) -> None:
-        """What Algorithm 1 asks its agent."""
-        self.agent.q_values(self.env.tie_map, self.env.layer)
-        self.agent.act(self.env.tie_map, self.env.layer)
-
-    def learn(self, *transition: Any) -> None:
-        """The agent's Q update."""
-        self.agent.learn(*transition)
-
     def __call__(self) -> None:
         state, layer = self.env.tie_map, self.env.layer
-        self.choose()
+        with self.watch("Q-values and action"):
+            self.agent.q_values(state, layer)
+            self.agent.act(state, layer)
         _, reward, end_of_turn, _, _ = self.env.step(self.action)
-        self.learn(state, layer, self.action, reward, self.env.tie_map)
+        with self.watch("Q update"):
+            self.agent.learn(state, layer, self.action, reward, self.env.tie_map)
         if end_of_turn:
             self.agent.end_episode()
         self.draw()

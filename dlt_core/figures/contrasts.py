@@ -1,0 +1,119 @@
+"""Many seeds in one picture: differences with their intervals, Pareto fronts, and where a difference changes sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dlt_core.figures.curves import Lines
+from dlt_core.figures.style import OKABE_ITO, method_style, new_axes, new_figure, new_panels
+from dlt_core.records.statistics import mean_interval
+
+
+def differences(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str) -> Figure:
+    """Paired differences by name: a small dot for each seed, the mean with its 95 % interval (Student's t over the
+    seeds), and a line at zero. panels: title -> name -> a value for each seed."""
+    names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
+    width, height = (3.6 + 2.6 * len(panels)) / len(panels), 0.9 + 0.24 * len(names) + 0.2 * (len(panels) > 1)
+    size = {"alone": (width, height), "width": width, "height": height, "margin": 0.0}
+    figure, axes = new_panels(panels, columns=len(panels), **size)
+    for ax, groups in zip(axes[0], panels.values(), strict=True):
+        ax.axvline(0, color="black", linewidth=1, linestyle="--")
+        for row, name in enumerate(names):
+            if name in groups:
+                mean, half = mean_interval(groups[name])
+                ax.errorbar(mean, row, xerr=half, fmt="o", color="#0072B2", markersize=5, capsize=3, linewidth=1.4)
+                ax.plot(groups[name], [row + 0.28] * len(groups[name]), ".", color="#D55E00", markersize=4)
+        first = ax.get_subplotspec().is_first_col()
+        ax.set_yticks(range(len(names)), names if first else [""] * len(names), fontsize=8)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.grid(axis="y", color="0.92")
+        ax.set_axisbelow(True)
+        ax.xaxis.set_major_locator(MaxNLocator(6 if len(panels) == 1 else 4))
+    if len(panels) > 1:
+        figure.supxlabel(xlabel, fontsize=9)
+    else:
+        ax.set_xlabel(xlabel, fontsize=9)
+    return figure
+
+
+def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str) -> Figure:
+    """What is paid against what is got: for each name the mean of both over the seeds, with the 95 % interval of y.
+
+    points: name -> (x for each seed, y for each seed); of both, less is better. Those that no other one beats in
+    both means, the Pareto front, are joined by a line. Names with nearly the same x stand side by side around it.
+    """
+    figure, ax = new_axes(7.4, 4.6)
+    means = {name: (float(np.mean(x)), float(np.mean(y))) for name, (x, y) in points.items()}
+    order = sorted(points, key=lambda name: means[name])
+    width = means[order[-1]][0] - means[order[0]][0] or 1.0
+    places: dict[str, float] = {}
+    while rest := [name for name in order if name not in places]:
+        beside = [name for name in rest if means[name][0] - means[rest[0]][0] < 0.01 * width]
+        for i, name in enumerate(beside):
+            places[name] = means[name][0] + (i - (len(beside) - 1) / 2) * 0.014 * width
+    best = pareto(means)
+    line = [(places[name], means[name][1]) for name in best]
+    ax.plot(*zip(*line, strict=True), "-", color="0.75", linewidth=3, zorder=0)
+    marks = "osD^vP*Xhd"
+    for i, name in enumerate(order):
+        colour = OKABE_ITO[i % len(OKABE_ITO)] if name not in ("dynamic", "random") else method_style(name)[0]
+        mark = marks[i % len(marks)]
+        style = {"color": colour, "markersize": 6, "capsize": 2, "linewidth": 1.1, "label": name}
+        ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt=mark, **style)
+    ax.set_xlabel(xlabel, fontsize=9)
+    ax.set_ylabel(ylabel, fontsize=9)
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def pareto(means: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The names that no other one beats: none has less of one number without having more of the other; by the first."""
+    front: list[str] = []
+    for name in sorted(means, key=lambda n: means[n]):
+        if not front or means[name][1] < means[front[-1]][1] or means[name] == means[front[-1]]:
+            front.append(name)
+    return front
+
+
+def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
+    """Where a difference is above zero and where below: a panel for each title, a row for each name, x rightwards.
+
+    Colour: the mean over the seeds. A dot where the 95 % interval does not contain 0. A black line where the mean
+    changes sign. Rows end where there are no values.
+    """
+    figure = new_figure(8.2, 0.9 + sum(0.5 + 0.38 * len(rows) for rows in panels.values()))
+    every = [[mean_interval(at) for at in zip(*y, strict=True)] for rows in panels.values() for _, y in rows.values()]
+    largest = max((abs(mean) for row in every for mean, _ in row), default=1.0) or 1.0
+    norm = TwoSlopeNorm(0, -largest, largest)
+    ratios = [len(rows) for rows in panels.values()]
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
+    means = iter(every)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        x = max((x for x, _ in rows.values()), key=len)
+        field, sure = np.full((len(rows), len(x)), np.nan), np.zeros((len(rows), len(x)), bool)
+        for i in range(len(rows)):
+            for j, (mean, half) in enumerate(next(means)):
+                field[i, j], sure[i, j] = mean, half is not None and abs(mean) > half
+        width = x[1] - x[0] if len(x) > 1 else 1
+        edges = [x[0] - width / 2, x[-1] + width / 2]
+        extent = (*edges, len(rows) - 0.5, -0.5)
+        image = ax.imshow(field, cmap="PuOr_r", norm=norm, aspect="auto", extent=extent, interpolation="nearest")
+        at_row, at_column = np.nonzero(sure)
+        ax.plot(at_column * width + x[0], at_row, ".", color="black", markersize=2)
+        for i, j in np.argwhere(~np.isnan(field)):
+            left, here = x[0] + (j - 0.5) * width, field[i, j] > 0
+            if j + 1 < len(x) and not np.isnan(field[i, j + 1]) and (field[i, j + 1] > 0) != here:
+                ax.plot([left + width] * 2, [i - 0.5, i + 0.5], color="black", linewidth=1.8)
+            if i + 1 < len(rows) and not np.isnan(field[i + 1, j]) and (field[i + 1, j] > 0) != here:
+                ax.plot([left, left + width], [i + 0.5] * 2, color="black", linewidth=1.8)
+        ax.set_yticks(range(len(rows)), rows, fontsize=8)
+        ax.set_title(title, fontsize=9)
+        ax.tick_params(labelsize=8)
+    axes[-1].set_xlabel(xlabel, fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=0.8).set_label(label, fontsize=8)
+    return figure

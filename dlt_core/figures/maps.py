@@ -1,0 +1,98 @@
+"""Pictures of tie maps: how they change in training, and what they are at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+
+from dlt_core.figures.style import experiment_name, new_axes, new_figure, new_panels, weight_set_colours
+from dlt_core.records.record import RunRecord
+from dlt_core.tie_map import TieMap
+
+_WHITE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+
+
+def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
+    """The tie map over training: layers downwards, decisions rightwards, one colour for each weight set.
+
+    Several records, of models with equally many layers, make a panel each.
+    """
+    records = [records] if isinstance(records, RunRecord) else list(records)
+    n_layer = records[0].experiment["n_layer"]
+    columns = 1 if len(records) < 4 else 2
+    width, height = 6.2 if columns == 1 else 4.8, 0.35 + max(1.9 if columns == 1 else 1.5, 0.06 * n_layer)
+    size = {"alone": (width, 0.9 + height), "width": width, "height": height, "margin": 0.9}
+    figure, axes = new_panels(map(_title, records), columns=columns, **size)
+    for ax, record in zip(axes.flat, records, strict=False):
+        maps = np.array(record.history["tie_map"]).T  # (L, decisions)
+        _draw_maps(ax, maps, extent=(0.5, maps.shape[1] + 0.5, n_layer - 0.5, -0.5))
+    k = records[0].experiment["steps_per_action"]
+    axes[-1, 0].set_xlabel(f"decision (each followed by k = {k} optimiser steps)")
+    bar = figure.colorbar(axes.flat[0].images[0], ax=axes, ticks=_layer_ticks(n_layer), pad=0.02,
+                          shrink=1 / len(axes) ** 0.5, aspect=20 / len(axes) ** 0.5)  # fmt: skip
+    bar.set_label("uses the weights of layer", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.ax.invert_yaxis()
+    return figure
+
+
+def map_graphs(maps: dict[str, TieMap]) -> Figure:
+    """Tie maps as graphs, side by side: a node for each layer, downwards from layer 0, and an arc from each tied layer
+    to the one whose weights it uses. A ring is a layer with weights of its own, one colour for each weight set."""
+    n_layer = len(next(iter(maps.values())))
+    height = 0.6 + max(1.9, (0.34 if n_layer <= 16 else 0.13) * n_layer)
+    figure = new_figure(0.4 + 1.5 * len(maps), height)
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    colours = weight_set_colours(n_layer)
+    size = 150 if n_layer <= 16 else 26
+    for ax, (name, tie_map) in zip(axes, maps.items(), strict=True):
+        ax.plot([0, 0], [0, n_layer - 1], color="0.8", linewidth=1, zorder=0)
+        for i, j in enumerate(tie_map):
+            ax.scatter(
+                0, i, s=size, color=colours(j), edgecolors="black" if i == j else "none", linewidths=1.6, zorder=2
+            )
+            ax.annotate(i, (-0.28, i), ha="right", va="center", fontsize=8 if n_layer <= 16 else 5)
+            if i != j:
+                bend = f"arc3,rad={min(0.9, 0.35 + 1.2 / (i - j + 1)):.3f}"
+                arrow = {"arrowstyle": "-|>", "color": colours(j), "linewidth": 1.4, "connectionstyle": bend}
+                ax.annotate("", (0.12, j), (0.12, i), arrowprops=arrow, zorder=1)
+        ax.set(xlim=(-0.9, 2.1), ylim=(n_layer - 0.4, -0.6))
+        sets = tie_map.num_independent
+        ax.set_title(f"{name}\n{sets} weight set{'s' * (sets != 1)}", fontsize=8)
+        ax.axis("off")
+    return figure
+
+
+def tie_maps(maps: dict[str, TieMap]) -> Figure:
+    """Several tie maps side by side, each with its name, one colour for each weight set."""
+    columns = np.array([list(tie_map) for tie_map in maps.values()]).T  # (L, maps)
+    figure, ax = new_axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * len(columns))
+    _draw_maps(ax, columns, extent=(-0.5, len(maps) - 0.5, len(columns) - 0.5, -0.5))
+    for (layer, column), source in np.ndenumerate(columns):
+        ax.text(column, layer, source, ha="center", va="center", fontsize=9, bbox=_WHITE)
+    ax.set_xticks(range(len(maps)), maps.keys(), fontsize=8)
+    ax.set_xticks(np.arange(len(maps) + 1) - 0.5, minor=True)
+    ax.grid(which="minor", axis="x", color="white", linewidth=4)
+    ax.tick_params(which="both", length=0)
+    return figure
+
+
+def _draw_maps(ax: Axes, maps: np.ndarray, extent: tuple[float, float, float, float]) -> None:
+    n_layer = len(maps)
+    colours, norm = weight_set_colours(n_layer), BoundaryNorm(np.arange(n_layer + 1) - 0.5, n_layer)
+    ax.imshow(maps, cmap=colours, norm=norm, aspect="auto", origin="upper", interpolation="nearest", extent=extent)
+    ax.hlines(np.arange(n_layer - 1) + 0.5, extent[0], extent[1], color="white", linewidth=1)
+    ax.set_yticks(_layer_ticks(n_layer))
+    ax.set_ylabel("layer")
+
+
+def _layer_ticks(n_layer: int) -> range:
+    return range(0, n_layer, max(1, n_layer // 12))
+
+
+def _title(record: RunRecord) -> str:
+    return f"{experiment_name(record)}, {record.experiment['preset']} preset, {record.method}, seed {record.seed}"
