@@ -27,7 +27,11 @@ def local_files(pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve."""
+    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve.
+
+    Until the block ends this holds for the whole process, its other threads too: there is no other switch than the
+    libraries' own constants.
+    """
     import datasets
 
     reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
@@ -58,6 +62,7 @@ def _hub_answers() -> bool:
 
 
 def unavailable(what: str, repository: str, reachable: bool, files: Iterable[str]) -> CorpusUnavailable:
+    """The error that says why `what` cannot be had, and what to do."""
     state = "the hub answered, but loading failed" if reachable else "the Hugging Face hub cannot be reached"
     return CorpusUnavailable(
         f"{what} is not here: {state}, and DLT_DATA_DIR"

@@ -56,15 +56,15 @@ class TokenizedCorpus:
 
         Together the ids are those of the line: a word's pieces begin with the blank before it.
         """
-        found, total = [], 0
+        passages, total = [], 0
         for line in self.corpus.splits[split].lines():
             context, blank, word = line.rstrip().rpartition(" ")
             ids = self.tokenizer.encode(context).ids, self.tokenizer.encode(blank + word).ids
             total += len(ids[0]) + len(ids[1])
             if max_tokens is not None and total > max_tokens:
                 break
-            found.append(ids)
-        return found
+            passages.append(ids)
+        return passages
 
 
 def bpe_pieces(tokenizer: str) -> int | None:

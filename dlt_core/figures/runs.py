@@ -1,6 +1,6 @@
 """Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
-    python -m dlt_core.figures
+    python -m dlt_core figures
 
 makes all tables and figures in figures/ anew from the records in figures/records/, see `rebuild.rebuild`.
 """

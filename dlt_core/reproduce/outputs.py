@@ -1,8 +1,7 @@
-"""All tables and figures from the records: `python -m dlt_core.figures` is this module's `main`."""
+"""All tables and figures from the records: the command `figures`."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -43,13 +42,28 @@ _PAIRED = (
     "shorter. See notebook 11."
 )
 _AGENTS = (
-    "Test bits per byte minus those of a die with the same seed: below zero is better. Student's t ± half the width of "
-    "the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, of "
+    "Test bits per byte minus the random agent's with the same seed: below zero is better. Student's t ± half the "
+    "width of the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, of "
     "conventional; FLOPs of all optimiser steps. See notebooks 12, 13 and 14."
 )
 
 
-def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
+def write_from_folder(records: Path, out: Path) -> list[Path]:
+    """Write the tables and figures of a folder of records to `out`, those of its benchmarks too; returns their paths.
+
+    Raises ValueError if there are no records, or one that cannot be read.
+    """
+    if not records.is_dir():
+        raise ValueError(f"there is no folder {records}")
+    if not (loaded := load_all(records)):
+        raise ValueError(f"there are no records in {records}")
+    written = write_tables_and_figures(loaded, out)
+    for benchmark in sorted((out / "benchmark").glob("*.json")):
+        written += report.show(benchmark)
+    return written
+
+
+def write_tables_and_figures(records: Sequence[RunRecord], out: Path) -> list[Path]:
     """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
     records = [r for r in records if r.status == "finished"]
     rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
@@ -94,8 +108,8 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     if ablation_differences(ablations):
         drawn["fig_ablations"] = ablation_figure(ablations)
     for name, rows_of in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
-        if found := by_study(records, rows_of):
-            drawn[name] = differences_figure(found)
+        if studies := by_study(records, rows_of):
+            drawn[name] = differences_figure(studies)
     drawn |= _learning(records)
     for name, figure in drawn.items():
         written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
@@ -108,12 +122,12 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
     drawn: dict[str, figures.Figure] = {}
     panels = {}
     for study in LEARNING[:2]:
-        found = {name: findings.against(rows[study], name, "random") for name in rows[study] if ", k=" not in name}
-        found = {name: values for name, values in found.items() if name != "random" and values}
-        if found:
-            panels[study] = dict(sorted(found.items(), key=lambda item: fmean(item[1])))
+        names = [name for name in rows[study] if name != "random" and ", k=" not in name]
+        pairs = {name: findings.against(rows[study], name, "random") for name in names}
+        if pairs := {name: values for name, values in pairs.items() if values}:
+            panels[study] = dict(sorted(pairs.items(), key=lambda item: fmean(item[1])))
     if panels:
-        drawn["fig_agents"] = figures.differences(panels, mean_interval, "test bits per byte minus those of a die")
+        drawn["fig_agents"] = figures.differences(panels, mean_interval, "test bits per byte minus the random agent's")
         first = rows[LEARNING[0]]
         if first:
             axes = "trainable parameters, of conventional", "test bits per byte"
@@ -126,33 +140,7 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
         drawn["fig_truth"] = figures.differences(
             {"": values}, mean_interval, f"test bits per byte minus those of {order[-1]}"
         )
-    if found := findings.regime_panels(rows["regime"], "random"):
+    if panels_of_regime := findings.regime_panels(rows["regime"], "random"):
         label = "random minus conventional,\nvalidation bits per byte"
-        drawn["fig_regime"] = figures.sign_map(found, "optimiser steps", label)
+        drawn["fig_regime"] = figures.sign_map(panels_of_regime, "optimiser steps", label)
     return drawn
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Rebuild tables and figures; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dlt_core.figures", description="Make all tables and figures anew from records."
-    )
-    parser.add_argument(
-        "--records", type=Path, default=FIGURES / "records", metavar="DIR", help="(default: %(default)s)"
-    )
-    parser.add_argument("--out", type=Path, default=FIGURES, metavar="DIR", help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if not options.records.is_dir():
-        parser.error(f"there is no folder {options.records}")
-    try:
-        records = load_all(options.records)
-    except ValueError as error:
-        parser.error(str(error))
-    if not records:
-        parser.error(f"there are no records in {options.records}")
-    for path in rebuild(records, options.out):
-        print(path)
-    for found in sorted((options.out / "benchmark").glob("*.json")):
-        for path in report.show(found):
-            print(path)
-    return 0

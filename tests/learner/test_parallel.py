@@ -30,9 +30,9 @@ from dlt_core.records.record import RunRecord, load_all
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMOKE = Experiment.preset("gpt2-embedded", "smoke", device="cpu")
-COMMAND = ["-m", "dlt_core.train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--set", "device=cpu"]
+COMMAND = ["-m", "dlt_core", "train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--device", "cpu"]
 CHANGES = {
     "shared": {},
     "source": {"gradient": "source"},
@@ -308,7 +308,7 @@ def test_a_process_that_fails_ends_the_job(tiny_data, tmp_path, name):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny_data, tmp_path):
-    done = start(*COMMAND, "batch_size=3", "--out", tmp_path)
+    done = start(*COMMAND, "--batch-size", "3", "--out", tmp_path)
     assert done.returncode != 0
     assert "batch_size=3 cannot be shared by 2 processes with gradient_accumulation_steps=1" in done.stderr
     assert list(tmp_path.rglob("*.json")) == []
