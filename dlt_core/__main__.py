@@ -15,10 +15,10 @@ import itertools
 import re
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
 
 import tyro
 from tyro.conf import OmitArgPrefixes, arg
@@ -32,8 +32,9 @@ METHODS = (
 OWN_OPTIONS = ("name", "preset_name", "seed")  # fields of Experiment that `train` has under its own names
 
 if TYPE_CHECKING:
-    ExperimentName = PresetName = str
-    Settings = dict[str, Any]
+    ExperimentName: TypeAlias = str
+    PresetName: TypeAlias = str
+    Settings: TypeAlias = dict[str, Any]
 else:
     ExperimentName, PresetName = Literal[tuple(EXPERIMENTS)], Literal[tuple(PRESETS)]
 
@@ -165,7 +166,12 @@ class Benchmark:
         return 0
 
 
-COMMANDS = {"train": Train, "reproduce": Reproduce, "figures": Figures, "benchmark": Benchmark}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "reproduce": Reproduce,
+    "figures": Figures,
+    "benchmark": Benchmark,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

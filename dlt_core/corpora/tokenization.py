@@ -174,9 +174,10 @@ def _gpt2_bpe() -> tokenizers.Tokenizer:
         repository, *names = GPT2_HUB
         with offline_if_unreachable() as reachable:
             try:
-                files = [
-                    huggingface_hub.hf_hub_download(repository, name, local_files_only=not reachable) for name in names
-                ]
+                download = functools.partial(
+                    huggingface_hub.hf_hub_download, repository, local_files_only=not reachable
+                )
+                files = [Path(download(name)) for name in names]
             except Exception as error:
                 raise unavailable("GPT-2's tokenizer", repository, reachable, GPT2_LOCAL) from error
     # <|endoftext|> is in the vocabulary, but not made special: text that contains it is text

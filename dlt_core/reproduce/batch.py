@@ -128,6 +128,7 @@ def _execute(jobs: Sequence[Job], client: Client | None, number: int) -> Iterato
         ended, where = on_processes(jobs, number), f"{number} at a time"
     else:
         ended = on_cluster(jobs, client)
+        assert client.scheduler is not None  # it is connected
         where = f"on the cluster at {client.scheduler.address} (workers: {len(client.nthreads())})"
     print(f"running {len(jobs)} notebooks at preset {jobs[0].preset}, {where} ...", flush=True)
     yield from ended

@@ -120,7 +120,8 @@ def _difference(
 
 def _parameters(*groups: Sequence[RunRecord]) -> str:
     """Mean number of trained parameters of each group of runs."""
-    return " and ".join(f"{mean_interval([r.parameters['unique'] for r in runs])[0] / 1e6:.2f}M" for runs in groups)
+    counts = ([r.parameters["unique"] for r in runs if r.parameters] for runs in groups)
+    return " and ".join(f"{mean_interval(of_group)[0] / 1e6:.2f}M" for of_group in counts)
 
 
 def _runs(records: Sequence[RunRecord], experiment: str, method: str) -> list[RunRecord]:

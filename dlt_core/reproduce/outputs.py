@@ -10,7 +10,7 @@ from dlt_core import CHECKOUT, figures
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import mean_interval
+from dlt_core.records.statistics import bits_per_byte, mean_interval
 from dlt_core.studies import findings
 from dlt_core.studies.benchmark import report
 from dlt_core.studies.contrasts import (
@@ -91,19 +91,20 @@ def write_tables_and_figures(records: Sequence[RunRecord], out: Path) -> list[Pa
         drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
         drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
         drawn["fig_final_maps"] = figures.map_graphs(
-            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic}
+            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic if r.final_tie_map}
         )
     if names:
         curves = [[r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names]
         drawn["fig_learning_curves"] = figures.learning_curves({figures.experiment_name(g[0]): g for g in curves})
-    decided = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
-    if decided := {figures.experiment_name(g[0]): g for g in decided if g}:
+    groups = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
+    decided: dict[str, Sequence[RunRecord]] = {figures.experiment_name(group[0]): group for group in groups if group}
+    if decided:
         drawn["fig_independent_layers"] = figures.independent_layers(decided)
     pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
     if pairs:
         drawn["fig_memory"] = figures.memory(pairs)
-        table = main_table([r for r in rows if r["method"] in MAIN_METHODS])
-        drawn["table_main"] = figures.table([list(row.values()) for row in table], list(table[0]))
+        shown = main_table([r for r in rows if r["method"] in MAIN_METHODS])
+        drawn["table_main"] = figures.table([list(row.values()) for row in shown], list(shown[0]))
     ablations = [r for r in records if (r.experiment["name"], r.experiment["preset"]) == ("ablations", "laptop")]
     if ablation_differences(ablations):
         drawn["fig_ablations"] = ablation_figure(ablations)
@@ -120,7 +121,7 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
     """The figures of notebooks 12, 13 and 14 that can be made."""
     rows = {study: findings.rows_of(records, study) for study in LEARNING}
     drawn: dict[str, figures.Figure] = {}
-    panels = {}
+    panels: dict[str, dict[str, Sequence[float]]] = {}
     for study in LEARNING[:2]:
         names = [name for name in rows[study] if name != "random" and ", k=" not in name]
         pairs = {name: findings.against(rows[study], name, "random") for name in names}
@@ -134,9 +135,9 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
             drawn["fig_pareto"] = figures.front(findings.points(first, [n for n in first if ", k=" not in n]), *axes)
     maps = {name: group for name, group in rows["truth"].items() if name.startswith("map-")}
     if maps:
-        mean = {name: fmean(r.test["bits_per_byte"] for r in group) for name, group in maps.items()}
+        mean = {name: fmean(map(bits_per_byte, group)) for name, group in maps.items()}
         order = sorted(maps, key=mean.__getitem__)
-        values = {name: findings.against(maps, name, order[-1]) for name in order}
+        values: dict[str, Sequence[float]] = {name: findings.against(maps, name, order[-1]) for name in order}
         drawn["fig_truth"] = figures.differences(
             {"": values}, mean_interval, f"test bits per byte minus those of {order[-1]}"
         )
