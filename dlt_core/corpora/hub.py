@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import huggingface_hub.constants
@@ -34,7 +35,7 @@ def offline_if_unreachable() -> Iterator[bool]:
     import datasets
 
     reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
-    modules = (datasets.config, huggingface_hub.constants)
+    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
     before = [m.HF_HUB_OFFLINE for m in modules]
     for module in modules:
         module.HF_HUB_OFFLINE = not reachable
@@ -61,6 +62,7 @@ def _hub_answers() -> bool:
 
 
 def unavailable(what: str, repository: str, reachable: bool, files: Iterable[str]) -> CorpusUnavailable:
+    """The error that says why `what` cannot be had, and what to do."""
     state = "the hub answered, but loading failed" if reachable else "the Hugging Face hub cannot be reached"
     return CorpusUnavailable(
         f"{what} is not here: {state}, and DLT_DATA_DIR"

@@ -269,7 +269,7 @@ def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord
     """All rows, a section for each preset; and of the records what the agent adds."""
     text = [
         "# Results\n",
-        "Made by `python -m dlt_core.figures` from the records in `records/`. Mean over n seeds ± half the width of "
+        "Made by `python -m dlt_core figures` from the records in `records/`. Mean over n seeds ± half the width of "
         "the 95 % interval (Student's t); with one seed there is no interval. Perplexities can be compared only "
         "within one unit, bits per byte only within one corpus. Parameters: trainable, of the best-validation model, "
         "in brackets their share of the conventional model's. Peak: bytes held in tensors during one optimiser step. "

@@ -32,8 +32,7 @@ from dlt_core.tying import read_tie_map, tie_layers
 
 ROOT = Path(__file__).parents[2]
 SMOKE = Experiment.preset("gpt2-embedded", "smoke", device="cpu")
-COMMAND = ["-m", "dlt_core.reproduce.train", "--experiment", "gpt2-embedded", "--preset", "smoke"]
-COMMAND += ["--set", "device=cpu"]
+COMMAND = ["-m", "dlt_core", "train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--device", "cpu"]
 CHANGES = {
     "shared": {},
     "source": {"gradient": "source"},
@@ -310,7 +309,7 @@ def test_a_process_that_fails_ends_the_job(tiny_data, tmp_path, name):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny_data, tmp_path):
-    done = start(*COMMAND, "batch_size=3", "--out", tmp_path)
+    done = start(*COMMAND, "--batch-size", "3", "--out", tmp_path)
     assert done.returncode != 0
     assert "batch_size=3 cannot be shared by 2 processes with gradient_accumulation_steps=1" in done.stderr
     assert list(tmp_path.rglob("*.json")) == []

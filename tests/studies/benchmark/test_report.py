@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dlt_core import CHECKOUT, figures
+from dlt_core.__main__ import main
 from dlt_core.studies.benchmark import report, timings
 from dlt_core.studies.benchmark.timings import Bench
 from dlt_core.studies.benchmark.trainers import Decision, HuggingFaceTrainer, PlainLoop, noise, race, steps
@@ -170,8 +171,8 @@ def test_parts_that_are_there_are_kept_unless_machine_scale_or_code_changed(tmp_
 
 def test_the_command_prints_its_tables_and_says_where_they_are(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    arguments = ["--scale", "tiny", "--parts", "paper", "--repetitions", "1", "--out", str(tmp_path)]
-    assert report.main(arguments) == 0
+    arguments = ["benchmark", "--scale", "tiny", "--parts", "paper", "--repetitions", "1", "--out", str(tmp_path)]
+    assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "## paper" in printed
     for ending in ("json", "md", "png", "svg"):
@@ -179,7 +180,7 @@ def test_the_command_prints_its_tables_and_says_where_they_are(tmp_path, capsys,
         assert (tmp_path / f"cpu.{ending}").stat().st_size > 0
     for wrong in (["--repetitions", "0"], ["--parts", "nothing"], ["--scale", "huge"]):
         with pytest.raises(SystemExit):
-            report.main(wrong)
+            main(["benchmark", *wrong])
 
 
 def test_tables_findings_and_figure_of_what_is_there(found):
@@ -206,7 +207,7 @@ def test_tables_findings_and_figure_of_what_is_there(found):
 
 
 def test_the_committed_tables_and_figures_are_those_of_the_committed_json(tmp_path):
-    """If this fails: python -m dlt_core.figures, and look at what changed."""
+    """If this fails: python -m dlt_core figures, and look at what changed."""
     committed = sorted((CHECKOUT / "figures" / "benchmark").glob("*.json"))
     assert committed
     for path in committed:
