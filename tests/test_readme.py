@@ -70,8 +70,10 @@ def test_every_link_and_file_named_is_there(page):
         assert path.exists(), target
         if anchor:
             assert anchor in anchors(path.read_text(encoding="utf-8")), target
+    for path in re.findall(r"\btests/[\w/.]+", TEXT[page]):
+        assert (CHECKOUT / path).exists(), path
     for name in re.findall(r"`(?:dlt_core/)?((?:\w+/)*\w+\.py)`", TEXT[page]):
-        if name != "state_plot.py":  # the authors'
+        if name != "state_plot.py":  # a script of the authors
             assert (CHECKOUT / "dlt_core" / name).exists(), name
 
 
