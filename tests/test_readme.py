@@ -40,7 +40,7 @@ COMMANDS = sorted(
 
 @pytest.fixture(scope="module")
 def tables():
-    from dlt_core.reproduce import marked_tables
+    from dlt_core.reproduce.marked_tables import marked_tables
 
     return marked_tables(CHECKOUT)
 
