@@ -11,7 +11,7 @@ import pytest
 from dlt_core import CHECKOUT, TieMap, count_parameters, expected_independent
 from dlt_core.corpora.sources import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.corpora.tokenization import GPT2_LOCAL
-from dlt_core.experiments import EXPERIMENTS, Experiment
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import gpt2_parameters
 from dlt_core.studies import contrasts
 
@@ -139,7 +139,11 @@ def test_the_commands_are_understood(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*shlex.split(command), *([] if command.endswith("--help") else ["--help"])])
     assert caught.value.code == 0
-    assert capsys.readouterr().out
+    known = capsys.readouterr().out
+    words = command.split()
+    for option, value in zip(words, [*words[1:], ""], strict=True):  # which --help has not looked at
+        assert not option.startswith("--") or re.search(rf"{option}\b", known), option
+        assert value in {"--preset": PRESETS, "--experiment": EXPERIMENTS}.get(option, value), value
 
 
 def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
