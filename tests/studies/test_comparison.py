@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-import dlt_core.learner
 from dlt_core.agents import AGENT, RandomAgent
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.experiments import Experiment
+from dlt_core.learner import training
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import (
@@ -58,7 +58,7 @@ def seen() -> dict[str, list]:
 @pytest.fixture(scope="module")
 def runs(tiny_data, seen) -> dict[str, RunRecord]:
     """One run of each method, watched."""
-    restart, mean_loss = Learner.restart, dlt_core.learner.mean_loss
+    restart, mean_loss = Learner.restart, training.mean_loss
 
     def watched_restart(self, seed):
         restart(self, seed)
@@ -68,14 +68,14 @@ def runs(tiny_data, seen) -> dict[str, RunRecord]:
         seen["weights"].append(weights.hexdigest())
         seen["batches"].append([])
 
-    def watched_loss(model, batch):
+    def watched_loss(model, batch, *limits):
         if model.training:
             seen["batches"][-1].append(batch.numpy().tobytes())
-        return mean_loss(model, batch)
+        return mean_loss(model, batch, *limits)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "restart", watched_restart)
-        patch.setattr(dlt_core.learner, "mean_loss", watched_loss)
+        patch.setattr(training, "mean_loss", watched_loss)
         return dict(zip(METHODS, compare(SMALL, METHODS, data=tiny_data), strict=True))
 
 
@@ -376,7 +376,7 @@ def test_an_interrupted_comparison_goes_on(runs, tiny_data, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return train(self, steps)
 
-    monkeypatch.setattr("dlt_core.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("dlt_core.records.run.CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(Learner, "train", counted)
     methods = ["conventional", "dynamic", "permuted"]
     with pytest.raises(KeyboardInterrupt):
