@@ -18,19 +18,6 @@ from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_dif
 from dlt_core.studies import contrasts, findings, tables
 from dlt_core.tie_map import PATTERNS, expected_independent
 
-FIGURES_SHOWN = {
-    "fig_learning_curves": "validation perplexity over the steps",
-    "fig_independent_layers": "how many layers keep weights of their own",
-    "fig_final_maps": "the map at the end of each run",
-    "fig_memory": "memory of a training step",
-    "fig_agents": "each agent and search against the random agent",
-    "fig_pareto": "parameters against bits per byte",
-    "fig_truth": "all maps of four layers, trained from scratch",
-    "fig_regime": "the random agent against conventional training, over the steps",
-    "fig_ablations": "one change of the algorithm a row",
-    "fig_released_singles": "each difference of the released code alone",
-    "fig_released_ladder": "from the code as released to the paper as described",
-}
 
 
 def write_marked_tables(root: Path) -> None:
@@ -63,7 +50,6 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "results": tables.markdown_table(tables.main_table(tables.summary(records))),
             "agent": tables.agent_markdown(records),
             "learning": findings.findings(records),
-            "figures": figures_shown(root / "figures"),
         },
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
@@ -137,21 +123,21 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
         device, parts = one["hardware"]["device"], {name: part["rows"] for name, part in one["parts"].items()}
         steps, k = {row["training"]: row for row in parts.get("steps", [])}, one["steps_per_action"]
         ratios = {
-            "a step in a plain PyTorch loop, of one in ours": (steps.get("plain PyTorch loop"), "÷ conventional"),
-            "a step in `transformers.Trainer`, of one in ours": (steps.get("Hugging Face Trainer"), "÷ conventional"),
-            "a step with all layers tied, of one with none": (steps.get("all tied, shared"), "÷ conventional"),
-            f"a decision with its {k} steps, of these steps": (next(iter(parts.get("control", [])), None), "÷ k steps"),
-            "a step with compiled blocks, of one without": (next(iter(parts.get("compiled", [])), None), "÷ eager"),
+            "a step in a plain PyTorch loop, of one in ours": (steps.get("plain PyTorch loop"), "ratio_to_conventional"),
+            "a step in `transformers.Trainer`, of one in ours": (steps.get("Hugging Face Trainer"), "ratio_to_conventional"),
+            "a step with all layers tied, of one with all independent": (steps.get("all tied, shared"), "ratio_to_conventional"),
+            f"a decision with its {k} steps, of these steps": (next(iter(parts.get("control", [])), None), "ratio_to_k_steps"),
+            "a step with compiled blocks, of one without": (next(iter(parts.get("compiled", [])), None), "ratio_to_eager"),
         }
         for what, (row, column) in ratios.items():
             if row and isinstance(row.get(column), float) and math.isfinite(row[column]):
-                shown = f"{row[column]:.2f} ({row[f'{column}, 25 %']:.2f} to {row[f'{column}, 75 %']:.2f})"
+                shown = f"{row[column]:.2f} ({row[f'{column}_q25']:.2f} to {row[f'{column}_q75']:.2f})"
                 rows.setdefault(what, {"time": what})[device] = shown
         if memory := parts.get("memory"):
             deepest = [row for row in memory if row["layers"] == max(row["layers"] for row in memory)]
-            few, many = (f(deepest, key=lambda row: row["weight sets"]) for f in (min, max))
-            what = f"training state with {few['weight sets']} weight set, of {many['weight sets']} layers' (bytes)"
-            rows.setdefault(what, {"time": what})[device] = f"{few['state'] / many['state']:.3f}"
+            few, many = (f(deepest, key=lambda row: row["weight_sets"]) for f in (min, max))
+            what = f"training state with {few['weight_sets']} weight set, of {many['weight_sets']} layers' (bytes)"
+            rows.setdefault(what, {"time": what})[device] = f"{few['state_mb'] / many['state_mb']:.3f}"
     devices = [one["hardware"]["device"] for one in measured]
     return tables.markdown_table(
         [{"of": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
@@ -170,9 +156,3 @@ def notebooks(root: Path) -> str:
         took = f"{seconds} s" if seconds is not None else "not timed"
         rows.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
     return tables.markdown_table(rows)
-
-
-def figures_shown(folder: Path) -> str:
-    """The figures in a folder, one after the other, each with what it shows."""
-    there = {name: words for name, words in FIGURES_SHOWN.items() if (folder / f"{name}.png").exists()}
-    return "\n\n".join(f"![{words[0].upper()}{words[1:]}]({name}.png)" for name, words in there.items())

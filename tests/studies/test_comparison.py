@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from dlt_core.agents import AGENT, RandomAgent
 from dlt_core.algorithm1 import train_dynamic
@@ -16,26 +18,30 @@ from dlt_core.experiments import Experiment
 from dlt_core.learner import training
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import paired_differences
+from dlt_core.records.statistics import (
+    bits_per_byte,
+    bootstrap_interval,
+    interquartile_mean,
+    mean_interval,
+    paired_differences,
+    plus_minus,
+    verdict,
+)
 from dlt_core.studies import comparison
-from dlt_core.studies.comparison import compare
-from dlt_core.studies.diagnosis import q_scale, shared_decisions
-from dlt_core.studies.methods import (
+from dlt_core.studies.comparison import (
     COLLAPSE,
     LADDER,
     METHODS,
     PUT_IN,
     RANDOM_MAP,
-    REGISTRY,
     RELEASED,
     TAKEN_OUT,
     TAKEN_OUT_IN_TURN,
-    base_name,
-    decided,
-    parse,
+    compare,
     permutation,
     permuted,
 )
+from dlt_core.studies.diagnosis import q_scale, shared_decisions
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap, random_map
 from tests.conftest import tie_maps
@@ -62,10 +68,10 @@ def runs(tiny_data, seen) -> dict[str, RunRecord]:
         seen["weights"].append(weights.hexdigest())
         seen["batches"].append([])
 
-    def watched_loss(model, batch, **options):
+    def watched_loss(model, batch, *limits):
         if model.training:
             seen["batches"][-1].append(batch.numpy().tobytes())
-        return mean_loss(model, batch, **options)
+        return mean_loss(model, batch, *limits)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "restart", watched_restart)
@@ -133,7 +139,7 @@ def test_shallow_models_of_any_depth(tiny_data):
     assert three.tie_map == [0, 1, 2]
     assert three.method == "shallow-3"
     for method in ("shallow-0", "shallow-1"):
-        with pytest.raises(ValueError, match="n_layer must be greater than or equal to 2"):
+        with pytest.raises(ValueError, match="n_layer must be a whole number of at least 2"):
             compare(SMALL, [method], data=tiny_data)
 
 
@@ -167,17 +173,15 @@ def test_methods_of_equal_behaviour_differ_by_exactly_nothing(tiny_data):
 def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
     experiment = SMALL.replace(episodes=4)
     names = ["released", "described", "dynamic", "released-random", COLLAPSE.method, "described-with-frozen_start"]
-    released, described, dynamic, random, collapse, frozen = compare(
-        experiment, names, data=tiny_data, out_dir=tmp_path
-    )
-    assert [r.method for r in (released, described, dynamic, random, collapse, frozen)] == names
+    released, described, dynamic, die, collapse, frozen = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
+    assert [r.method for r in (released, described, dynamic, die, collapse, frozen)] == names
     assert described.curves == dynamic.curves
-    assert random.agent["class"] == "RandomAgent"
-    assert random.agent["released_code"] == released.agent["released_code"] == dict.fromkeys(ReleasedCode.names(), True)
+    assert die.agent["class"] == "RandomAgent"
+    assert die.agent["released_code"] == released.agent["released_code"] == dict.fromkeys(ReleasedCode.names(), True)
     assert [name for name, there in frozen.agent["released_code"].items() if there] == ["frozen_start"]
-    assert len({tuple(r.budget.items()) for r in (released, described, dynamic, random, collapse, frozen)}) == 1
+    assert len({tuple(r.budget.items()) for r in (released, described, dynamic, die, collapse, frozen)}) == 1
     seconds = [r.seconds for r in compare(experiment, names, data=tiny_data, out_dir=tmp_path)]
-    assert seconds == [r.seconds for r in (released, described, dynamic, random, collapse, frozen)], "not run again"
+    assert seconds == [r.seconds for r in (released, described, dynamic, die, collapse, frozen)], "not run again"
 
 
 def test_settings_that_a_variant_does_not_have_are_refused_before_anything_runs(tiny_data, monkeypatch):
@@ -206,20 +210,6 @@ def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
     assert TieMap(two.tie_map).groups == ((0, 1, 2), (3, 4, 5))
     assert five.tie_map == [0, 1, 2, 2, 4, 5]
     assert two.method == "sequence-2"
-
-
-def test_a_new_method_is_one_entry_in_the_registry(tiny_data, monkeypatch):
-    monkeypatch.setitem(REGISTRY, "mine", decided("Algorithm 1 with mine", lambda e: RandomAgent(e.n_layer, seed=9)))
-    (record,) = compare(SMALL.replace(episodes=1), ["mine"], data=tiny_data)
-    assert (record.method, record.agent["seed"]) == ("mine", 9)
-
-
-def test_a_name_says_what_it_is_and_what_follows():
-    assert parse("sequence-2", SMALL).numbers == (2,)
-    assert parse("map-0-0-2-2", SMALL).numbers == (0, 0, 2, 2)
-    names = ("sequence-2", "random", "random-3", "map-0-1", "halving-8", COLLAPSE.method, "released-random")
-    assert [base_name(name) for name in names] == ["sequence", "random", "random", "map", "halving", *names[-2:]]
-    assert [parse(name, SMALL).in_one_process for name in ("dynamic", "best_of-2", "released")] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +259,7 @@ def test_impossible_patterns_are_refused_before_anything_runs(method, message, t
         compare(SMALL, ["dynamic", method], data=tiny_data)
 
 
-def test_the_random_agent_over_maps_with_as_many_weight_sets_by_name(tiny_data):
+def test_a_die_over_maps_with_as_many_weight_sets_by_name(tiny_data):
     one, two, again, three = (
         compare(SMALL.replace(seed=seed, episodes=4), [method], data=tiny_data)[0]
         for seed, method in ((0, "random-1"), (0, "random-2"), (0, "random-2"), (1, "random-3"))
@@ -335,7 +325,7 @@ def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
         assert record.curves == alike[0].curves
         assert paired_differences([record], alike[:1]) == {0: 0}
     names = ["cycle-4", "map-0-1-2-3", "sequence-1", "random-1", "map-0-0-0-0", "map-0-1-1-0", "shallow-4"]
-    independent, written_out, once, one_set, tied, mirrored, deep = compare(SMALL, names, data=tiny_data)
+    independent, written_out, once, die, tied, mirrored, deep = compare(SMALL, names, data=tiny_data)
     for one, other in (
         (runs["replay"], runs["dynamic"]),
         (runs["pairs"], runs["sequence"]),
@@ -344,7 +334,7 @@ def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
         (written_out, runs["conventional"]),
         (deep, runs["conventional"]),
         (once, runs["all_tied"]),
-        (one_set, runs["all_tied"]),
+        (die, runs["all_tied"]),
         (tied, runs["all_tied"]),
         (mirrored, runs["mirror"]),
     ):
@@ -556,7 +546,70 @@ def test_the_permuted_run_is_the_dynamic_one_in_other_places(runs):
     assert runs["permuted"].history["num_independent"] == runs["dynamic"].history["num_independent"]
 
 
-# --- diagnosis ---
+# --- statistics ---
+
+
+def test_an_interval_by_hand():
+    # mean 2, standard deviation 1, standard error 1/√3, and t of a 95 % interval with 2 degrees of freedom: 4.3027
+    mean, half = mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2
+    assert half == pytest.approx(4.302652729911275 / math.sqrt(3), rel=1e-9)
+    # two values: t = 12.706, and the standard error is half their distance
+    assert mean_interval([5.0, 6.0]) == (5.5, pytest.approx(12.706204736432095 / 2, rel=1e-9))
+    assert mean_interval([4.0] * 5) == (4, 0)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_intervals_are_scipys(values, confidence):
+    mean, half = mean_interval(values, confidence)
+    scale = stats.sem(values)
+    assert mean == pytest.approx(sum(values) / len(values), abs=1e-9)
+    if scale > 1e-6:
+        low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=scale)
+        assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_value_has_no_interval_and_no_value_no_mean():
+    assert mean_interval([3.5]) == (3.5, None)
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval([])
+
+
+def made_up(seed: int, bits: float, perplexity: float = 9.0) -> RunRecord:
+    return RunRecord({}, "m", seed, {}, test={"bits_per_byte": bits, "perplexity": perplexity})
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([-0.3, -0.2, -0.1], "not told apart"),  # half the width is 4.303 * 0.1 / sqrt(3) = 0.248
+        ([-0.4, -0.3, -0.2], "better"),
+        ([0.4, 0.3, 0.2], "worse"),
+        ([0.1], "one seed"),
+        ([0.0, 0.0], "exactly equal"),
+    ],
+)
+def test_what_an_interval_allows_to_say(differences, expected):
+    assert verdict(differences) == expected
+
+
+def test_a_mean_with_its_interval_in_words():
+    assert plus_minus(2.104, 0.0312, 2) == "2.10 ± 0.03"
+    assert plus_minus(0.5, None, 3, "+") == "+0.500"
+    assert plus_minus(-0.5, 0.25, 1, "+") == "-0.5 ± 0.2"
+
+
+def test_differences_are_paired_by_seed_alone():
+    ours = [made_up(2, 2.5), made_up(0, 2.25), made_up(7, 1.0)]
+    theirs = [made_up(0, 2.0), made_up(1, 9.0), made_up(2, 2.0)]
+    assert paired_differences(ours, theirs) == {2: 0.5, 0: 0.25}  # 7 and 1 have no partner
+    assert paired_differences(iter(ours), iter(theirs)) == paired_differences(
+        theirs[::-1], ours, lambda r: -bits_per_byte(r)
+    )
+    assert paired_differences(ours, []) == {}
+    assert paired_differences([made_up(0, 1.0, 30.0)], [made_up(0, 1.0, 20.0)], lambda r: r.test["perplexity"]) == {
+        0: 10
+    }
 
 
 def test_the_scales_of_belief_and_reward():
@@ -576,3 +629,37 @@ def test_decisions_that_two_experiments_share_by_hand():
     assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, pytest.approx(13 / 12 + 2 * 5 / 6))
     assert shared_decisions([first, run(0, (0, 1, 2, 1), (True,) * 4)]) is None
     assert shared_decisions([first, RunRecord({}, "conventional", 0, {})]) is None
+
+
+# --- without assuming a distribution ---
+
+
+def test_the_bootstrap_is_scipys_and_the_same_each_time():
+    values = [0.1, 0.4, -0.2, 0.3, 0.9, 0.05, 0.2]
+    found = stats.bootstrap(
+        (values,), np.mean, confidence_level=0.9, n_resamples=9_999, method="BCa", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert bootstrap_interval(values, 0.9) == (found.low, found.high) == bootstrap_interval(values, 0.9)
+    low, high = bootstrap_interval(values)
+    assert low < found.low < np.mean(values) < found.high < high
+
+
+def test_the_bootstraps_coverage_is_about_what_it_says():
+    """Of 200 samples of 20 from a skewed distribution of mean 1, nearly 95 % have an interval with 1 in it."""
+    rng = np.random.default_rng(1)
+    ends = [bootstrap_interval(rng.exponential(1.0, 20).tolist()) for _ in range(200)]
+    assert 0.86 <= np.mean([low <= 1 <= high for low, high in ends]) <= 0.98
+
+
+def test_a_bootstrap_of_equal_or_too_few_values():
+    assert bootstrap_interval([0.0, 0.0, 0.0]) == (0.0, 0.0)
+    assert bootstrap_interval([1.0, 1.0 + 2.3e-16, 1.0]) == pytest.approx((1.0, 1.0))
+    with pytest.raises(ValueError, match="at least two"):
+        bootstrap_interval([1.0])
+
+
+def test_the_interquartile_mean_by_hand():
+    assert interquartile_mean([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -100.0]) == 3.5  # of 2, 3, 4, 5
+    assert interquartile_mean([1.0, 2.0, 4.0]) == pytest.approx(7 / 3), "too few to cut a quarter off"
+    with pytest.raises(ValueError, match="no values"):
+        interquartile_mean([])

@@ -74,8 +74,8 @@ def test_no_wait_within_the_steps_and_one_is_noticed(found, monkeypatch):
 
     mean_loss = training.mean_loss
 
-    def nosy(*arguments):
-        loss = mean_loss(*arguments)
+    def nosy(model, batch, *limits):
+        loss = mean_loss(model, batch, *limits)
         assert loss.item() > 0
         return loss
 
