@@ -35,8 +35,8 @@ def installed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     source = folder / "source"
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "dlt_core", "pyproject.toml", "README.md", "LICENSE"],
-                           cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split()  # fmt: skip
+    listing = ["git", "ls-files", "-co", "--exclude-standard", "dlt_core", "pyproject.toml", "README.md", "LICENSE"]
+    files = subprocess.run(listing, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split()
     for name in files:  # built elsewhere: setuptools leaves build/ beside what it builds
         if (CHECKOUT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
