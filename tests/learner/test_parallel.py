@@ -372,7 +372,7 @@ def test_fsdp_is_refused_with_the_reason(group, kind, tied_before):
         model = FullyShardedDataParallel(model, device_id=torch.device("cpu"))
     for module in {"model": [model], "blocks": [*model.transformer.h], "wrapper": []}[kind]:
         fully_shard(module, mesh=init_device_mesh("cpu", (1,)))
-    with pytest.raises(ValueError, match=r"FSDP gives each process a piece .* see dlt_core\.train"):
+    with pytest.raises(ValueError, match=r"FSDP gives each process a piece .* see python -m dlt_core train"):
         tie_layers(model, TieMap.all_tied(3))
 
 
