@@ -199,10 +199,11 @@ def train_over_ties(experiment, data) -> tuple[list[float], dict[str, torch.Tens
     return losses, learner.weights(), sizes
 
 
-def assert_equal_training(found, expected) -> None:
-    assert found[0] == pytest.approx(expected[0], abs=1e-5)
-    for name, weights in expected[1].items():
-        torch.testing.assert_close(found[1][name], weights, atol=1e-5, rtol=0)
+def assert_equal_training(losses_and_weights, expected, tolerance: float = 1e-5) -> None:
+    losses, weights = losses_and_weights
+    assert losses == pytest.approx(expected[0], abs=tolerance)
+    for name, weight in expected[1].items():
+        torch.testing.assert_close(weights[name], weight, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -242,7 +243,8 @@ def test_compiled_blocks_are_the_same_training_over_ties_and_unties(smoke, tiny_
     experiment = smoke.replace(gradient=gradient)
     expected = train_over_ties(experiment, tiny_data)
     assert counters["stats"]["unique_graphs"] == 0
-    assert_equal_training(train_over_ties(experiment.replace(compile_mode="default"), tiny_data), expected)
+    # where a gradient is nearly 0 AdamW divides rounding by rounding: how far a weight may be off depends on the CPU
+    assert_equal_training(train_over_ties(experiment.replace(compile_mode="default"), tiny_data), expected, 1e-4)
     assert counters["stats"]["unique_graphs"] == {"shared": 1, "source": 2}[gradient]
 
 
