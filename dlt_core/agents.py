@@ -130,7 +130,7 @@ class QAgent:
         target = reward + self.gamma * float(self.q_values(next_state, layer).max())
         loss = (self._q(state, layer)[action] - target) ** 2
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return float(loss.detach())
 

@@ -25,7 +25,7 @@ def _with_constant_weights(base: Any) -> Any:
     A subclass and no hook, because transformers' activation checkpointing repeats `forward` without the hooks.
     """
 
-    class ConstantWeights(base):  # type: ignore[misc]  # a class that is known at run time only
+    class ConstantWeights(base):
         constant_weights_of = base
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:

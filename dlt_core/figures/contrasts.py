@@ -64,8 +64,8 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     for i, name in enumerate(order):
         colour = OKABE_ITO[i % len(OKABE_ITO)] if name not in ("dynamic", "random") else method_style(name)[0]
         mark = marks[i % len(marks)]
-        style = {"color": colour, "markersize": 6, "capsize": 2, "linewidth": 1.1, "label": name}
-        ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt=mark, **style)
+        ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt=mark, color=colour,
+                    markersize=6, capsize=2, linewidth=1.1, label=name)  # fmt: skip
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

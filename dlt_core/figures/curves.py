@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -51,7 +52,7 @@ def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
     label = f"mean of a uniform policy, {expected:.2f}"
     ax.axhline(expected, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)
     ax.set(ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params("y", integer=True)
 
 
 def learning_curves(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]) -> Figure:
@@ -94,7 +95,7 @@ def _panels(
     if not isinstance(groups, dict):
         groups = {experiment_name(groups[0]) if groups[0].sample_mark else "": groups}
     figure, axes = new_panels(groups)
-    legend = {}
+    legend: dict[str, Artist] = {}
     for ax, records in zip(axes.flat, groups.values(), strict=False):
         draw(ax, records)
         if len(groups) > 1:
@@ -130,8 +131,8 @@ def bands(
             method = name.split(" ")[0].split(",")[0]
             colour, dash = (free[method], "-") if method in free else method_style(method)
             middle, half = np.array([mean_interval(at) for at in zip(*values, strict=True)], dtype=float).T
-            dash = (0, (1, 1)) if name.endswith("(last)") else dash
-            (legend[name],) = ax.plot(x, middle, linestyle=dash, color=colour, linewidth=1.5)
+            line = (0, (1, 1)) if name.endswith("(last)") else dash
+            (legend[name],) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.5)
             ax.fill_between(x, middle - half, middle + half, color=colour, alpha=0.18, linewidth=0)
         if zero:
             ax.axhline(0, color="black", linewidth=1, linestyle="--")
@@ -179,6 +180,6 @@ def q_values(record: RunRecord, layer: int) -> Figure:
     ax.plot(turns, values[np.arange(len(chosen)), taken], "o", markersize=9, markerfacecolor="none",
             markeredgecolor="black", label="taken")  # fmt: skip
     ax.set(xlabel="turn", ylabel=f"Q(s, a) of layer {layer}")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params("x", integer=True)
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

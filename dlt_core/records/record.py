@@ -30,10 +30,18 @@ SCHEMA_VERSION = 1
 
 # What the file of a stranger is held to; a run that writes its own record is not checked. Numbers that are not finite
 # are null in a file, so lists of measured values may have them.
+Value = TypeVar("Value")
 Columns = TypeVar("Columns", bound=Mapping[str, list[Any]])
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-Measured = list[float | None]
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+
+def _as(kind: Any) -> GetPydanticSchema:
+    """Check as this; to the code it is a plain dict or list."""
+    return GetPydanticSchema(lambda _, schema_of: schema_of(kind))
+
+
+Measured = Annotated[list[Any], _as(list[float | None])]
 
 
 def _equally_long(columns: Columns) -> Columns:
@@ -96,11 +104,6 @@ class _Test(TypedDict):
 class _Parameters(TypedDict):
     unique: Annotated[int, Field(ge=1, lt=2**63)]
     conventional: Annotated[int, Field(ge=1, lt=2**63)]
-
-
-def _as(kind: Any) -> GetPydanticSchema:
-    """Check a dict as this TypedDict; to the code it is a plain dict."""
-    return GetPydanticSchema(lambda _, schema_of: schema_of(kind))
 
 
 @with_config(_STRICT)
@@ -167,6 +170,12 @@ class RunRecord:
         """What stands behind a name, in tables and figures, if the run's corpus is only a part of it."""
         return " (sample)" if self.corpus.get("is_sample") else ""
 
+    def required(self, value: Value | None) -> Value:
+        """`value`, a field that finished runs have, such as `record.test`. Raises ValueError if it is not there."""
+        if value is None:
+            raise ValueError(f"{self.key} is {self.status} and lacks what a finished run has")
+        return value
+
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
         maps = self.history.get("state") or self.history["tie_map"]  # of the released code what its state says
@@ -182,20 +191,19 @@ class RunRecord:
 
         Raises ValueError for a run that is not finished.
         """
-        if self.test is None or self.parameters is None or self.tie_map is None:
-            raise ValueError(f"{self.key} is {self.status}, it has no headline")
+        test, tie_map = self.required(self.test), TieMap(self.required(self.tie_map))
         return {
             "key": self.key,
             "experiment": self.experiment["name"],
             "preset": self.experiment["preset"],
             "method": self.method,
             "seed": self.seed,
-            "perplexity": self.test["perplexity"],
-            "unit": self.test["unit"],
-            "bits_per_byte": self.test["bits_per_byte"],
-            "parameters": self.parameters,
-            "independent_layers": TieMap(self.tie_map).num_independent,
-            "layers": len(self.tie_map),
+            "perplexity": test["perplexity"],
+            "unit": test["unit"],
+            "bits_per_byte": test["bits_per_byte"],
+            "parameters": self.required(self.parameters),
+            "independent_layers": tie_map.num_independent,
+            "layers": len(tie_map),
         }
 
     def __str__(self) -> str:

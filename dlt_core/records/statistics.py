@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from dlt_core.records.record import RunRecord
 
@@ -68,9 +68,7 @@ def verdict(differences: Sequence[float]) -> str:
 
 def bits_per_byte(record: RunRecord) -> float:
     """Of the test split. Raises ValueError for a run that is not finished."""
-    if record.test is None:
-        raise ValueError(f"{record.key} is {record.status}, its test split was not read")
-    return float(record.test["bits_per_byte"])
+    return float(record.required(record.test)["bits_per_byte"])
 
 
 def paired_differences(

@@ -7,7 +7,7 @@ lies between it and the paper as described, against Algorithm 1 as described (no
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -45,7 +45,7 @@ def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
     return _differences({"": values}, "conventional training's")
 
 
-def _differences(panels: dict[str, dict[str, Sequence[float]]], whose: str) -> figures.Figure:
+def _differences(panels: Mapping[str, Mapping[str, Sequence[float]]], whose: str) -> figures.Figure:
     counts = sorted({len(differences) for rows in panels.values() for differences in rows.values()})
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     label = f"test bits per byte minus {whose}\n(mean, 95 % interval; seeds: {seeds})"

@@ -70,7 +70,8 @@ def truth(records: Sequence[RunRecord]) -> dict[TieMap, list[float]]:
     losses: dict[TieMap, list[float]] = {}
     for record in sorted(records, key=lambda r: r.seed):
         if record.method.startswith("map-"):
-            losses.setdefault(TieMap(record.final_tie_map), []).append(math.log(record.test["perplexity"]))
+            tie_map, test = TieMap(record.required(record.final_tie_map)), record.required(record.test)
+            losses.setdefault(tie_map, []).append(math.log(test["perplexity"]))
     return losses
 
 

@@ -113,7 +113,7 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
 
 def share_of_parameters(record: RunRecord) -> float:
     """Trainable parameters of the tested model, of the conventional one's."""
-    return record.parameters["unique"] / record.parameters["conventional"]
+    return record.required(record.parameters)["unique"] / record.required(record.parameters)["conventional"]
 
 
 def same_text_and_budget(records: Sequence[RunRecord]) -> None:

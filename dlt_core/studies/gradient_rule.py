@@ -99,7 +99,8 @@ def use_gradients(learner: Learner, minibatches: int = MINIBATCHES) -> torch.Ten
     learner.optimizer.zero_grad(set_to_none=True)
     for index in range(minibatches):
         learner.probe_gradient(index)
-    rows = [torch.cat([p.grad.float().flatten() for p in block.parameters()]) for block in find_blocks(learner.model)]
+    blocks = find_blocks(learner.model)
+    rows = [torch.cat([p.grad.float().flatten() for p in b.parameters() if p.grad is not None]) for b in blocks]
     learner.optimizer.zero_grad(set_to_none=True)
     return torch.stack(rows) / minibatches
 

@@ -191,8 +191,7 @@ def _permuted(experiment: Experiment, dynamic: RunRecord) -> list[TieMap]:
 
 
 def _last_map(experiment: Experiment, dynamic: RunRecord) -> TieMap:
-    assert dynamic.final_tie_map is not None, "the run is finished"
-    return TieMap(dynamic.final_tie_map)
+    return TieMap(dynamic.required(dynamic.final_tie_map))
 
 
 def _random_map(experiment: Experiment, dynamic: RunRecord) -> TieMap:

@@ -196,7 +196,8 @@ class ReleasedLearner(Learner):
 
 def _give(receiver: nn.Parameter, giver: nn.Parameter) -> None:
     """Add one Parameter's gradient to another's."""
-    receiver.grad = giver.grad if receiver.grad is None else receiver.grad + giver.grad
+    if giver.grad is not None:
+        receiver.grad = giver.grad if receiver.grad is None else receiver.grad + giver.grad
     giver.grad = None
 
 

@@ -136,8 +136,8 @@ def search(
         checkpoint = out / "checkpoints" / f"{key}.safetensors"
         missing = turns * per_turn - _trained(record_path, checkpoint, data)
         if missing > 0:
-            places = {"record_path": record_path, "checkpoint": checkpoint}
-            train_conventional(alone, tie_map=maps[i], method=name, data=data, **places, max_decisions=missing)
+            train_conventional(alone, tie_map=maps[i], method=name, data=data, record_path=record_path,
+                               checkpoint=checkpoint, max_decisions=missing)  # fmt: skip
         runs[i] = RunRecord.load(record_path)
         return runs[i].curves["validation"]["loss"][turns - 1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -37,7 +37,7 @@ GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer
 def grouped(records: Iterable[RunRecord], name: Callable[[RunRecord], str]) -> dict[str, list[RunRecord]]:
     """The records by their name, in the order in which they come."""
     runs = pd.Series(list(records), dtype=object)
-    return runs.groupby(runs.map(name), sort=False).agg(list).to_dict() if len(runs) else {}
+    return {str(key): group.tolist() for key, group in runs.groupby(runs.map(name), sort=False)}
 
 
 def run_rows(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -50,27 +50,28 @@ def run_rows(records: Iterable[RunRecord]) -> pd.DataFrame:
             "changes": changes(r),
             "corpus": _corpus(r),
             "seed": r.seed,
-            "perplexity": r.test["perplexity"],
-            "unit": r.test["unit"],
-            "bits_per_byte": r.test["bits_per_byte"],
-            "last_word_accuracy": r.test.get("last_word", {}).get("accuracy"),
-            "parameters": r.parameters["unique"],
-            "of_conventional": r.parameters["unique"] / r.parameters["conventional"],
-            "independent_layers": TieMap(r.tie_map).num_independent,
+            "perplexity": test["perplexity"],
+            "unit": test["unit"],
+            "bits_per_byte": test["bits_per_byte"],
+            "last_word_accuracy": test.get("last_word", {}).get("accuracy"),
+            "parameters": parameters["unique"],
+            "of_conventional": parameters["unique"] / parameters["conventional"],
+            "independent_layers": TieMap(r.required(r.tie_map)).num_independent,
             "layers": r.experiment["n_layer"],
-            "best_at_step": r.test["selected_step"],
+            "best_at_step": test["selected_step"],
             "steps": r.budget["optimizer_steps"],
-            "peak_bytes": r.bytes.get("step_peak"),
+            "peak_bytes": r.required(r.bytes).get("step_peak"),
             "seconds": r.seconds,
             "hardware": _hardware(r),
             "record": r,
         }
         for r in records
         if r.status == "finished"
+        for test, parameters in [(r.required(r.test), r.required(r.parameters))]
     )
 
 
-def comparison(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def comparison(records: Sequence[RunRecord]) -> list[dict[Any, Any]]:
     """A row for each finished run: perplexity with its unit, bits per byte, parameters, independent layers, time."""
     columns = ["method", "seed", "perplexity", "unit", "bits_per_byte", "parameters", "of_conventional",
                "independent_layers", "best_at_step", "steps", "seconds"]  # fmt: skip
@@ -137,7 +138,8 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 def changes(record: RunRecord) -> str:
     """The settings in which a run differs from its preset, such as "steps_per_action=5"; of a variant of the released
     code without those that its name implies."""
-    overrides, implied = record.experiment["overrides"], ()
+    overrides = record.experiment["overrides"]
+    implied: Collection[tuple[str, Any]] = ()
     if overrides and (switches := record.agent.get("released_code")):
         plain = Experiment.preset(record.experiment["name"], record.experiment["preset"])
         implied = dataclasses.asdict(ReleasedCode(**switches).settings(plain)).items()
@@ -156,12 +158,12 @@ def _name(method: str, changed: str) -> str:
 def training_flops(record: RunRecord) -> int:
     """Floating point operations of all optimiser steps of a finished run, see `accounting.step_flops`; without the
     evaluations, the reward minibatches and the agent."""
-    e = record.experiment
+    e, last = record.experiment, record.required(record.final_tie_map)
     shape = {name: e[name] for name in ("batch_size", "block_size", "n_embd")}
     pieces = bpe_pieces(e["tokenizer"])
     mark = bool(pieces) and record.agent.get("released_code", {}).get("marked_blocks", False)  # one more in a small one
-    shape |= {"vocab_size": (pieces or GPT2_PIECES) + mark, "n_layer": len(record.final_tie_map)}
-    maps = record.history.get("state") or record.history.get("tie_map") or [record.final_tie_map]
+    shape |= {"vocab_size": (pieces or GPT2_PIECES) + mark, "n_layer": len(last)}
+    maps = record.history.get("state") or record.history.get("tie_map") or [last]
     tied = [sum(i != j for i, j in enumerate(m)) if e["gradient"] == "source" else 0 for m in maps]
     steps, rest = divmod(record.budget["optimizer_steps"], len(maps))
     if rest:

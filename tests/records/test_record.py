@@ -176,7 +176,7 @@ def test_a_record_prints_its_headline_in_words():
     ]
     running = RunRecord({"name": "e", "preset": "smoke"}, "dynamic", 2, {"name": "embedded"})
     assert str(running) == "e-smoke-dynamic-seed2: running"
-    with pytest.raises(ValueError, match="e-smoke-dynamic-seed2 is running, it has no headline"):
+    with pytest.raises(ValueError, match="e-smoke-dynamic-seed2 is running and lacks"):
         running.headline()
 
 

@@ -84,7 +84,7 @@ def test_differences_are_paired_by_seed_alone():
 
 
 def test_a_run_that_is_not_finished_has_no_bits_per_byte():
-    with pytest.raises(ValueError, match="e-smoke-m-seed3 is running, its test split was not read"):
+    with pytest.raises(ValueError, match="e-smoke-m-seed3 is running and lacks"):
         bits_per_byte(RunRecord({"name": "e", "preset": "smoke"}, "m", 3, {}))
 
 

@@ -123,7 +123,7 @@ def paper_shape(bench: Bench) -> list[Row]:
     rows, peaks = [], {}
     learner = None
     for sets, state in states.items():
-        row = {"weight_sets": sets, "closed_form_gb": state / 1e9, "closed_form_ratio": states[48] / state}
+        row: Row = {"weight_sets": sets, "closed_form_gb": state / 1e9, "closed_form_ratio": states[48] / state}
         row |= dict.fromkeys(("state_gb", "peak_gb", "peak_ratio", "ms_per_step", "utilisation"), "not measured")
         rows.append(row)
         if learner is None:

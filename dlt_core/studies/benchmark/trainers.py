@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dlt_core.corpora.sources import Corpus
+from dlt_core.corpora.text import Text
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, build_agent, build_env, build_learner
 from dlt_core.learner import parallel
@@ -29,8 +30,9 @@ def noise(vocab_size: int) -> TokenizedCorpus:
     """Tokens drawn at random: how long a step takes, and how much memory, does not depend on what the text says."""
     rng = np.random.default_rng(0)
     tokens = {split: rng.integers(vocab_size, size=TOKENS, dtype=np.int64) for split in ("train", "validation", "test")}
-    corpus = Corpus("noise", dict.fromkeys(tokens, ""), "random", note="tokens drawn at random")
-    return TokenizedCorpus(corpus, None, tokens, np.ones(vocab_size, dtype=np.int64), "random token")
+    corpus = Corpus("noise", dict.fromkeys(tokens, Text("")), "random", note="tokens drawn at random")
+    no_tokenizer: Any = None
+    return TokenizedCorpus(corpus, no_tokenizer, tokens, np.ones(vocab_size, dtype=np.int64), "random token")
 
 
 def wait_for(device: torch.device) -> None:
@@ -190,7 +192,7 @@ class HuggingFaceTrainer:
 
         class InOrder(Trainer):
             def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler:
-                return torch.utils.data.SequentialSampler(self.train_dataset)
+                return torch.utils.data.SequentialSampler(Sequences())
 
         class Watch(TrainerCallback):
             seconds = started = 0.0
