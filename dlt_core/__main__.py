@@ -1,4 +1,4 @@
-"""The command line: `python -m dlt_core {train,reproduce,figures,benchmark}`, or `dlt` once the package is installed.
+"""The command line: `python -m dlt_core COMMAND`, with COMMANDS below, or `dlt` once the package is installed.
 
 Each command is a dataclass whose fields are its options. What a command needs is imported when it runs, so that --help
 need not wait for PyTorch.
@@ -166,11 +166,73 @@ class Benchmark:
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirstLight:
+    """Four minutes on a GPU that this code has never seen: does it compute what a CPU does, how fast, in what memory?
+
+    Part by part, each in time for what it may take; one that fails is named, and the others go on. OUT/first_light.json
+    has each row of a result as soon as it is there. The exit status is not 0 if a part failed.
+    """
+
+    scale: Literal["gpu", "smoke"] = "gpu"
+    """Size of the models; smoke: a rehearsal on a CPU, in two minutes."""
+    parts: tuple[
+        Literal["machine", "agreement", "precisions", "steps", "paper", "compiled", "tests", "benchmark"], ...
+    ] = ()  # fmt: skip
+    """What to do. Without this option: everything."""
+    max_seconds: float = 220.0
+    """In all."""
+    out: Path = Path("first-light")
+    """Folder for first_light.json."""
+
+    def run(self) -> int:
+        from dlt_core.studies.first_light import PARTS, measure
+
+        return bool(measure(self.scale, self.parts or tuple(PARTS), self.max_seconds, self.out))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """Several runs at a time on one device, methods x seeds, within a time limit.
+
+    Seed by seed, and none is begun that would not finish in time. What is there already is not run again. OUT has
+    records/, summary.json, and failures.txt where a run failed: then the exit status is not 0, and the others go on.
+    """
+
+    experiment: ExperimentName
+    """Which experiment."""
+    preset: PresetName = "gpu"
+    """How large."""
+    methods: tuple[str, ...]
+    """As --method of train."""
+    seeds: tuple[int, ...] = (0,)
+    """Each with all methods."""
+    jobs: int = 3
+    """Runs at a time."""
+    max_seconds: float = 530.0
+    """In all; at the limit what still runs is stopped."""
+    out: Path = Path("runs")
+    """Folder for all that is made."""
+    archive: Path | None = None
+    """Keep it in this .tar.gz, too."""
+    settings: OmitArgPrefixes[Settings]
+    """Fields of the experiment, instead of the preset's values."""
+
+    def run(self) -> int:
+        from dlt_core.studies.side_by_side import train
+
+        experiments = [Experiment.preset(self.experiment, self.preset, seed=s, **self.settings) for s in self.seeds]
+        how = {name: getattr(self, name) for name in ("jobs", "max_seconds", "out", "archive")}
+        return bool(train(experiments, self.methods, **how))
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "reproduce": Reproduce,
     "figures": Figures,
     "benchmark": Benchmark,
+    "first-light": FirstLight,
+    "side-by-side": SideBySide,
 }
 
 
@@ -185,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse(f"{prog} {arguments[0]}", " ".join(str(error).split()))
 
 
-def _parse(prog: str, arguments: list[str]) -> Train | Reproduce | Figures | Benchmark:
+def _parse(prog: str, arguments: list[str]) -> Any:
     """The command with its options. What tyro says about wrong ones, under a title and in a frame, is made one line."""
     about = "Dynamic layer tying. Each command says more with --help."
     framed = io.StringIO()

@@ -17,7 +17,7 @@ from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner import parallel
 from dlt_core.records.record import RunRecord
 from dlt_core.reproduce import train
-from dlt_core.studies import comparison
+from dlt_core.studies import comparison, first_light
 from dlt_core.studies.benchmark import report, timings
 
 SMOKE = ["train", "--experiment", "gpt2-embedded", "--preset", "smoke"]
@@ -123,9 +123,13 @@ def test_without_data_the_remedies_are_named(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "python -m dlt_core: error: Expected one of {train, reproduce, figures, benchmark}."),
+        ([], "python -m dlt_core: error: Expected one of {train, reproduce, figures, benchmark, first-light, side-by-"),
         (["dance"], "python -m dlt_core: error: Unrecognized options: dance"),
         (["train"], "python -m dlt_core train: error: Missing from python -m dlt_core train: --experiment"),
+        (
+            ["side-by-side", "--experiment", "gpt2-embedded", "--methods", "dynamic", "--jobs", "0"],
+            "python -m dlt_core side-by-side: error: --jobs, --seeds and --methods must be at least one each",
+        ),
         (["benchmark", "--repetitions", "0"], "python -m dlt_core benchmark: error: --repetitions must be at least 1"),
         (["benchmark", "--parts", "nothing"], "python -m dlt_core benchmark: error: invalid choice 'nothing'"),
     ],
@@ -161,11 +165,11 @@ def test_help_lists_experiments_presets_methods_and_documents_each_field(capsys)
     assert "L, transformer layers." in text
 
 
-def test_help_of_the_benchmark_lists_its_scales_and_parts():
-    kinds = typing.get_type_hints(commands.Benchmark)
-    scales, parts = typing.get_args(kinds["scale"])[0], typing.get_args(kinds["parts"])[0]
+def test_help_lists_scales_and_parts():
+    for command, parts in ((commands.Benchmark, report.PARTS), (commands.FirstLight, first_light.PARTS)):
+        assert typing.get_args(typing.get_args(typing.get_type_hints(command)["parts"])[0]) == tuple(parts)
+    scales = typing.get_args(typing.get_type_hints(commands.Benchmark)["scale"])[0]
     assert typing.get_args(scales) == tuple(timings.SCALES)
-    assert typing.get_args(parts) == tuple(report.PARTS)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

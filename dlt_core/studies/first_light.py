@@ -1,16 +1,12 @@
-"""The first four minutes on a GPU that this code has never seen:
+"""The first four minutes on a GPU that this code has never seen, `python -m dlt_core first-light`.
 
-    python -m dlt_core.studies.first_light --out DIR [--max-seconds 220] [--scale smoke]
-
-Part by part, most important first; each row of a result is in DIR/first_light.json before the next is made. Parts run
-in a process of their own, which is replaced when one fails or takes longer than it may: a part that fails is named and
-the others go on. Only the benchmark's parts and "precisions" need data or a tokenizer. `--scale smoke` rehearses all of
-it in two minutes of a CPU.
+Part by part, most important first; each row of a result is written before the next is made. Parts run in a process of
+their own, which is replaced when one fails or takes longer than it may: a part that fails is named and the others go
+on. Only "precisions" needs data or a tokenizer.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import gc
 import os
@@ -20,7 +16,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from dlt_core.corpora.files import write_json_atomically
+from dlt_core.studies.side_by_side import Worker
 
 Row = dict[str, Any]
 CLAIM = "up to ten times less memory"  # the paper's abstract
@@ -45,11 +41,10 @@ def _learner(scale: str, shape: str, **changes: Any) -> Any:
     smoke = scale == "smoke"
     layers, heads, width = (SMOKE_SHAPES if smoke else SHAPES)[shape]
     vocab_size, length = (512, 32) if smoke else (50257, 1024 if shape == "48 x 1600" else 256)
-    device = parallel.device()
-    sizes = {"n_positions": length, "n_layer": layers, "n_head": heads, "n_embd": width}
-    build = functools.partial(build_gpt2, vocab_size=vocab_size, **sizes, dropout=0.2, device=device)
-    settings = {"batch_size": 2 if smoke else 16, "block_size": 32 if smoke else 256, "learning_rate": 1e-4}
-    return Learner(build, noise(vocab_size), seed=0, **settings, **{"precision": "bf16", **changes})
+    build = functools.partial(build_gpt2, vocab_size=vocab_size, n_positions=length, n_layer=layers, n_head=heads,
+                              n_embd=width, dropout=0.2, device=parallel.device())  # fmt: skip
+    return Learner(build, noise(vocab_size), seed=0, batch_size=2 if smoke else 16, block_size=32 if smoke else 256,
+                   learning_rate=1e-4, precision="bf16", **changes)  # fmt: skip
 
 
 def _step_times(learner: Any, turns: int = 5, k: int = 5, warm_up: int = 3) -> Row:
@@ -104,7 +99,7 @@ def agreement(scale: str) -> Iterator[Row]:
             learner.tie(tie_map)
             learner.logits_at_once = limit
             learner.probe_gradient(0)
-            gradients = {n: p.grad.cpu() for n, p in learner.model.named_parameters()}
+            gradients = {n: p.grad.cpu() for n, p in learner.model.named_parameters() if p.grad is not None}
             found.append((learner.probe(0), gradients, learner.train(5)))
         (ours, g, losses), (theirs, h, there) = found
         largest = max(float(x.abs().max()) for x in g.values())
@@ -131,39 +126,41 @@ def precisions(scale: str) -> Iterator[Row]:
         losses = np.array(record.curves["train"]["loss"])
         plain = losses if plain is None else plain
         yield {
-            "device": where, "precision": precision, "test perplexity": record.test["perplexity"],
+            "device": where, "precision": precision, "test perplexity": record.required(record.test)["perplexity"],
             "last loss": float(losses[-1]), "largest difference to the CPU": float(abs(losses / plain - 1).max()),
             "seconds": record.seconds, "bytes": record.bytes,
         }  # fmt: skip
     record = train_dynamic(e.replace(device=str(device()), precision="bf16"), data=data)
-    yield {"agent": "QAgent", "test perplexity": record.test["perplexity"], "td_loss": record.history["td_loss"][-1],
-           "seconds": record.seconds, "timing": record.timing}  # fmt: skip
+    yield {
+        "agent": "QAgent", "test perplexity": record.required(record.test)["perplexity"],
+        "td_loss": record.history["td_loss"][-1], "seconds": record.seconds, "timing": record.timing,
+    }  # fmt: skip
 
 
 def steps(scale: str) -> Iterator[Row]:
-    """ms a training step in bf16, blocks as they are; for the largest model also a reward and an evaluation."""
-    from dlt_core.tie_map import TieMap
-
+    """ms a training step in bf16, blocks as they are; for the first model also a reward and an evaluation."""
     for shape in ("12 x 768", "12 x 384", "48 x 256"):
         learner = _learner(scale, shape)
-        yield {"model": shape, "ties": "none", **_step_times(learner)}
+        yield from _tied_and_not(learner, shape)
         if shape == "12 x 768":
             yield _looks(learner, shape)
-        learner.tie(TieMap.all_tied(len(learner.tie_map)))
-        yield {"model": shape, "ties": "all tied", **_step_times(learner)}
         del learner
         _free()
 
 
 def compiled(scale: str) -> Iterator[Row]:
-    """The same with compiled blocks."""
+    """The same with compiled blocks; reward and evaluation are compiled anew, for they record no gradients."""
+    learner = _learner(scale, "12 x 768", compile_mode="default")
+    yield from _tied_and_not(learner, "12 x 768")
+    yield _looks(learner, "12 x 768")
+
+
+def _tied_and_not(learner: Any, shape: str) -> Iterator[Row]:
     from dlt_core.tie_map import TieMap
 
-    learner = _learner(scale, "12 x 768", compile_mode="default")
-    yield {"model": "12 x 768", "ties": "none", **_step_times(learner)}
+    yield {"model": shape, "ties": "none", **_step_times(learner)}
     learner.tie(TieMap.all_tied(len(learner.tie_map)))
-    yield {"model": "12 x 768", "ties": "all tied", **_step_times(learner)}
-    yield _looks(learner, "12 x 768")  # compiled anew, for they record no gradients
+    yield {"model": shape, "ties": "all tied", **_step_times(learner)}
 
 
 def _looks(learner: Any, shape: str) -> Row:
@@ -191,7 +188,8 @@ def paper(scale: str) -> Iterator[Row]:
     from dlt_core.tie_map import TieMap
 
     learner, k = _learner(scale, "48 x 1600"), 5
-    n_layer, whole = len(learner.tie_map), {}
+    n_layer = len(learner.tie_map)
+    whole: Row = {}
     agent = QAgent(n_layer, seed=0)
     for sets in (48, 12, 6, 1) if n_layer == 48 else (8, 4, 2, 1):
         tie_map = TieMap.pattern("cycle", n_layer, sets)
@@ -240,8 +238,8 @@ def tests(scale: str) -> Iterator[Row]:
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-m", "cuda", "-p", "no:cacheprovider",
                "tests/test_cuda.py", "tests/learner/test_accounting.py"]  # fmt: skip
     environment = {"CUDA_VISIBLE_DEVICES": "0"} if scale != "smoke" and "CUDA_VISIBLE_DEVICES" not in os.environ else {}
-    options = {"capture_output": True, "text": True, "timeout": 240 if scale == "smoke" else 60}
-    found = subprocess.run(command, env=os.environ | environment, **options)
+    limit = 240 if scale == "smoke" else 60
+    found = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=limit)
     yield {"status": found.returncode, "output": (found.stdout + found.stderr)[-6000:]}
 
 
@@ -280,91 +278,61 @@ def _work(connection: Connection, scale: str) -> None:
             return  # the device may be in no state to go on
 
 
-class Worker:
-    """A process that runs parts, until one fails."""
-
-    def __init__(self, scale: str) -> None:
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, scale), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def run(self, part: str, deadline: float) -> Iterator[Row | str]:
-        """The part's rows, and if it fails what happened, at the end."""
-        self.connection.send(part)
-        while self.connection.poll(max(0.0, deadline - time.perf_counter())):
-            try:
-                found = self.connection.recv()
-            except EOFError:
-                yield f"the process ended with status {self.process.exitcode}"
-                return
-            if found is None:
-                return
+def _rows(worker: Worker, part: str, deadline: float) -> Iterator[Row | str]:
+    """The part's rows, and if it fails what happened, at the end."""
+    worker.connection.send(part)
+    while worker.connection.poll(max(0.0, deadline - time.perf_counter())):
+        try:
+            found = worker.connection.recv()
+        except EOFError:
+            found = f"the process ended with status {worker.process.exitcode}"
+        if found is not None:
             yield found
-            if isinstance(found, str):
-                return
-        yield "took too long"
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.join(5)
+        if not isinstance(found, dict):
+            return
+    yield "took too long"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 if no part failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dlt_core.studies.first_light", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--max-seconds", type=float, default=220.0, metavar="T", help="in all (default: 220)")
-    parser.add_argument("--scale", choices=("gpu", "smoke"), default="gpu", help="smoke: a rehearsal on a CPU")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="P")
-    options = parser.parse_args(arguments)
+def measure(scale: str, parts: Sequence[str], max_seconds: float, out: Path) -> list[str]:
+    """Run the parts, and write what they find to out/first_light.json; the names of those that failed."""
     started = time.perf_counter()
-    path = options.out / "first_light.json"
-    found: dict[str, Any] = {"scale": options.scale, "claim": CLAIM, "parts": {}}
+    found: dict[str, Any] = {"scale": scale, "claim": CLAIM, "parts": {}}
     worker = None
-    failed = []
 
     def say(text: str) -> None:
         print(f"{time.perf_counter() - started:6.1f} s  {text}", flush=True)
 
-    for name in options.parts:
+    for name in parts:
         begun = time.perf_counter()
-        left = options.max_seconds - (begun - started)
-        part = found["parts"][name] = {"status": "running", "rows": []}
+        left = max_seconds - (begun - started)
+        part: dict[str, Any] = {"status": "running", "rows": []}
+        found["parts"][name] = part
         if left < 8:
             part["status"] = "no time left"
             say(f"{name}: no time left")
             continue
         say(f"{name} ...")
-        worker = worker or Worker(options.scale)
-        limit = PARTS[name][1] * (4 if options.scale == "smoke" else 1)  # a laptop does something else beside
-        for row in worker.run(name, begun + min(left, limit)):
-            if isinstance(row, str):
-                part["status"], part["error"] = "failed", row
-                failed.append(name)
-                say(f"{name} FAILED: {row.strip()}")
-            else:
+        worker = worker or Worker(_work, scale)
+        limit = PARTS[name][1] * (4 if scale == "smoke" else 1)  # a laptop does something else beside
+        for row in _rows(worker, name, begun + min(left, limit)):
+            if isinstance(row, dict):
                 part["rows"].append(row)
+                part["seconds"] = time.perf_counter() - begun
                 say(f"{name}: {row}")
-            part["seconds"] = time.perf_counter() - begun
-            write_json_atomically(path, found)
+                write_json_atomically(out / "first_light.json", found)
+            else:
+                part["error"] = row
+                say(f"{name} FAILED: {row.strip()}")
+        part["status"] = "failed" if "error" in part else "done"
         if part["status"] == "failed":
             worker.end()
             worker = None
-        else:
-            part["status"] = "done"
         part["seconds"] = time.perf_counter() - begun
-        write_json_atomically(path, found)
+        write_json_atomically(out / "first_light.json", found)
     if worker is not None:
         worker.end()
     found["seconds"] = time.perf_counter() - started
-    write_json_atomically(path, found)
+    write_json_atomically(out / "first_light.json", found)
+    failed = [name for name, part in found["parts"].items() if part["status"] == "failed"]
     say(f"done; failed: {', '.join(failed) or 'nothing'}")
-    return bool(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return failed

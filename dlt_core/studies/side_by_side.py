@@ -1,17 +1,13 @@
-"""Methods and seeds side by side on one device, within a time limit:
+"""Methods and seeds side by side on one device, within a time limit, `python -m dlt_core side-by-side`.
 
-    python -m dlt_core.studies.side_by_side EXPERIMENT --methods M ... --seeds S ... --jobs N --max-seconds T --out DIR
-
-N processes stay alive and take one run after the other, seed by seed. A finished record is in DIR/records at once, and
+Processes stay alive and take one run after the other, seed by seed. A finished record is in its folder at once, and
 what is there already is not run again. No run is begun that would not finish in time, going by those that have; then no
 later seed is begun either, since a seed without all its methods pairs with nothing. At the limit what still runs is
-stopped. DIR/summary.json says what came of each run, DIR/failures.txt what failed and why; the others go on.
+stopped. summary.json says what came of each run, failures.txt what failed and why; the others go on.
 """
 
 from __future__ import annotations
 
-import argparse
-import ast
 import gc
 import os
 import signal
@@ -19,7 +15,8 @@ import sys
 import tarfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import get_context
@@ -27,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dlt_core.corpora.files import write_atomically, write_json_atomically
-from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
+from dlt_core.experiments import Experiment, load_data
 from dlt_core.records import RunRecord, key
 
 PROGRESS_SECONDS = 10.0  # between two lines of a run
@@ -66,7 +63,6 @@ def _work(connection: connections.Connection, threads: int) -> None:
     try:
         import torch
 
-        from dlt_core.experiments import load_data
         from dlt_core.studies.comparison import compare
 
         torch.set_num_threads(threads)
@@ -82,9 +78,9 @@ def _work(connection: connections.Connection, threads: int) -> None:
             connection.send(("begun",))  # the imports are behind it
             report = _Progress(connection, experiment)
             (record,) = compare(experiment, [method], data=data, out_dir=out, on_decision=report)
-            steps = record.budget["optimizer_steps"]
+            steps, test = record.budget["optimizer_steps"], record.required(record.test)
             connection.send(("finished", 1.0, steps, 1e3 * record.timing["training"] / max(1, steps),
-                             record.test["perplexity"], record.test["selected_step"]))  # fmt: skip
+                             test["perplexity"], test["selected_step"]))  # fmt: skip
     except (EOFError, KeyboardInterrupt):
         return
     except BaseException:
@@ -110,12 +106,12 @@ class _Progress:
 
 
 class Worker:
-    """One of the processes, with the job that it has."""
+    """A process of its own that runs `target(connection, *arguments)`, and the job that it has."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+        self.process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -128,11 +124,12 @@ class Worker:
 class Scheduler:
     """Gives jobs to workers until all are done or the time is up."""
 
-    def __init__(self, jobs: list[Job], workers: int, started: float, max_seconds: float, out: Path) -> None:
-        self.jobs, self.started, self.end, self.out = jobs, started, started + max_seconds, out
+    def __init__(
+        self, jobs: list[Job], workers: int, started: float, max_seconds: float, out: Path, archive: Path | None = None
+    ) -> None:
+        self.jobs, self.started, self.end, self.out, self.archive = jobs, started, started + max_seconds, out, archive
         self.threads = max(1, min(4, (os.cpu_count() or 1) // max(1, workers)))
-        self.workers = [Worker(self.threads) for _ in range(workers)]
-        self.archive: Path | None = None
+        self.workers = [Worker(_work, self.threads) for _ in range(workers)]
 
     def say(self, text: str) -> None:
         print(f"{time.perf_counter() - self.started:6.1f} s  {text}", flush=True)
@@ -143,7 +140,7 @@ class Scheduler:
         now = time.perf_counter()
         for names in ({method}, {"conventional"}, {job.method for job in self.jobs}):
             of = [job for job in self.jobs if job.method in names]
-            if known := [job.seconds for job in of if job.status == "finished"]:
+            if known := [job.seconds for job in of if job.status == "finished" and job.seconds is not None]:
                 return max(known)
             if running := [(now - job.begun) / job.share for job in of if job.status == "running" and job.share > 0.05]:
                 return max(running)
@@ -168,17 +165,14 @@ class Scheduler:
                     worker.job, job.status, job.begun = job, "running", time.perf_counter()
                     worker.connection.send((job.experiment, job.method, job.out))
                     self.say(f"{job.name}: begun")
-            busy = [worker for worker in self.workers if worker.job is not None]
+            busy: dict[Any, tuple[Worker, Job]] = {w.connection: (w, w.job) for w in self.workers if w.job is not None}
             left = self.end - time.perf_counter()
             if not busy or left <= 0:
                 return
-            ready = connections.wait([worker.connection for worker in busy], timeout=min(left, 1.0))
-            for worker in busy:
-                if worker.connection in ready:
-                    self.hear(worker)
+            for ready in connections.wait(busy, timeout=min(left, 1.0)):
+                self.hear(*busy[ready])
 
-    def hear(self, worker: Worker) -> None:
-        job = worker.job
+    def hear(self, worker: Worker, job: Job) -> None:
         try:
             kind, *said = worker.connection.recv()
         except (EOFError, OSError):
@@ -192,7 +186,7 @@ class Scheduler:
             with open(self.out / "failures.txt", "a", encoding="utf-8") as file:
                 file.write(f"=== {job.name}\n{said[0]}\n")
             worker.end()  # its device may be in no state to go on
-            self.workers[self.workers.index(worker)] = Worker(self.threads)
+            self.workers[self.workers.index(worker)] = Worker(_work, self.threads)
         else:
             job.share, job.steps, job.ms_a_step = said[:3]
             words = f"{job.name}: {job.share:.0%}, {job.ms_a_step:.1f} ms a step, "
@@ -205,20 +199,14 @@ class Scheduler:
 
     def write(self) -> None:
         """The summary, and the archive of what is there, whole or not at all."""
+        measured = ("method", "status", "seconds", "steps", "ms_a_step", "share")
         runs = [
-            {"method": job.method, "seed": job.experiment.seed, "status": job.status, "seconds": job.seconds,
-             "steps": job.steps, "ms_a_step": job.ms_a_step, "share": job.share,
-             "begun": job.begun and job.begun - self.started}
+            {"seed": job.experiment.seed, "begun": job.begun and job.begun - self.started}
+            | {name: getattr(job, name) for name in measured}
             for job in self.jobs
-        ]  # fmt: skip
-        seconds = time.perf_counter() - self.started
-        found: dict[str, Any] = {
-            "seconds": seconds,
-            "processes": len(self.workers),
-            "threads": self.threads,
-            "runs": runs,
-        }
-        write_json_atomically(self.out / "summary.json", found)
+        ]
+        found = {"seconds": time.perf_counter() - self.started, "processes": len(self.workers), "runs": runs}
+        write_json_atomically(self.out / "summary.json", {**found, "threads": self.threads})
         if self.archive is not None:
             write_atomically(self.archive, self._pack)
 
@@ -236,64 +224,35 @@ class Scheduler:
         self.write()
 
 
-def _field(text: str) -> tuple[str, Any]:
-    """("n_layer", 24) for "n_layer=24"; what is no Python literal is a string."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set takes FIELD=VALUE, got {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 if all that was begun was finished, or stopped by the limit."""
+def train(
+    experiments: Sequence[Experiment],
+    methods: Sequence[str],
+    *,
+    jobs: int,
+    max_seconds: float,
+    out: Path,
+    archive: Path | None = None,
+) -> int:
+    """Run all methods of each experiment, `jobs` at a time; how many failed. archive: a .tar.gz of what is in `out`.
+    Raises ValueError for less than one at a time, or nothing to run."""
     started = time.perf_counter()
-    parser = argparse.ArgumentParser(
-        prog="python -m dlt_core.studies.side_by_side",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("experiment", choices=list(EXPERIMENTS), metavar="EXPERIMENT")
-    parser.add_argument("--preset", default="gpu", choices=list(PRESETS), help="(default: gpu)")
-    parser.add_argument("--methods", nargs="+", required=True, metavar="M", help="names as for `compare`")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
-    parser.add_argument("--jobs", type=int, default=3, metavar="N", help="at once (default: 3)")
-    parser.add_argument("--max-seconds", type=float, default=530.0, metavar="T", help="in all (default: 530)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="other fields of the experiment")
-    parser.add_argument("--archive", type=Path, metavar="FILE", help="keep records and summary in this .tar.gz, too")
-    options = parser.parse_args(arguments)
-    try:
-        changes = dict(map(_field, options.set))
-        experiments = [Experiment.preset(options.experiment, options.preset, seed=s, **changes) for s in options.seeds]
-    except (TypeError, ValueError) as error:
-        parser.error(str(error))
-    if options.jobs < 1:
-        parser.error(f"--jobs must be at least 1, got {options.jobs}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    jobs = [Job(e, method, options.out) for e in experiments for method in options.methods]
-    for job in jobs:
+    if jobs < 1 or not experiments or not methods:
+        raise ValueError("--jobs, --seeds and --methods must be at least one each")
+    out.mkdir(parents=True, exist_ok=True)
+    all_jobs = [Job(e, method, out) for e in experiments for method in methods]
+    for job in all_jobs:
         if job.is_there():
             job.status = "there already"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // options.jobs))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // jobs))))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes end with this one
-    scheduler = Scheduler(jobs, min(options.jobs, len(jobs)), started, options.max_seconds, options.out)
-    scheduler.archive = options.archive
+    scheduler = Scheduler(all_jobs, min(jobs, len(all_jobs)), started, max_seconds, out, archive)
     try:
-        from dlt_core.experiments import load_data  # while the workers import the same
-
-        data = load_data(experiments[0])  # so that they find it cached
+        data = load_data(experiments[0])  # so that the workers find it cached
         sizes = {split: len(tokens) for split, tokens in data.tokens.items()}
-        scheduler.say(f"{data.corpus.name}: {sizes} tokens; {len(jobs)} runs, {scheduler.threads} threads each")
+        scheduler.say(f"{data.corpus.name}: {sizes} tokens; {len(all_jobs)} runs, {scheduler.threads} threads each")
         scheduler.run()
     finally:
         scheduler.close()
-    counts = {status: sum(job.status == status for job in jobs) for status in dict.fromkeys(job.status for job in jobs)}
+    counts = Counter(job.status for job in all_jobs)
     scheduler.say("; ".join(f"{status}: {count}" for status, count in counts.items()))
-    return int("failed" in counts)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return counts["failed"]

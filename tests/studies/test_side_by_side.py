@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from dlt_core.__main__ import main
 from dlt_core.records import load_all
-from dlt_core.studies.side_by_side import Job, Scheduler, main
+from dlt_core.studies.side_by_side import Job, Scheduler
 
 
 @pytest.fixture
@@ -48,10 +49,11 @@ def test_a_running_one_says_how_long_it_takes(scheduler):
 
 
 def test_a_failure_is_named_and_the_others_go_on_and_are_not_run_again(tmp_path, capsys):
-    call = ["gpt2-embedded", "--preset", "smoke", "--methods", "gradient-9-restart", "all_tied", "conventional",
-            "--jobs", "1", "--max-seconds", "300", "--out", str(tmp_path / "out"),
-            "--archive", str(tmp_path / "all.tgz"), "--set", "device=cpu", "episodes=2"]  # fmt: skip
-    assert main(call) == 1
+    call = ["side-by-side", "--experiment", "gpt2-embedded", "--preset", "smoke", "--jobs", "1", "--max-seconds", "300",
+            "--out", str(tmp_path / "out"), "--archive", str(tmp_path / "all.tgz"), "--device", "cpu",
+            "--episodes", "2", "--methods"]  # fmt: skip
+    methods = ["gradient-9-restart", "all_tied", "conventional"]
+    assert main([*call, *methods]) == 1
     assert "num_groups must be between 1 and n_layer=4, got 9" in (tmp_path / "out" / "failures.txt").read_text()
     runs = json.loads((tmp_path / "out" / "summary.json").read_text())["runs"]
     assert [run["status"] for run in runs] == ["failed", "finished", "finished"]
@@ -60,5 +62,5 @@ def test_a_failure_is_named_and_the_others_go_on_and_are_not_run_again(tmp_path,
     with tarfile.open(tmp_path / "all.tgz") as archive:
         assert sum(name.startswith("records/") for name in archive.getnames()) == 2
     capsys.readouterr()
-    assert main([*call[:4], *call[5:]]) == 0
+    assert main([*call, *methods[1:]]) == 0
     assert "there already: 2" in capsys.readouterr().out
