@@ -44,7 +44,12 @@ _HOME = {
     "compare": "studies.comparison",
 }
 _ROOMS = ("corpora", "figures", "learner", "records", "reproduce", "studies")
-__all__ = [*_HOME, *_ROOMS]
+__all__ = [
+    "Experiment", "FixedAgent", "LayerTyingEnv", "Learner", "QAgent", "RandomAgent", "ReplayAgent", "RunRecord",
+    "TieMap", "build_agent", "build_bert", "build_env", "build_gpt2", "build_learner", "compare", "corpora",
+    "count_parameters", "expected_independent", "figures", "find_blocks", "learner", "load_data", "load_records",
+    "read_tie_map", "records", "reproduce", "studies", "tie_layers", "train_conventional", "train_dynamic"
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from dlt_core import corpora, figures, learner, records, reproduce, studies

@@ -18,7 +18,7 @@ from torch import nn
 from dlt_core.tie_map import TieMap, random_map
 
 State = TieMap | Sequence[int] | np.ndarray
-AGENT = 4  # the agent's random stream of a seed; learner.py has the others
+AGENT = 4  # the agent's random stream of a seed; learner/training.py has the others
 
 
 class Agent(Protocol):
@@ -33,8 +33,8 @@ class Agent(Protocol):
     def q_values(self, state: State, layer: int) -> np.ndarray: ...
     def learn(self, state: State, layer: int, action: int, reward: float, next_state: State) -> float: ...
     def end_episode(self) -> None: ...
-    def state_dict(self) -> dict: ...
-    def load_state_dict(self, state: dict) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def q_slice(layer: int) -> slice:
@@ -82,7 +82,7 @@ class QAgent:
         self.epsilon_decay = epsilon_decay
         self.epsilon_min = epsilon_min
         self.explored = False
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "hidden": hidden,
             "learning_rate": learning_rate,
             "gamma": gamma,
@@ -103,8 +103,9 @@ class QAgent:
 
     def _q(self, state: State, layer: int) -> torch.Tensor:
         """Q(s, ·) of one layer, shape (layer + 1,), with gradient."""
-        check(self.num_layers, state, layer)
-        return self.q_network(torch.tensor([float(j) for j in state]))[q_slice(layer)]
+        check_state(self.num_layers, state, layer)
+        q_values: torch.Tensor = self.q_network(torch.tensor([float(j) for j in state]))
+        return q_values[q_slice(layer)]
 
     @torch.no_grad()
     def q_values(self, state: State, layer: int) -> np.ndarray:
@@ -113,7 +114,7 @@ class QAgent:
 
     def act(self, state: State, layer: int) -> int:
         """Epsilon-greedy: a random action with probability ε, else the one of largest Q (the lowest of equals)."""
-        check(self.num_layers, state, layer)
+        check_state(self.num_layers, state, layer)
         self.explored = bool(self.rng.random() < self.epsilon)
         if self.explored:
             return int(self.rng.integers(layer + 1))
@@ -137,7 +138,7 @@ class QAgent:
         """After a turn over all layers: ε <- max(ε_min, ε · decay)."""
         self.epsilon = max(self.epsilon_min, self.epsilon * self.epsilon_decay)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Everything that decides the agent's future: {"tensors": name -> tensor, "values": JSON-able}."""
         tensors = {f"q_network.{name}": p.detach().clone() for name, p in self.q_network.named_parameters()}
         for name, p in self.q_network.named_parameters():
@@ -145,22 +146,22 @@ class QAgent:
                 tensors[f"optimizer.{name}.{key}"] = value.clone()
         return {"tensors": tensors, "values": {"epsilon": self.epsilon, "rng": self.rng.bit_generator.state}}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Undo of `state_dict`, on an agent made with the same arguments."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` saved, on an agent made with the same arguments."""
         tensors = state["tensors"]
         self.optimizer.state.clear()
         for name, p in self.q_network.named_parameters():
             p.data.copy_(tensors[f"q_network.{name}"])
             prefix = f"optimizer.{name}."
-            found = {key.removeprefix(prefix): t.clone() for key, t in tensors.items() if key.startswith(prefix)}
-            if found:
-                self.optimizer.state[p] = found
+            moments = {key.removeprefix(prefix): t.clone() for key, t in tensors.items() if key.startswith(prefix)}
+            if moments:
+                self.optimizer.state[p] = moments
         self.epsilon = state["values"]["epsilon"]
         self.rng.bit_generator.state = state["values"]["rng"]
 
 
-class _Unlearning:
-    """What agents that learn nothing have in common."""
+class _WithoutLearning:
+    """The methods that agents without learning share."""
 
     def q_values(self, state: State, layer: int) -> np.ndarray:
         """NaN for each action: this agent has no opinion."""
@@ -173,14 +174,14 @@ class _Unlearning:
     def end_episode(self) -> None:
         """Nothing changes between turns."""
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"tensors": {}, "values": {}}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """There is nothing to restore."""
 
 
-class RandomAgent(_Unlearning):
+class RandomAgent(_WithoutLearning):
     """Picks uniformly among the i + 1 actions of layer i: the baseline that Q must beat.
 
     num_groups: draw a map with so many weight sets instead, uniformly among all of them, at the start of each turn, and
@@ -202,7 +203,7 @@ class RandomAgent(_Unlearning):
 
     def act(self, state: State, layer: int) -> int:
         """One of 0..layer, each with probability 1 / (layer + 1); with `num_groups` the layer's source in the map."""
-        check(self.num_layers, state, layer)
+        check_state(self.num_layers, state, layer)
         return int(self.rng.integers(layer + 1)) if self.target is None else self.target[layer]
 
     def end_episode(self) -> None:
@@ -210,17 +211,17 @@ class RandomAgent(_Unlearning):
         if self.num_groups is not None:
             self.target = random_map(self.num_layers, self.num_groups, self.rng.random)
 
-    def state_dict(self) -> dict:
-        values = {"rng": self.rng.bit_generator.state}
-        return {"tensors": {}, "values": values | ({"target": list(self.target)} if self.target else {})}
+    def state_dict(self) -> dict[str, Any]:
+        target = {"target": list(self.target)} if self.target else {}
+        return {"tensors": {}, "values": {"rng": self.rng.bit_generator.state, **target}}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["values"]["rng"]
         if self.num_groups is not None:
             self.target = TieMap(state["values"]["target"])
 
 
-class CycleAgent(_Unlearning):
+class CycleAgent(_WithoutLearning):
     """Moves each layer on to its next possible source, in turn: a = (s_i + 1) mod (i + 1).
 
     The policy "cycle" of the authors' released code. Not the pattern `cycle` of the literature, which never moves.
@@ -232,15 +233,15 @@ class CycleAgent(_Unlearning):
 
     def __init__(self, num_layers: int) -> None:
         self.num_layers = num_layers
-        self.settings = {}
+        self.settings: dict[str, Any] = {}
 
     def act(self, state: State, layer: int) -> int:
         """The source after the layer's present one."""
-        check(self.num_layers, state, layer)
+        check_state(self.num_layers, state, layer)
         return (int(state[layer]) + 1) % (layer + 1)
 
 
-class ReplayAgent(_Unlearning):
+class ReplayAgent(_WithoutLearning):
     """Repeats a list of recorded actions in order, whatever the state."""
 
     method = "replay"
@@ -262,14 +263,14 @@ class ReplayAgent(_Unlearning):
         self.position += 1
         return action
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"tensors": {}, "values": {"position": self.position}}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = state["values"]["position"]
 
 
-class FixedAgent(_Unlearning):
+class FixedAgent(_WithoutLearning):
     """Always asks for the same map: after one turn over the layers the model is tied like `tie_map`."""
 
     method = "fixed"
@@ -282,11 +283,11 @@ class FixedAgent(_Unlearning):
 
     def act(self, state: State, layer: int) -> int:
         """The source that the map gives this layer."""
-        check(len(self.tie_map), state, layer)
+        check_state(len(self.tie_map), state, layer)
         return self.tie_map[layer]
 
 
-def check(num_layers: int, state: State, layer: int) -> None:
+def check_state(num_layers: int, state: State, layer: int) -> None:
     """Raises ValueError for a state of another number of layers, or a layer that does not exist."""
     if len(state) != num_layers:
         raise ValueError(f"the agent was made for {num_layers} layers, the state has {len(state)}")

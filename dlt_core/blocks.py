@@ -6,10 +6,13 @@ Nothing of the transformer is written by hand: the models are transformers' own 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel
+
+_Model = TypeVar("_Model", bound=PreTrainedModel)
 
 # Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA, ViT, each with and without its head.
 KNOWN_PATHS = (
@@ -27,11 +30,11 @@ KNOWN_PATHS = (
 def locate_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
     """The list behind `find_blocks`, without the comparison of shapes. Raises ValueError if there is none."""
     for path in (blocks,) if blocks is not None else KNOWN_PATHS:
-        found = model
+        place: Any = model
         for name in path.split("."):
-            found = getattr(found, name, None)
-        if isinstance(found, (nn.ModuleList, nn.Sequential, list, tuple)) and len(found) > 0:
-            return list(found)
+            place = getattr(place, name, None)
+        if isinstance(place, (nn.ModuleList, nn.Sequential, list, tuple)) and len(place) > 0:
+            return list(place)
     if blocks is not None:
         raise ValueError(f"{type(model).__name__} has no list of blocks at {blocks!r}")
     raise ValueError(
@@ -46,9 +49,9 @@ def find_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
     `blocks` is the dotted path of the list for a model that is not GPT-2, BERT, LLaMA or ViT.
     Raises ValueError if there is no such list, or if the blocks' parameters differ in name, shape or dtype.
     """
-    found = locate_blocks(model, blocks)
-    expected = _shapes(found[0])
-    for i, block in enumerate(found[1:], start=1):
+    modules = locate_blocks(model, blocks)
+    expected = _shapes(modules[0])
+    for i, block in enumerate(modules[1:], start=1):
         shapes = _shapes(block)
         if shapes != expected:
             name = next(n for n in [*expected, *shapes] if expected.get(n) != shapes.get(n))
@@ -56,7 +59,7 @@ def find_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
                 f"blocks of unlike shape cannot be tied: {name} of block {i} is {shapes.get(name)}, "
                 f"of block 0 {expected.get(name)}"
             )
-    return found
+    return modules
 
 
 def _shapes(block: nn.Module) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -155,9 +158,7 @@ def build_model(architecture: str, **shape: object) -> PreTrainedModel:
     return _BUILDERS[architecture](**shape)
 
 
-def _initialised(
-    model: type[PreTrainedModel], config: object, seed: int, device: str | torch.device
-) -> PreTrainedModel:
+def _initialised(model: type[_Model], config: PreTrainedConfig, seed: int, device: str | torch.device) -> _Model:
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
         return model(config)

@@ -25,7 +25,7 @@ REWARDS: dict[str, Callable[[float, float], float]] = {
 }
 
 
-class LayerTyingEnv(gymnasium.Env):
+class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
     """One step: the action re-ties the current layer, the learner trains k = steps_per_action steps, and the reward
     is computed from the loss on one training minibatch, dropout off. One episode: a turn over the layers 1..L-1.
 
@@ -41,7 +41,6 @@ class LayerTyingEnv(gymnasium.Env):
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's own convention
-    State = TieMap  # of the agent's state s
 
     def __init__(
         self,
@@ -66,7 +65,6 @@ class LayerTyingEnv(gymnasium.Env):
         self.reward = reward
         self.price = price
         self.orphans = orphans
-        self.settings: dict[str, Any] = {}  # for the record, what makes this world another one than the paper's
         self.observation_space = Dict(
             {"tie_map": MultiDiscrete(np.arange(1, self.n_layer + 1)), "layer": Discrete(self.n_layer)}
         )
@@ -74,21 +72,14 @@ class LayerTyingEnv(gymnasium.Env):
         self._begin()
 
     def _begin(self) -> None:
-        self.tie_map = self.State.all_tied(self.n_layer)
-        self._tie_at_the_start()
+        self.tie_map = self.tie_all()
         self.layer = 1
         self.decisions = 0  # also the number of the next reward minibatch
         self.baseline: float | None = None  # running mean of the reward minibatches' losses
 
-    def _tie_at_the_start(self) -> None:
-        self.learner.tie(self.tie_map)
-
-    def _tie(self, layer: int, action: int) -> None:
-        """The transition, on the state and on the model."""
-        self.tie_map = self.tie_map.with_action(layer, action, orphans=self.orphans)
-        self.learner.tie(self.tie_map)
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self.learner.restart(seed)
@@ -96,11 +87,11 @@ class LayerTyingEnv(gymnasium.Env):
         self.layer = 1
         return self._observation(), {"action_mask": self._mask()}
 
-    def step(self, action: int) -> tuple[dict, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         layer, action = self.layer, int(action)
         valid = 0 <= action <= layer
         if valid:
-            self._tie(layer, action)
+            self.tie_map = self.transition(layer, action)
         train_losses = self.learner.train(self.steps_per_action)
         loss = self.learner.probe(self.decisions)
         self.baseline = loss if self.baseline is None else self.baseline
@@ -116,7 +107,6 @@ class LayerTyingEnv(gymnasium.Env):
             "perplexity": perplexity(loss),
             "train_loss": fmean(train_losses),
             "num_independent": self.tie_map.num_independent,
-            "history": {},  # what a world of another kind adds to the record
         }
         return self._observation(), reward, terminated, False, info
 
@@ -126,16 +116,12 @@ class LayerTyingEnv(gymnasium.Env):
 
     def state_dict(self) -> dict[str, Any]:
         """What the environment remembers beside its learner, JSON-able."""
-        return {
-            "tie_map": list(self.tie_map),
-            "layer": self.layer,
-            "decisions": self.decisions,
-            "baseline": self.baseline,
-        }
+        remembered = {"layer": self.layer, "decisions": self.decisions, "baseline": self.baseline}
+        return {"tie_map": list(self.tie_map), **remembered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo of `state_dict`; the learner is restored by its own."""
-        self.tie_map = self.State(state["tie_map"])
+        """Restore what `state_dict` saved; the learner is restored by its own."""
+        self.tie_map = type(self.tie_map)(state["tie_map"])
         self.layer, self.decisions, self.baseline = state["layer"], state["decisions"], state["baseline"]
 
     def _mask(self) -> np.ndarray:
@@ -143,3 +129,32 @@ class LayerTyingEnv(gymnasium.Env):
 
     def _observation(self) -> dict[str, Any]:
         return {"tie_map": np.array(self.tie_map.sources, dtype=np.int64), "layer": self.layer}
+
+    # --- What a world of another kind may change, as that of the released code does (studies/released_code.py) ---
+
+    def tie_all(self) -> TieMap:
+        """Tie the model as it is at the start of training; returns the first state s, all layers tied."""
+        tie_map = TieMap.all_tied(self.n_layer)
+        self.learner.tie(tie_map)
+        return tie_map
+
+    def transition(self, layer: int, action: int) -> TieMap:
+        """Re-tie the model after an action; returns the next state s'."""
+        tie_map = self.tie_map.with_action(layer, action, orphans=self.orphans)
+        self.learner.tie(tie_map)
+        return tie_map
+
+    @property
+    def selection(self) -> str:
+        """The split that selects the best model."""
+        return "validation"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For the record's `agent`: what makes this world another one than the paper's."""
+        return {}
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What the record's `history` gets after each decision beside the usual."""
+        return {}

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 ORPHANS = ("follow", "promote")
 PATTERNS = ("sequence", "cycle", "cycle_rev", "sandwich", "pairs", "mirror")
 
 
-def as_layer_index(value: object, what: str) -> int:
+def as_layer_index(value: SupportsIndex, what: str) -> int:
     """Return `value` as an int; ValueError naming `what` for anything that is not a whole number."""
     try:
         if isinstance(value, bool):
@@ -64,6 +65,12 @@ class TieMap:
         return cls(range(as_layer_index(n_layer, "n_layer")))
 
     @classmethod
+    def from_labels(cls, labels: Iterable[Hashable]) -> TieMap:
+        """The map in which layers with equal labels share weights: `from_labels("abac")` is `TieMap([0, 1, 0, 3])`."""
+        first: dict[Hashable, int] = {}
+        return cls([first.setdefault(label, i) for i, label in enumerate(labels)])
+
+    @classmethod
     def pattern(cls, name: str, n_layer: int, num_groups: int | None = None) -> TieMap:
         """A fixed pattern from the literature with `num_groups` weight sets over `n_layer` layers.
 
@@ -103,8 +110,7 @@ class TieMap:
                 return i // 2
             return min(i, n_layer - 1 - i)  # mirror
 
-        labels = [group(i) for i in range(n_layer)]
-        return cls([labels.index(label) for label in labels])
+        return cls.from_labels(map(group, range(n_layer)))
 
     def with_action(self, layer: int, action: int, *, orphans: str = "follow") -> TieMap:
         """The paper's transition for action a on layer i: s'_i = i if a = i, otherwise s'_i = s_a.
@@ -201,7 +207,7 @@ def random_map(n_layer: int, num_groups: int, random: Callable[[], float]) -> Ti
         alone = random() < maps[n - 1][left - 1] / maps[n][left]
         labels[n - 1] = left - 1 if alone else int(random() * left)
         left -= alone
-    return TieMap([labels.index(label) for label in labels])
+    return TieMap.from_labels(labels)
 
 
 def from_actions(n_layer: int, actions: Iterable[tuple[int, int]], *, orphans: str = "follow") -> TieMap:

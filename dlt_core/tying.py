@@ -7,16 +7,16 @@ keeps its own layer index and KV cache. Which blocks are tied is read off the mo
 from __future__ import annotations
 
 import copy
-import functools
 import operator
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 
 from dlt_core.blocks import find_blocks, locate_blocks
+from dlt_core.source_gradient import hold_constant
 from dlt_core.tie_map import TieMap
 
 GRADIENTS = ("shared", "source")
@@ -30,7 +30,7 @@ class _Slot(NamedTuple):
 
     @property
     def parameter(self) -> nn.Parameter:
-        return self.module._parameters[self.name]
+        return cast(nn.Parameter, self.module._parameters[self.name])
 
     @parameter.setter
     def parameter(self, parameter: nn.Parameter) -> None:
@@ -39,37 +39,6 @@ class _Slot(NamedTuple):
 
 def _slots_of(block: nn.Module) -> list[_Slot]:
     return [_Slot(m, name) for m in block.modules() for name, p in m._parameters.items() if p is not None]
-
-
-@functools.cache
-def _with_constant_weights(base: type[nn.Module]) -> type[nn.Module]:
-    """A subclass of a block's class whose forward pass uses the weights as constants.
-
-    A subclass and no hook, because transformers' activation checkpointing repeats `forward` without the hooks.
-    """
-
-    class ConstantWeights(base):
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            slots = _slots_of(self)
-            kept = [slot.parameter for slot in slots]
-            try:
-                for slot in slots:
-                    slot.parameter = slot.parameter.detach()
-                return super().forward(*args, **kwargs)
-            finally:  # also when a notebook's stop button interrupts it
-                for slot, parameter in zip(slots, kept, strict=True):
-                    slot.parameter = parameter
-
-        def __reduce__(self) -> tuple:  # this class has no name to be pickled by
-            return _new_with_constant_weights, (base,), self.__dict__
-
-    ConstantWeights.constant_weights_of = base
-    ConstantWeights.__name__, ConstantWeights.__qualname__ = base.__name__, base.__qualname__
-    return ConstantWeights
-
-
-def _new_with_constant_weights(base: type[nn.Module]) -> nn.Module:
-    return object.__new__(_with_constant_weights(base))
 
 
 class _Layout(NamedTuple):
@@ -86,7 +55,7 @@ _layouts: weakref.WeakKeyDictionary[nn.Module, _Layout] = weakref.WeakKeyDiction
 _FSDP = (
     "FSDP gives each process a piece of each weight, and undoes the sharing of weights between the modules that it "
     "wraps: layers cannot be tied under it. Training in several processes with the whole model in each works, see "
-    "dlt_core.train"
+    "python -m dlt_core train"
 )
 
 
@@ -98,12 +67,12 @@ def _layout(model: nn.Module, blocks: str | None) -> _Layout:
             raise ValueError(_FSDP)
         if "DistributedDataParallel" in wrappers:
             raise ValueError("DDP does not allow weights to change: tie the model inside (.module), and wrap it anew")
-    found = locate_blocks(model, blocks)
-    if type(next(found[0].parameters(), None)).__name__ == "DTensor":
+    present = locate_blocks(model, blocks)
+    if type(next(present[0].parameters(), None)).__name__ == "DTensor":
         raise ValueError(_FSDP)
-    if layout is None or len(found) != len(layout.blocks) or any(map(operator.is_not, found, layout.blocks)):
-        found = find_blocks(model, blocks)
-        layout = _Layout(found, [_slots_of(block) for block in found])
+    if layout is None or len(present) != len(layout.blocks) or any(map(operator.is_not, present, layout.blocks)):
+        present = find_blocks(model, blocks)
+        layout = _Layout(present, [_slots_of(block) for block in present])
         _layouts[model] = layout
     return layout
 
@@ -114,14 +83,12 @@ def read_tie_map(model: nn.Module, *, blocks: str | None = None) -> TieMap:
 
 
 def _read(slots: list[list[_Slot]]) -> TieMap:
-    first_user: dict[int, int] = {}
-    return TieMap([first_user.setdefault(id(layer[0].parameter), i) for i, layer in enumerate(slots)])
+    return TieMap.from_labels(id(layer[0].parameter) for layer in slots)
 
 
 def weight_sets(blocks: Sequence[nn.Module]) -> TieMap:
-    """Which blocks have their weights in one storage, whatever Parameters they have: the ties by what is in memory."""
-    first: dict[int, int] = {}
-    return TieMap([first.setdefault(next(block.parameters()).data_ptr(), i) for i, block in enumerate(blocks)])
+    """The ties by what is in memory: which blocks have their weights in one storage, whatever Parameters they have."""
+    return TieMap.from_labels(next(block.parameters()).data_ptr() for block in blocks)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -160,7 +127,7 @@ def tie_layers(
         raise ValueError(f"the tie map has {len(tie_map)} layers, the model has {len(slots)}")
 
     before = _read(slots)
-    if optimizer is not None:  # another model's optimiser is found out before anything changes
+    if optimizer is not None:  # another model's optimiser is refused before anything changes
         _refuse_strangers(optimizer, [slots[i][0].parameter for i in set(before)])
 
     dropped = {id(s.parameter): s.parameter for i, j in enumerate(before) if i == j != tie_map[i] for s in slots[i]}
@@ -181,7 +148,8 @@ def tie_layers(
                 clones.append((slot.parameter, donor))
     if optimizer is not None and (clones or dropped):
         _keep_in_step(optimizer, clones, dropped)
-    _route_gradient(layout, tie_map, gradient)
+    for i, block in enumerate(layout.blocks):
+        hold_constant(block, gradient == "source" and tie_map[i] != i)
 
 
 def _refuse_strangers(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
@@ -210,14 +178,3 @@ def _keep_in_step(
             group["params"][:] = [p for p in group["params"] if id(p) not in dropped]
         for parameter in dropped.values():
             optimizer.state.pop(parameter, None)
-
-
-def _route_gradient(layout: _Layout, tie_map: TieMap, gradient: str) -> None:
-    """Let the tied blocks use their weights as constants if `gradient` is "source", and the others as usual."""
-    for i, block in enumerate(layout.blocks):
-        base = getattr(block, "constant_weights_of", None)
-        if gradient == "source" and tie_map[i] != i:
-            if base is None:
-                block.__class__ = _with_constant_weights(type(block))
-        elif base is not None:
-            block.__class__ = base

@@ -40,8 +40,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def tie_maps(draw, n_layer: int | None = None, *, max_layers: int = 10) -> TieMap:
     """Any tie map; of `n_layer` layers if given."""
     n_layer = n_layer or draw(st.integers(1, max_layers))
-    labels = draw(st.lists(st.integers(0, n_layer - 1), min_size=n_layer, max_size=n_layer))
-    return TieMap(tuple(labels.index(label) for label in labels))
+    return TieMap.from_labels(draw(st.lists(st.integers(0, n_layer - 1), min_size=n_layer, max_size=n_layer)))
 
 
 @st.composite

@@ -394,8 +394,8 @@ def test_an_action_or_layer_that_does_not_exist_raises(layer, action):
 
 @pytest.mark.parametrize("layer", [L, -1])
 def test_acting_on_a_layer_that_does_not_exist_raises(layer):
-    dice = RandomAgent(L, seed=0), RandomAgent(L, num_groups=2, seed=0)
-    for agent in (QAgent(L, seed=0), *dice, FixedAgent(TieMap.all_tied(L)), CycleAgent(L)):
+    random_ones = RandomAgent(L, seed=0), RandomAgent(L, num_groups=2, seed=0)
+    for agent in (QAgent(L, seed=0), *random_ones, FixedAgent(TieMap.all_tied(L)), CycleAgent(L)):
         with pytest.raises(ValueError, match=f"layer {layer}"):
             agent.act(TieMap.all_tied(L), layer)
         with pytest.raises(ValueError, match="5"):

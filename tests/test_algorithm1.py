@@ -15,6 +15,7 @@ from dlt_core.learner.accounting import gpt2_parameters
 from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records import checkpoints
 from dlt_core.records.record import RunRecord
+from dlt_core.records.run import RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap, from_actions
 
 TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in
@@ -208,8 +209,17 @@ def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
         train_dynamic(twenty, data=tiny_data, max_seconds=1)
 
 
+def test_an_unknown_option_is_named_before_anything_is_built(smoke):
+    for train in (train_dynamic, train_conventional):
+        with pytest.raises(TypeError, match="'max_hours'"):
+            train(smoke.replace(corpus="lm1b"), max_hours=1)
+    assert list(RunKeywords.__annotations__) == [field.name for field in dataclasses.fields(RunOptions)]
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        RunOptions(checkpoint="c", max_decisions=0)
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("dlt_core.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("dlt_core.records.run.CHECKPOINT_SECONDS", 0)
 
     def power_cut(record):
         if len(record.history["action"]) == 9:
@@ -233,7 +243,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(twenty, tiny_data, tmp_p
         file.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("dlt_core.checkpoints.save_file", disk_full)
+    monkeypatch.setattr("dlt_core.records.checkpoints.save_file", disk_full)
     with pytest.raises(OSError, match="No space left"):
         train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
     assert path.read_bytes() == before

@@ -1,64 +1,217 @@
-"""The README says nothing that the project does not do."""
+"""The README, the guide to the house and the page of results say nothing that the project does not do."""
 
 import ast
+import json
 import re
+import shlex
 
+import numpy as np
 import pytest
 
-from dlt_core import CHECKOUT
+from dlt_core import CHECKOUT, TieMap, count_parameters, expected_independent
 from dlt_core.corpora.sources import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.corpora.tokenization import GPT2_LOCAL
-from dlt_core.experiments import Experiment
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import gpt2_parameters
-from dlt_core.reproduce import batch, train
 from dlt_core.studies import contrasts
-from dlt_core.studies.benchmark import report
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+README, GUIDE, RESULTS = PAGES = ("README.md", "dlt_core/README.md", "figures/README.md")
+TEXT = {page: (CHECKOUT / page).read_text(encoding="utf-8") for page in PAGES}
+PROSE = {page: " ".join(text.split()) for page, text in TEXT.items()}
+MARKS = {
+    README: ["headline", "notebooks", "benchmark"],
+    GUIDE: ["released"],
+    RESULTS: ["results", "agent", "learning"],
+}
+PYTHON = [
+    pytest.param(code, id=f"{page}-{number}")
+    for page, text in TEXT.items()
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+]
+# The commands in code blocks and in running text, without those that only show the form of one.
+COMMANDS = sorted(
+    {
+        command.partition("#")[0].strip()
+        for text in TEXT.values()
+        for command in re.findall(r"-m dlt_core\b ?([^\n`&]*)", text)
+    }
+)
 
 
-@pytest.mark.parametrize("name", ["benchmark", "results", "agent", "learning", "released", "notebooks"])
-def test_the_tables_are_made_from_what_is_committed(name):
-    table = README.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
-    assert table == batch.readme_tables(CHECKOUT)[name], "run: python -m dlt_core.reproduce --in-place"
+@pytest.fixture(scope="module")
+def tables():
+    from dlt_core.reproduce.marked_tables import marked_tables
+
+    return marked_tables(CHECKOUT)
+
+
+@pytest.mark.parametrize(("page", "mark"), [(page, mark) for page, marks in MARKS.items() for mark in marks])
+def test_the_tables_are_made_from_what_is_committed(page, mark, tables):
+    table = TEXT[page].partition(f"<!-- {mark}: begin -->\n")[2].partition(f"\n<!-- {mark}: end -->")[0]
+    assert table == tables[page][mark], "run: python -m dlt_core reproduce --in-place"
     assert len(table.splitlines()) >= 3
 
 
-def test_every_link_and_file_named_is_there():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (CHECKOUT / target).exists(), target
-    for name in re.findall(r"`(?:dlt_core/)?(\w+\.py)`", README):
+def test_each_table_has_its_marks_and_each_mark_its_table(tables):
+    marks = {page: set(re.findall(r"<!-- (\w+): begin -->", text)) for page, text in TEXT.items()}
+    assert marks == {page: set(names) for page, names in MARKS.items()}
+    assert {page: set(names) for page, names in tables.items()} == marks
+
+
+def test_the_front_page_is_short():
+    assert len(TEXT[README].splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_and_file_named_is_there(page):
+    for target in re.findall(r"\]\((?!http)([^)\s]+)\)", TEXT[page]):
+        path, _, anchor = target.partition("#")
+        path = (CHECKOUT / page).parent / path if path else CHECKOUT / page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), target
+    for path in re.findall(r"\btests/[\w/.]+", TEXT[page]):
+        assert (CHECKOUT / path).exists(), path
+    for name in re.findall(r"`(?:dlt_core/)?((?:\w+/)*\w+\.py)`", TEXT[page]):
+        if name != "state_plot.py":  # a script of the authors
+            assert (CHECKOUT / "dlt_core" / name).exists(), name
+
+
+def anchors(text):
+    """The anchors of a page's headings, as GitHub makes them."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("notebook", sorted((CHECKOUT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebooks_name_files_commands_and_numbers_that_are_there(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    words = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    for name in re.findall(r"`dlt_core/((?:\w+/)*\w+\.py)`", text):
         assert (CHECKOUT / "dlt_core" / name).exists(), name
+    for target in re.findall(r"\]\((?!http)([^)#\s]+)", words):
+        assert (notebook.parent / target).exists(), target
+    assert not re.findall(r"-m dlt_core\.\w+", text)
+    if "number 14" in text:
+        assert "dlt_core/README.md, number 14" in text
 
 
-def test_the_python_examples_run(monkeypatch, tiny_data):
-    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert '"gpt2-embedded", "laptop"' in first
-    exec(compile(first.replace('"laptop"', '"smoke"'), "README", "exec"), {})
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_python_examples_run_as_pasted(code, monkeypatch, capsys):
+    assert '"laptop",' not in code, "an example must be done in seconds"
+    if "REGISTRY" in code:
+        from dlt_core.studies import methods
 
-    import torch
+        monkeypatch.setattr(methods, "REGISTRY", dict(methods.REGISTRY))
+    names = {}
+    exec(compile(code, "an example", "exec"), names)
+    printed = capsys.readouterr().out
+    assert printed
+    if "tie_layers" in code:
+        before, after = map(int, printed.split())
+        block = sum(p.numel() for p in names["model"].transformer.h[0].parameters())
+        assert before - after == 6 * block
+        assert after == count_parameters(names["model"])
+    if "MeanRewardAgent" in code:
+        assert "gpt2-embedded, mean_reward, seed 0" in printed
+        assert all(means[0] for means in _means_of(names)[1:])  # each layer has tried an action
+    if "python-code" in code:
+        assert printed.startswith("python-code")
+        assert names["record"].corpus["bytes"]["train"] == len(names["train"].encode())
+    if "halves" in code:
+        assert names["record"].method == "halves"
+        assert TieMap(names["record"].tie_map) == TieMap((0, 0, 2, 2))
 
-    from dlt_core.blocks import build_gpt2
-    from dlt_core.tying import read_tie_map
 
-    model = build_gpt2(vocab_size=50, n_positions=8, n_layer=12, n_head=2, n_embd=8, dropout=0.0)
-    exec(second, {"model": model, "optimizer": torch.optim.AdamW(model.parameters())})
-    assert read_tie_map(model).num_independent == 6
+def _means_of(names):
+    """What the example's agent remembers after a run of its own, since the example keeps no agent."""
+    agent = names["MeanRewardAgent"](names["experiment"].n_layer)
+    names["train_dynamic"](names["experiment"], agent=agent)
+    return agent.means
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_are_understood(command, capsys):
+    from dlt_core.__main__ import main
+
+    with pytest.raises(SystemExit) as caught:
+        main([*shlex.split(command), *([] if command.endswith("--help") else ["--help"])])
+    assert caught.value.code == 0
+    known = capsys.readouterr().out
+    words = command.split()
+    for option, value in zip(words, [*words[1:], ""], strict=True):  # which --help has not looked at
+        assert not option.startswith("--") or re.search(rf"{option}\b", known), option
+        assert value in {"--preset": PRESETS, "--experiment": EXPERIMENTS}.get(option, value), value
+
+
+def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
+    assert {command.split()[0] for command in COMMANDS} == {"reproduce", "train", "figures", "benchmark", "--help"}
+    for command in ("reproduce", "train", "benchmark"):
+        assert f"-m dlt_core {command}" in TEXT[README]
+    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
+        assert option in TEXT[GUIDE]
+
+
+def test_the_first_line_is_the_two_lines():
+    first, second = re.findall(r"^pip install.*$", TEXT[README], flags=re.MULTILINE)
+    assert first == "pip install -r requirements.txt && python -m dlt_core reproduce --notebooks 00 01 02 03"
+    assert second == "pip install -r requirements.txt && python -m pytest"
+
+
+def test_the_settings_named_for_a_gpu_are_no_presets():
+    plain = Experiment.preset("gpt2-wikitext2", "gpu")
+    named = re.findall(r"`(\w+)=([\w\"-]+)`", section(GUIDE, "On a GPU"))
+    assert len(named) == 5
+    for field, value in named:
+        assert plain.replace(**{field: ast.literal_eval(value)}) != plain
+
+
+def section(page, heading):
+    return TEXT[page].partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_every_part_of_the_package_has_its_row():
+    rooms = section(GUIDE, "The rooms")
+    for path in (CHECKOUT / "dlt_core").iterdir():
+        if path.suffix == ".py" and not path.name.startswith("_"):
+            assert f"`{path.name}`" in rooms
+        elif (path / "__init__.py").exists():
+            assert f"`{path.name}/`" in rooms
+
+
+def test_every_field_of_a_record_has_its_row():
+    fields = re.findall(r"`(\w+)`(?=[^|]*\| )", section(GUIDE, "Records"))
+    record = json.loads(next((CHECKOUT / "figures" / "records").glob("gpt2-embedded-laptop-dynamic-*")).read_text())
+    assert set(fields) >= record.keys()
+
+
+def test_every_figure_is_shown():
+    for path in (CHECKOUT / "figures").glob("*.png"):
+        assert f"({path.name})" in TEXT[RESULTS], path.name
 
 
 def test_the_differences_of_the_released_code_are_listed_with_their_switches():
-    section = README.partition("## The code as released\n")[2].partition("\n## ")[0]
-    listed = re.findall(r"^\| (\d+[ab]?) \|.*\| `(\w+)` \|$", section, flags=re.MULTILINE)
+    listed = re.findall(
+        r"^\| (\d+[ab]?) \|.*\| `(\w+)` \|$", section(GUIDE, "The code as released"), flags=re.MULTILINE
+    )
     assert {name: number for number, name in listed} == contrasts.NUMBERS
 
 
-def test_the_numbers_in_its_prose():
+def test_the_deviations_keep_their_numbers():
+    numbers = re.findall(r"^(\d+)\. \*\*", section(GUIDE, "Deviations and interpretations"), flags=re.MULTILINE)
+    assert list(map(int, numbers)) == list(range(1, 23))
+
+
+def test_the_numbers_about_the_presets():
+    prose = PROSE[GUIDE]
     paper, gpu = (Experiment.preset("gpt2-wikitext2", preset) for preset in ("paper", "gpu"))
     steps = paper.episodes * (paper.n_layer - 1) * paper.steps_per_action
-    prose = " ".join(README.split())
     assert f"{paper.n_layer} layers of width {paper.n_embd}, {paper.episodes} turns, {steps:,} steps" in prose
+    assert f"{steps * paper.batch_size * paper.block_size / 1e6:.0f}M tokens of training" in prose
     gpu_steps = gpu.episodes * (gpu.n_layer - 1) * gpu.steps_per_action
-    assert f"{gpu.n_layer} layers of width {gpu.n_embd} with the paper's K = {gpu.episodes}" in prose
+    assert f"{gpu.n_layer} layers of width {gpu.n_embd} with the paper's K = {gpu.episodes} turns" in prose
     assert f"{gpu_steps:,} steps a run" in prose
     same = ("episodes", "steps_per_action", "batch_size", "learning_rate", "q_learning_rate", "epsilon", "epsilon_min")
     assert [getattr(gpu, field) for field in same] == [getattr(paper, field) for field in same]
@@ -68,54 +221,71 @@ def test_the_numbers_in_its_prose():
     assert limits == {16 * 2**20}
     assert "the first 16 MB of the large corpora" in prose
     assert f"the first {LM1B_HELD_OUT:,} sentences of the training text" in prose
-    six = gpt2_parameters(vocab_size=50257, n_positions=paper.n_positions, n_embd=paper.n_embd, num_groups=6)
-    assert f"six make {six / 1e6:.1f}M" in README
+    assert f"our {paper.n_head} heads are GPT-2 XL's" in prose
     laptop = Experiment.preset("gpt2-embedded", "laptop")
-    assert "learning rate 1e-3, no dropout" in README
+    assert "learning rate 1e-3, no dropout" in prose
     assert (laptop.learning_rate, laptop.dropout) == (1e-3, 0.0)
     assert laptop.epsilon_decay < paper.epsilon_decay
+    assert {EXPERIMENTS["truth"]["laptop"]["n_layer"]} == {4}
+    assert f"all {bell(4)} maps were trained from scratch" in PROSE[RESULTS]
 
 
-def test_the_commands_are_understood(capsys):
-    for line in re.findall(r"python -m dlt_core\.reproduce([^\n`&#]*)", README):
-        arguments = line.split()
-        if any("[" in a for a in arguments):
-            continue
-        with pytest.raises(SystemExit) as caught:
-            batch.main([*arguments, "--help"])
-        assert caught.value.code == 0
-    with pytest.raises(SystemExit):
-        batch.main(["--help"])
-    usage = capsys.readouterr().out
-    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
-        assert option in README
-        assert option in usage
+def bell(n):
+    """In how many ways n layers can share weights."""
+    row = [1]
+    for _ in range(n - 1):
+        row = [row[-1], *(row[-1] + np.cumsum(row)).tolist()]
+    return row[-1]
 
 
-def test_the_other_commands_and_the_settings_that_they_name(capsys):
-    commands = dict(re.findall(r"-m dlt_core\.(train|benchmark)([^\n`&#.]*)", README))
-    assert commands.keys() == {"train", "benchmark"}
-    for name, arguments in commands.items():
-        with pytest.raises(SystemExit) as caught:
-            {"train": train, "benchmark": report}[name].main([*arguments.split(), "--help"])
-        assert caught.value.code == 0
-    assert "--set" in capsys.readouterr().out
-    plain = Experiment.preset("gpt2-wikitext2", "gpu")
-    named = re.findall(r"`(\w+)=([\w\"-]+)`", README.partition("## I have a GPU")[2].partition("\n## ")[0])
-    assert len(named) == 5
-    for field, value in named:
-        changed = plain.replace(**{field: ast.literal_eval(value)})
-        assert changed != plain, "no preset uses any of these"
+def test_the_numbers_about_the_papers_264_million_parameters():
+    paper = Experiment.preset("gpt2-wikitext2", "paper")
+    shape = {"vocab_size": 50_257, "n_positions": paper.n_positions, "n_embd": paper.n_embd}
+    six = gpt2_parameters(**shape, num_groups=6)
+    positions = paper.n_positions * paper.n_embd
+    assert f"six make {six / 1e6:.1f}M, and {(six - positions) / 1e6:.1f}M without the position table" in PROSE[GUIDE]
+
+
+def test_the_numbers_about_chance():
+    """How many of 48 layers are independent if each picks evenly: the sum of 48 draws, of probability 1 / (i + 1)."""
+    probability = np.array([1.0])
+    for layer in range(48):
+        probability = np.convolve(probability, [layer / (layer + 1), 1 / (layer + 1)])
+    at_most = probability.cumsum()
+    largest = sum(1 - at_most[:-1] ** 300)  # the mean of a count is the sum of the probabilities to reach 1, 2, ...
+    mean = probability @ np.arange(49)
+    assert mean == pytest.approx(expected_independent(48))
+    assert (
+        f"leaves {mean:.2f} of 48 independent on average, at least 6 with probability {probability[6:].sum():.2f}, and "
+        f"7 to 10 with probability {probability[7:11].sum():.2f}; the largest count after 300 turns is {largest:.1f} "
+        "on average" in PROSE[GUIDE]
+    )
+    assert Experiment.preset("gpt2-wikitext2", "paper").episodes == 300
 
 
 def test_the_data_table_is_the_cores():
+    table = section(GUIDE, "Data")
     for name, source in HUB.items():
-        assert f"`{source.repository}`" in README
-        assert f"`{source.configuration or source.revision}`" in README
+        assert f"`{source.repository}`" in table
+        assert f"`{source.configuration or source.revision}`" in table
         for layout in LOCAL[name]:
             for split in SPLITS:
                 where = getattr(layout, split).where
                 folder = where.split("/")[0]
-                assert f"`{folder}/" in README, where
+                assert f"`{folder}/" in table, where
     for file in GPT2_LOCAL:
-        assert f"`{file}`" in README
+        assert f"`{file}`" in table
+
+
+def test_the_oldest_versions_are_those_that_the_package_asks_for():
+    oldest = dict(re.findall(r"(torch|transformers)==([\d.]+)", section(GUIDE, "Develop")))
+    requirements = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+    for name, version in oldest.items():
+        assert re.search(rf'"{name} ?>= ?{re.escape(version.removesuffix(".0"))}', requirements), name
+    assert set(oldest) == {"torch", "transformers"}
+
+
+def test_the_front_pages_words_need_no_glossary():
+    words = re.sub(r"`[^`]*`|```.*?```", "", TEXT[README], flags=re.DOTALL)
+    for word in ("ε", "γ", "TD", "DQN", "K =", "die"):
+        assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", words), word

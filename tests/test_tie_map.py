@@ -105,6 +105,12 @@ def test_repr_can_be_pasted_back_and_sequence_access_agrees(tie_map):
     assert all(type(j) is int for j in TieMap(np.array(list(tie_map))))
 
 
+def test_layers_with_equal_labels_share_weights():
+    assert TieMap.from_labels("abac") == TieMap.from_labels(iter([7, -1, 7, None])) == TieMap([0, 1, 0, 3])
+    with pytest.raises(ValueError, match="at least one layer"):
+        TieMap.from_labels([])
+
+
 def test_a_tie_map_cannot_be_changed():
     tie_map = TieMap((0, 0))
     with pytest.raises((AttributeError, TypeError)):

@@ -1,20 +1,54 @@
-"""Text, and the tokens made of it: `corpora.load(name)`, then `corpora.tokenize(corpus, tokenizer)`."""
+"""Text, and the tokens made of it: `corpora.load(name)`, then `corpora.tokenize(corpus, tokenizer)`.
 
-from dlt_core.corpora.hub import CorpusUnavailable
-from dlt_core.corpora.sources import CORPORA, LAST_WORD, SPLITS, Corpus, load
-from dlt_core.corpora.text import Text
-from dlt_core.corpora.tokenization import Batches, TokenizedCorpus, marked_blocks, tokenize
+Each name is loaded when it is first used: who writes a file atomically does not wait for the tokenizers.
+"""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlt_core.corpora.hub import CorpusUnavailable
+    from dlt_core.corpora.sources import (
+        CORPORA,
+        LAST_WORD,
+        SPLITS,
+        Corpus,
+        load,
+    )
+    from dlt_core.corpora.text import Text
+    from dlt_core.corpora.tokenization import (
+        Batches,
+        TokenizedCorpus,
+        marked_blocks,
+        tokenize,
+    )
+
+_HOME = {
+    "CorpusUnavailable": "hub",
+    "CORPORA": "sources",
+    "LAST_WORD": "sources",
+    "SPLITS": "sources",
+    "Corpus": "sources",
+    "load": "sources",
+    "Text": "text",
+    "Batches": "tokenization",
+    "TokenizedCorpus": "tokenization",
+    "marked_blocks": "tokenization",
+    "tokenize": "tokenization",
+}
 __all__ = [
-    "CORPORA",
-    "LAST_WORD",
-    "SPLITS",
-    "Batches",
-    "Corpus",
-    "CorpusUnavailable",
-    "Text",
-    "TokenizedCorpus",
-    "load",
-    "marked_blocks",
-    "tokenize",
-]
+    "CORPORA", "LAST_WORD", "SPLITS", "Batches", "Corpus", "CorpusUnavailable", "Text", "TokenizedCorpus", "load",
+    "marked_blocks", "tokenize"
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import huggingface_hub.constants
@@ -27,11 +28,14 @@ def local_files(pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve."""
+    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve.
+
+    Within the block HF_HUB_OFFLINE of huggingface_hub and of datasets is set, for the whole process.
+    """
     import datasets
 
     reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
-    modules = (datasets.config, huggingface_hub.constants)
+    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
     before = [m.HF_HUB_OFFLINE for m in modules]
     for module in modules:
         module.HF_HUB_OFFLINE = not reachable
@@ -58,6 +62,7 @@ def _hub_answers() -> bool:
 
 
 def unavailable(what: str, repository: str, reachable: bool, files: Iterable[str]) -> CorpusUnavailable:
+    """The error that says why `what` cannot be had, and what to do."""
     state = "the hub answered, but loading failed" if reachable else "the Hugging Face hub cannot be reached"
     return CorpusUnavailable(
         f"{what} is not here: {state}, and DLT_DATA_DIR"

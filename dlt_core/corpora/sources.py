@@ -117,12 +117,12 @@ HUB = {
 }
 
 
-def _wikitext(folder: str, train: str = "wiki.train.tokens") -> dict[str, Part]:
+def _wikitext(folder: str, train: str = "wiki.train.tokens") -> dict[str, Any]:
     names = {"train": train, "validation": "wiki.valid.tokens", "test": "wiki.test.tokens"}
     return {split: Part(f"{folder}/{name}") for split, name in names.items()}
 
 
-_LAMBADA_PASSAGES = {
+_LAMBADA_PASSAGES: dict[str, Any] = {
     "validation": Part("lambada/lambada_development_plain_text.txt"),
     "test": Part("lambada/lambada_test_plain_text.txt"),
 }
@@ -178,7 +178,7 @@ def load(name: str, *, train_bytes: int | None = None) -> Corpus:
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(CORPORA)}")
     if name == "embedded":
-        corpus = Corpus(name, _python_reference(), "embedded")
+        corpus = Corpus(name, {split: Text(text) for split, text in _python_reference().items()}, "embedded")
     else:
         corpus = _from_files(name) or _from_hub(name, streaming=train_bytes is not None)
     return corpus if train_bytes is None else _cut(corpus, train_bytes)
@@ -233,7 +233,7 @@ def _from_hub(name: str, *, streaming: bool) -> Corpus:
 
     source = HUB[name]
     parts = {split: getattr(source, split) for split in SPLITS}
-    arguments = {"revision": source.revision} if source.revision else {}
+    arguments: dict[str, Any] = {"revision": source.revision} if source.revision else {}
     if streaming:
         arguments["streaming"] = True
     with offline_if_unreachable() as reachable:
@@ -263,7 +263,7 @@ def _cut(corpus: Corpus, train_bytes: int) -> Corpus:
         if size > train_bytes:
             break
         kept.append(line)
-    texts = {"train": "".join(kept), **{split: str(corpus.splits[split]) for split in SPLITS[1:]}}
+    texts = {"train": Text("".join(kept)), **{split: Text(str(corpus.splits[split])) for split in SPLITS[1:]}}
     if size <= train_bytes:  # all of it
         return Corpus(corpus.name, texts, corpus.source, corpus.is_sample, corpus.note)
     note = f"the training text is cut to its first {train_bytes:,} bytes"

@@ -37,12 +37,12 @@ class Text:
 
     def head(self, characters: int) -> str:
         """The first characters."""
-        found = ""
+        head = ""
         for piece in self:
-            found += piece
-            if len(found) >= characters:
+            head += piece
+            if len(head) >= characters:
                 break
-        return found[:characters]
+        return head[:characters]
 
     def lines(self) -> Iterator[str]:
         """The lines, each with its newline; the last one perhaps without."""

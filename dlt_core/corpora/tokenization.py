@@ -56,15 +56,15 @@ class TokenizedCorpus:
 
         Together the ids are those of the line: a word's pieces begin with the blank before it.
         """
-        found, total = [], 0
+        passages, total = [], 0
         for line in self.corpus.splits[split].lines():
             context, blank, word = line.rstrip().rpartition(" ")
             ids = self.tokenizer.encode(context).ids, self.tokenizer.encode(blank + word).ids
             total += len(ids[0]) + len(ids[1])
             if max_tokens is not None and total > max_tokens:
                 break
-            found.append(ids)
-        return found
+            passages.append(ids)
+        return passages
 
 
 def bpe_pieces(tokenizer: str) -> int | None:
@@ -174,9 +174,10 @@ def _gpt2_bpe() -> tokenizers.Tokenizer:
         repository, *names = GPT2_HUB
         with offline_if_unreachable() as reachable:
             try:
-                files = [
-                    huggingface_hub.hf_hub_download(repository, name, local_files_only=not reachable) for name in names
-                ]
+                download = functools.partial(
+                    huggingface_hub.hf_hub_download, repository, local_files_only=not reachable
+                )
+                files = [Path(download(name)) for name in names]
             except Exception as error:
                 raise unavailable("GPT-2's tokenizer", repository, reachable, GPT2_LOCAL) from error
     # <|endoftext|> is in the vocabulary, but not made special: text that contains it is text

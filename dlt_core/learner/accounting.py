@@ -9,15 +9,14 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
 
+from dlt_core.learner.evaluation import training_mode
 from dlt_core.learner.loss import chunk_size, mean_loss
-
-if TYPE_CHECKING:
-    from dlt_core.learner.training import Learner
+from dlt_core.learner.training import Learner
 
 
 def block_parameters(n_embd: int) -> int:
@@ -57,14 +56,14 @@ def training_bytes(num_parameters: int, *, bytes_per_value: int = 4) -> dict[str
 def measured_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
     """The same, counted in the live tensors, each storage once."""
     parameters = list(model.parameters())
-    found = {
+    parts = {
         "weights": _storage_bytes(parameters),
         "gradients": _storage_bytes(p.grad for p in parameters if p.grad is not None),
         "optimizer": _storage_bytes(
             value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)
         ),
     }
-    return {**found, "total": sum(found.values())}
+    return {**parts, "total": sum(parts.values())}
 
 
 def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
@@ -105,8 +104,9 @@ def model_activation_bytes(
     n_head: int,
     n_embd: int,
     checkpointing: bool = False,
+    logits_at_once: int | None = None,
 ) -> int:
-    """What `activation_bytes` finds, in closed form: fp32, no dropout, fused attention (sdpa, transformers' default).
+    """What `activation_bytes` measures, in closed form: fp32, no dropout, fused attention (sdpa, the default).
 
     The number of weight sets is not in it. For each of the B·T tokens these values are kept:
 
@@ -126,16 +126,22 @@ def model_activation_bytes(
     tokens = batch_size * block_size
     values = tokens * (n_layer * block + widths * n_embd + statistics)
     indices = batch_size * (block_size + 1) + block_size
-    if chunk_size(tokens, vocab_size) < tokens:
+    if chunk_size(tokens, vocab_size, logits_at_once) < tokens:
         bias = {"gpt2": 0, "bert": vocab_size}[architecture]
         return 4 * (values + vocab_size * n_embd + bias) + 8 * indices
     return 4 * (values + tokens * vocab_size + 1) + 8 * (indices + tokens)
 
 
 def model_peak_bytes(
-    architecture: str, *, n_positions: int, num_groups: int, checkpointing: bool = False, **shape: int
+    architecture: str,
+    *,
+    n_positions: int,
+    num_groups: int,
+    checkpointing: bool = False,
+    logits_at_once: int | None = None,
+    **shape: int,
 ) -> int:
-    """What `step_peak_bytes` finds, in closed form; shape as in `model_activation_bytes`, under the same conditions.
+    """What `step_peak_bytes` measures, in closed form; shape as in `model_activation_bytes`, under the same conditions.
 
     The four parts of the memory are never all there at once, because a step starts without gradients. With P bytes of
     weights and A of activations, the largest of three moments:
@@ -162,10 +168,12 @@ def model_peak_bytes(
     weights = 4 * model_parameters(
         architecture, vocab_size=vocab_size, n_positions=n_positions, n_embd=n_embd, num_groups=num_groups
     )
-    activations = model_activation_bytes(architecture, **shape, checkpointing=checkpointing)
+    activations = model_activation_bytes(
+        architecture, **shape, checkpointing=checkpointing, logits_at_once=logits_at_once
+    )
     logits, embedding, width = 4 * tokens * vocab_size, 4 * vocab_size * n_embd, 4 * tokens * n_embd
     again = 4 * tokens * _block_values(n_embd, shape["n_head"]) if checkpointing else 0
-    if (chunk := chunk_size(tokens, vocab_size)) < tokens:
+    if (chunk := chunk_size(tokens, vocab_size, logits_at_once)) < tokens:
         return max(
             3 * weights + activations + 2 * 4 * chunk * vocab_size,
             3 * weights + activations + 3 * width + again,
@@ -183,7 +191,7 @@ def _block_values(n_embd: int, n_head: int) -> int:
     return 16 * n_embd + n_head + 4
 
 
-def activation_bytes(model: nn.Module, batch: torch.Tensor) -> int:
+def activation_bytes(model: nn.Module, batch: torch.Tensor, logits_at_once: int | None = None) -> int:
     """Bytes that autograd keeps between the forward and the backward pass of one training step on `batch` (B, T + 1).
 
     Each storage once, on any device; parameters and buffers, which are there anyway, are not counted. Under autocast
@@ -198,17 +206,24 @@ def activation_bytes(model: nn.Module, batch: torch.Tensor) -> int:
             kept[storage.data_ptr()] = storage
         return tensor
 
-    was_training = model.training
-    model.train()
-    try:
-        with (
-            torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []),
-            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-        ):
-            mean_loss(model, batch)
-    finally:
-        model.train(was_training)
+    with (
+        training_mode(model, True),
+        torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        mean_loss(model, batch, logits_at_once)
     return sum(storage.nbytes() for storage in kept.values())
+
+
+def measure_training(learner: Learner) -> dict[str, Any]:
+    """The memory of training in bytes, for the end of a run: `state`, see `measured_bytes`; `device_peak`, the
+    allocator's peak since the run began, None on the CPU; `step_peak`, see `step_peak_bytes`.
+
+    Takes one further optimiser step, for the last of them.
+    """
+    state = measured_bytes(learner.model, learner.optimizer)
+    device_peak = torch.cuda.max_memory_allocated(learner.device) if learner.device.type == "cuda" else None
+    return {"state": state, "device_peak": device_peak, "step_peak": step_peak_bytes(learner)}
 
 
 def step_peak_bytes(learner: Learner) -> int:
@@ -260,7 +275,7 @@ def step_timeline(learner: Learner) -> list[int]:
 
 @contextlib.contextmanager
 def _step_aside(learner: Learner) -> Iterator[int]:
-    """Bytes of weights and optimiser state, for a step that `learner` is not to remember."""
+    """Yields the bytes of weights and optimiser state; puts the counters back after a step within the block."""
     learner.optimizer.zero_grad(set_to_none=True)  # the first thing that a step does: it starts without gradients
     before = learner.step, learner.seconds, learner.last_loss
     try:

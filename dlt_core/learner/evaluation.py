@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,17 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.nan if math.isnan(loss) else math.inf
 
 
+@contextlib.contextmanager
+def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """The model in training mode (dropout on) or in evaluation mode within the block, afterwards as before."""
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -56,12 +67,14 @@ def evaluate(
     block_size: int,
     batch_size: int,
     token_bytes: np.ndarray,
-    autocast: contextlib.AbstractContextManager | None = None,
+    autocast: contextlib.AbstractContextManager[None] | None = None,
+    logits_at_once: int | None = None,
 ) -> Evaluation:
     """Predict each token but the first once, in windows of `block_size` that do not overlap, dropout off.
 
-    tokens: (N,) ids with N >= 2. token_bytes: (vocab_size,) bytes of each token. The model's training mode is restored.
-    Several processes share the batches, and all get the result.
+    tokens: (N,) ids with N >= 2. token_bytes: (vocab_size,) bytes of each token. logits_at_once: see `token_losses`.
+    Several processes share the batches, and all get the result. The model's training mode is restored.
+    Raises ValueError for fewer than 2 tokens.
     """
     if len(tokens) < 2:
         raise ValueError(f"cannot evaluate on {len(tokens)} tokens: at least 2 are needed")
@@ -72,14 +85,9 @@ def evaluate(
     batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
     if whole < len(tokens) - 1:  # the shorter window at the end
         batches.append(np.asarray(tokens[whole:], dtype=np.int64)[None])
-    was_training = model.training
-    model.eval()
-    try:
-        with autocast or contextlib.nullcontext():
-            for batch in batches[parallel.rank() :: parallel.world_size()]:
-                sums.append(token_losses(model, torch.from_numpy(batch).to(device)).sum())
-    finally:
-        model.train(was_training)
+    with training_mode(model, False), autocast or contextlib.nullcontext():
+        for batch in batches[parallel.rank() :: parallel.world_size()]:
+            sums.append(token_losses(model, torch.from_numpy(batch).to(device), logits_at_once).sum())
     nll = math.fsum(torch.stack(sums).tolist()) if sums else 0.0  # more processes than batches
     nll = parallel.total(torch.tensor(nll, dtype=torch.float64)).item()
     return Evaluation(nll, len(tokens) - 1, int(token_bytes[tokens[1:]].sum()))
@@ -116,7 +124,7 @@ def last_words(
     *,
     block_size: int,
     batch_size: int,
-    autocast: contextlib.AbstractContextManager | None = None,
+    autocast: contextlib.AbstractContextManager[None] | None = None,
 ) -> LastWords:
     """Guess each passage's last word from what stands before it, dropout off.
 
@@ -127,27 +135,22 @@ def last_words(
     if not passages:
         raise ValueError("there are no passages to guess the last words of")
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     nlls, hits = [], []  # for each batch; they stay on the device until the end
-    try:
-        with autocast or contextlib.nullcontext():
-            for start in range(0, len(passages), batch_size):
-                rows = [[*context, *word][-block_size - 1 :] for context, word in passages[start : start + batch_size]]
-                pieces = [min(len(word), len(row) - 1) for row, (_, word) in zip(rows, passages[start:], strict=False)]
-                width = max(map(len, rows))
-                padded = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-                ends = torch.tensor([len(row) - 1 for row in rows], device=device)[:, None]
-                # only the last words' pieces need logits; counted from the end, since words differ in length
-                back = torch.arange(max(pieces), 0, -1, device=device)[None]
-                place = (ends - back).clamp(min=0)  # (B, pieces): of the token before
-                ours = back <= torch.tensor(pieces, device=device)[:, None]
-                logits = logits_at(model, padded[:, :-1], place)  # (B, pieces, vocab_size)
-                wanted = padded.gather(1, place + 1)
-                losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(ours)
-                nlls.append((losses * ours).sum())
-                hits.append(((logits.argmax(-1) == wanted) | ~ours).all(dim=1).sum())
-    finally:
-        model.train(was_training)
+    with training_mode(model, False), autocast or contextlib.nullcontext():
+        for start in range(0, len(passages), batch_size):
+            rows = [[*context, *word][-block_size - 1 :] for context, word in passages[start : start + batch_size]]
+            pieces = [min(len(word), len(row) - 1) for row, (_, word) in zip(rows, passages[start:], strict=False)]
+            width = max(map(len, rows))
+            padded = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+            ends = torch.tensor([len(row) - 1 for row in rows], device=device)[:, None]
+            # only the last words' pieces need logits; counted from the end, since words differ in length
+            back = torch.arange(max(pieces), 0, -1, device=device)[None]
+            place = (ends - back).clamp(min=0)  # (B, pieces): of the token before
+            ours = back <= torch.tensor(pieces, device=device)[:, None]
+            logits = logits_at(model, padded[:, :-1], place)  # (B, pieces, vocab_size)
+            wanted = padded.gather(1, place + 1)
+            losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(ours)
+            nlls.append((losses * ours).sum())
+            hits.append(((logits.argmax(-1) == wanted) | ~ours).all(dim=1).sum())
     truncated = sum(len(context) + len(word) > block_size + 1 for context, word in passages)
     return LastWords(len(passages), int(sum(hits)), float(sum(nlls)), truncated)

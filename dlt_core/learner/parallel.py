@@ -73,7 +73,7 @@ def process_group(name: str = "auto", *, timeout: float = 1800.0) -> Iterator[No
 
 @contextlib.contextmanager
 def one_first() -> Iterator[None]:
-    """Process 0 goes through the block before the others: for what is found in a cache afterwards."""
+    """Process 0 runs the block before the others, which then find its results in a cache."""
     if rank() > 0:
         distributed.barrier()
     yield
@@ -82,7 +82,7 @@ def one_first() -> Iterator[None]:
 
 
 def from_rank_0(value: int) -> int:
-    """Process 0's value, for all: whatever they have computed, they go on with one."""
+    """Process 0's value, in every process."""
     if world_size() == 1:
         return value
     shared = torch.tensor([value], dtype=torch.int64, device=_device_of_the_group())

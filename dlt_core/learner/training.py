@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from dlt_core.blocks import checkpoint_activations, find_blocks
 from dlt_core.corpora.tokenization import Batches, TokenizedCorpus
@@ -39,6 +40,9 @@ TRAINING, PROBING, DROPOUT = range(1, 4)  # independent random streams of one se
 class TrainingDiverged(RuntimeError):
     """A loss became infinite or NaN; the message names step, tie map and the last finite loss."""
 
+    record: Any = None
+    """The record of the run that ended so, if it was a run."""
+
 
 class Learner:
     """A transformer language model in training, whose layers can be re-tied between steps.
@@ -50,17 +54,16 @@ class Learner:
     CUDA where there is one.
     gradient_accumulation_steps: so many parts of the batch go through the model one after the other.
     activation_checkpointing: see `checkpoint_activations`. compile_mode: torch.compile's, for each block by itself, so
-    that ties may change without a new compilation; None leaves the blocks as they are.
+    that ties may change without a new compilation, and raises Dynamo's limit of recompilations for the whole process;
+    None leaves the blocks as they are.
 
     In a process group (see `parallel`) each process takes its share of every batch: B is that of all together.
     Raises ValueError where sizes and data do not fit, before anything is trained.
     """
 
-    selection = "validation"  # the split that selects the best model
-
     def __init__(
         self,
-        build_model: Callable[..., nn.Module],
+        build_model: Callable[..., PreTrainedModel],
         data: TokenizedCorpus,
         *,
         seed: int,
@@ -114,16 +117,15 @@ class Learner:
         self.probes = Batches(self.data.tokens["train"], **sizes, stream=PROBING)
         self.seed = seed
         dtype = torch.bfloat16 if self.precision == "bf16-weights" else torch.float32
-        self.model: nn.Module = self.build_model(seed=seed).to(self.device, dtype)
+        model: Any = self.build_model(seed=seed)
+        self.model: PreTrainedModel = model.to(self.device, dtype)
         positions = getattr(self.model.config, "n_positions", None) or self.model.config.max_position_embeddings
         if self.block_size > positions:
             raise ValueError(f"block_size={self.block_size} is longer than the model's {positions} positions")
         if self.activation_checkpointing:
             checkpoint_activations(self.model)
         if self.compile_mode is not None:
-            # a block is compiled once for training, reward and evaluation, tied or not, and for each shape: the default
-            # limit, 8, can be passed by less than two of these learners
-            torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+            _allow_recompilations()
             for block in find_blocks(self.model):
                 block.compile(mode=self.compile_mode)
         self.optimizer = torch.optim.AdamW(
@@ -152,6 +154,9 @@ class Learner:
         """
         started = time.perf_counter()
         self.model.train()
+        # walked once: at 48 layers it takes a millisecond. Not the optimiser's lists, whose order changes with the
+        # ties, and with it the last bit of the gradient's norm
+        parameters = list(self.model.parameters())
         losses = []
         with self._own_randomness():
             for _ in range(steps):
@@ -159,20 +164,21 @@ class Learner:
                 torch.manual_seed(_mix(self.seed, DROPOUT, self.step, *self._others))
                 self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
                 losses.append(self._backward(batch))
-                parallel.average_gradients(self.model.parameters())
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+                parallel.average_gradients(parameters)
+                nn.utils.clip_grad_norm_(parameters, self.grad_clip)
                 self.optimizer.step()
                 self.step += 1
-        losses = (parallel.total(torch.stack(losses)) / parallel.world_size()).tolist()  # waits for the device
+        total = parallel.total(torch.stack(losses))
+        means: list[float] = (total / parallel.world_size()).tolist()  # waits for the device
         self.seconds += time.perf_counter() - started
-        for i, loss in enumerate(losses):
+        for i, loss in enumerate(means):
             if not math.isfinite(perplexity(loss)):
                 raise TrainingDiverged(
                     f"the training loss is {loss} at step {self.step - steps + i + 1} with {self.tie_map}; "
                     f"the last finite loss was {self.last_loss:.4f}. Try a smaller learning rate."
                 )
             self.last_loss = loss
-        return losses
+        return means
 
     def _backward(self, batch: torch.Tensor) -> torch.Tensor:
         """Forward and backward pass, part by part; the loss."""
@@ -192,14 +198,22 @@ class Learner:
         what rewards are computed from. No training step. Raises TrainingDiverged if it is not finite."""
         self.model.eval()
         with self._precision():
-            loss = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
-        loss = float(parallel.total(loss)) / parallel.world_size()
+            share = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
+        loss = float(parallel.total(share)) / parallel.world_size()
         if not math.isfinite(perplexity(loss)):
             raise TrainingDiverged(
                 f"the loss of probe {index} is {loss} after step {self.step} with {self.tie_map}; "
                 f"the last finite training loss was {self.last_loss:.4f}"
             )
         return loss
+
+    def probe_gradient(self, index: int) -> None:
+        """Add the gradient of `probe`'s loss on minibatch number `index` to the Parameters'. No training step."""
+        self.model.eval()
+        with self._precision():
+            loss = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
+        with self._tf32():
+            loss.backward()
 
     def evaluate(self, split: str) -> Evaluation:
         """Perplexity and bits per byte of the first `evaluation_tokens` tokens of a split."""
@@ -210,6 +224,7 @@ class Learner:
             batch_size=self._evaluation_batch,
             token_bytes=self.data.token_bytes,
             autocast=self._precision(),
+            logits_at_once=self.logits_at_once,
         )
 
     def last_words(self, split: str) -> LastWords:
@@ -222,12 +237,12 @@ class Learner:
             autocast=self._precision(),
         )
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the weights by name on the CPU, each weight set once, under its root's names."""
-        return {name: p.detach().to("cpu", copy=True) for name, p in self.model.named_parameters()}
+    def weights(self, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+        """A copy of the weights by name on `device`, each weight set once, under its root's names."""
+        return {name: p.detach().to(device, copy=True) for name, p in self.model.named_parameters()}
 
     def load_weights(self, tie_map: TieMap, weights: Mapping[str, torch.Tensor]) -> None:
-        """Undo of `weights`, taken under `tie_map`."""
+        """Put back what `weights` copied under `tie_map`. Raises ValueError for weights of other ties."""
         self.tie(tie_map)
         parameters = dict(self.model.named_parameters())
         if parameters.keys() != weights.keys():
@@ -258,7 +273,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo of `state_dict`, on a learner made with the same arguments."""
+        """Restore what `state_dict` saved, on a learner made with the same arguments."""
         values, tensors = state["values"], state["tensors"]
         self.restart(values["seed"])
         prefix = "weights."
@@ -271,8 +286,7 @@ class Learner:
             if name.startswith("optimizer."):
                 _, key, parameter = name.split(".", 2)
                 p = parameters[parameter]
-                # AdamW keeps its step counters on the CPU unless it is fused on another device
-                self.optimizer.state[p][key] = tensor.to(p.device, copy=True)
+                self.optimizer.state[p][key] = tensor.to(state_device(self.optimizer, key, p), copy=True)
         self.step = values["step"]
         self.seconds = values["seconds"]
         self.last_loss = math.nan if values["last_loss"] is None else values["last_loss"]
@@ -284,7 +298,7 @@ class Learner:
 
     @property
     def _others(self) -> tuple[int, ...]:
-        """What tells this process's noise from that of the others, if there are any."""
+        """What makes this process's dropout masks differ from those of the others, if there are any."""
         return (parallel.rank(),) if parallel.world_size() > 1 else ()
 
     def _on_device(self, batch: np.ndarray) -> torch.Tensor:
@@ -316,6 +330,23 @@ class Learner:
         """Leave torch's global generators as they were."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             yield
+
+
+def _allow_recompilations() -> None:
+    """Raise Dynamo's limit of recompilations to 64, for the whole process: it counts them over all models.
+
+    A block is compiled once for training, reward and evaluation, tied or not, and for each shape: the default limit, 8,
+    can be passed by less than two learners.
+    """
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+
+
+def state_device(optimizer: torch.optim.Optimizer, key: str, parameter: nn.Parameter) -> torch.device:
+    """Where AdamW keeps `key` of a Parameter's state: its step counter on the CPU, unless it is fused or capturable.
+    Elsewhere each step would wait for the device, once for each Parameter."""
+    if key == "step" and not (optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")):
+        return torch.device("cpu")
+    return parameter.device
 
 
 def _mix(*entropy: int) -> int:

@@ -16,7 +16,7 @@ from dlt_core.corpora.files import write_atomically
 FORMAT = "dlt-checkpoint-1"
 
 
-def save(path: str | os.PathLike, parts: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
+def save(path: str | os.PathLike[str], parts: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
     """Write `parts` (name -> {"tensors": ..., "values": ...}) and `values` (JSON-able) beside `path`, then rename."""
     tensors = {
         f"{part}/{name}": tensor.contiguous()
@@ -28,8 +28,8 @@ def save(path: str | os.PathLike, parts: dict[str, dict[str, Any]], values: dict
     write_atomically(Path(path), lambda beside: save_file(tensors, beside, metadata=metadata))
 
 
-def load(path: str | os.PathLike) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Undo of `save`. Raises ValueError if the file is no checkpoint of this project."""
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The `parts` and `values` that `save` was given. Raises ValueError for a file that is no checkpoint of ours."""
     tensors: dict[str, torch.Tensor] = {}
     try:
         with safe_open(path, framework="pt") as file:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 # What does not decide the course of a run, of all that lies in dlt_core: what looks at runs, and what starts them.
 ONLOOKERS = ("__main__.py", "figures", "reproduce", "studies/benchmark", "studies/diagnosis.py",
-             "studies/contrasts.py", "studies/findings.py", "studies/tables.py")  # fmt: skip
+             "studies/contrasts.py", "studies/findings.py", "studies/first_light.py", "studies/side_by_side.py",
+             "studies/tables.py")  # fmt: skip
 
 
 def decisive() -> list[Path]:
@@ -36,13 +37,13 @@ def code() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version(), "dlt_core": f"{dlt_core.__version__}+{code()}"}
+    installed = {"python": platform.python_version(), "dlt_core": f"{dlt_core.__version__}+{code()}"}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def stamp() -> str:

@@ -11,11 +11,16 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from dlt_core.corpora.files import write_text_atomically
+from dlt_core.records.refusals import refusal
 from dlt_core.tie_map import TieMap
 
 if TYPE_CHECKING:
@@ -23,49 +28,125 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+# What the file of a stranger is held to; a run that writes its own record is not checked. Numbers that are not finite
+# are null in a file, so lists of measured values may have them.
+Columns = TypeVar("Columns", bound=Mapping[str, list[Any]])
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Measured = list[float | None]
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
+
+def _equally_long(columns: Columns) -> Columns:
+    if others := [name for name, column in columns.items() if not isinstance(column, list)]:
+        raise ValueError(f"must have lists, which {others[0]} is not")
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"has lists of unequal length: {lengths}")
+    return columns
+
+
+def _canonical(sources: list[int]) -> list[int]:
+    return list(TieMap(sources))
+
+
+Ties = Annotated[list[Count], AfterValidator(_canonical)]
+
+
+@with_config(_STRICT)
+class _Settings(TypedDict, total=False):
+    name: Required[str]
+    preset: Required[str]
+    tokenizer: str
+    n_layer: Count
+    overrides: dict[str, Any]
+
+
+@with_config(_STRICT)
+class _Corpus(TypedDict, total=False):
+    name: Required[str]
+    sha256: str
+    is_sample: bool
+
+
+@with_config(_STRICT)
+class _History(TypedDict, total=False):
+    episode: list[Count]
+    layer: list[Count]
+    action: list[Count]
+    explored: list[bool]
+    epsilon: Measured
+    reward: Measured
+    loss: Measured
+    td_loss: Measured
+    num_independent: list[Count]
+    weight_sets: list[Count]
+    tie_map: list[list[Count]]
+    state: list[list[Count]]
+    q_values: list[Measured | None]
+
+
+@with_config(_STRICT)
+class _Test(TypedDict):
+    perplexity: float
+    unit: str
+    bits_per_byte: float
+
+
+@with_config(_STRICT)
+class _Parameters(TypedDict):
+    unique: Annotated[int, Field(ge=1, lt=2**63)]
+    conventional: Annotated[int, Field(ge=1, lt=2**63)]
+
+
+def _as(kind: Any) -> GetPydanticSchema:
+    """Check a dict as this TypedDict; to the code it is a plain dict."""
+    return GetPydanticSchema(lambda _, schema_of: schema_of(kind))
+
+
+@with_config(_STRICT)
 @dataclass
 class RunRecord:
     """One training run. Lists under `history` have an entry for each decision, in order."""
 
-    experiment: dict[str, Any]
+    experiment: Annotated[dict[str, Any], _as(_Settings)]
     """`name`, `preset`, every other field of the Experiment, and `overrides`: those that differ from the preset's."""
     method: str
     """dynamic, conventional, random, all_tied, sequence, replay, ..."""
-    seed: int
-    corpus: dict[str, Any]
+    seed: Count
+    corpus: Annotated[dict[str, Any], _as(_Corpus)]
     """`name`, `sha256`, `is_sample`, `source`, `note`, number of `tokens` and `bytes` of each split."""
     agent: dict[str, Any] = field(default_factory=dict)
     """`class` of the agent and its settings; for a run without decisions "static" with its `tie_map`, or "schedule"."""
-    status: str = "running"
+    status: Literal["running", "stopped", "diverged", "finished"] = "running"
     """running, stopped (at a checkpoint), diverged, finished."""
     error: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
-    budget: dict[str, int] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
-    tie_map: list[int] | None = None
+    budget: dict[str, Count] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
+    """Of the run; `search_steps` and `search_passes` went into finding its map beforehand, where a rule did."""
+    tie_map: Ties | None = None
     """The ties of the best model (by validation), the one that `test` and `parameters` are about."""
-    final_tie_map: list[int] | None = None
+    final_tie_map: Ties | None = None
     """The ties at the end of the run."""
-    history: dict[str, list] = field(default_factory=dict)
+    history: Annotated[dict[str, list[Any]], _as(_History), AfterValidator(_equally_long)] = field(default_factory=dict)
     """episode, layer, action, explored, epsilon, reward, loss (of the reward minibatch), td_loss, num_independent,
     tie_map (after the action), q_values (of the layer, before the action; null where the agent has none). What
     `released_code` adds is said there."""
-    curves: dict[str, dict[str, list]] = field(
+    curves: dict[str, Annotated[dict[str, Measured], AfterValidator(_equally_long)]] = field(
         default_factory=lambda: {
             "train": {"step": [], "loss": []},
             "validation": {"step": [], "loss": [], "perplexity": [], "bits_per_byte": []},
         }
     )
-    test: dict[str, Any] | None = None
+    test: Annotated[dict[str, Any], _as(_Test)] | None = None
     """`perplexity`, `unit`, `bits_per_byte`, `selected_by`, ... of the best model, read once, at the end; for LAMBADA
     also `last_word` with its `accuracy`. Where the released code's rule selects, `selected_by` is "test"."""
-    parameters: dict[str, int] | None = None
+    parameters: Annotated[dict[str, int], _as(_Parameters)] | None = None
     """`unique`: trainable parameters of the best-validation model. `conventional`: with all layers independent."""
     bytes: dict[str, Any] | None = None
     """Training state, measured and in closed form; `step_peak`, the peak of one optimiser step at the end of the run;
-    `device_peak`, the peak of the whole run with its evaluations, on CUDA."""
-    seconds: float = 0.0
+    `device_peak`, the peak of the whole run with its evaluations and the best weights beside it, on CUDA."""
+    seconds: Annotated[float, Field(ge=0)] = 0.0
     """Wall-clock time of the run, over all its parts if it was resumed."""
     timing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("training", "control", "validation"), 0.0))
     """Seconds in optimiser steps, in control (agent, ties, reward), in validation."""
@@ -89,15 +170,20 @@ class RunRecord:
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
         maps = self.history.get("state") or self.history["tie_map"]  # of the released code what its state says
-        found = {"ties": 0, "unties": 0}
+        counts = {"ties": 0, "unties": 0}
         for before, after in itertools.pairwise([[0] * len(maps[0]), *maps]):  # the start is all tied
             for i, (old, new) in enumerate(zip(before, after, strict=True)):
-                found["ties"] += old == i != new
-                found["unties"] += old != i == new
-        return found
+                counts["ties"] += old == i != new
+                counts["unties"] += old != i == new
+        return counts
 
     def headline(self) -> dict[str, Any]:
-        """The three numbers that matter: perplexity with bits per byte, trainable parameters, independent layers."""
+        """The three numbers that matter: perplexity with bits per byte, trainable parameters, independent layers.
+
+        Raises ValueError for a run that is not finished.
+        """
+        if self.test is None or self.parameters is None or self.tie_map is None:
+            raise ValueError(f"{self.key} is {self.status}, it has no headline")
         return {
             "key": self.key,
             "experiment": self.experiment["name"],
@@ -118,21 +204,25 @@ class RunRecord:
             return f"{self.key}: {self.status}"
         return in_words(self.headline())
 
-    def path_in(self, path: str | os.PathLike) -> Path:
+    def path_in(self, path: str | os.PathLike[str]) -> Path:
         """`path` itself if it names a .json file, otherwise the record's own file in that folder."""
         path = Path(path)
         return path if path.suffix == ".json" else path / f"{self.key}.json"
 
-    def save(self, path: str | os.PathLike) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the record to `path` (a .json file, or a folder, where it is named by its key): whole or not at all."""
         path = self.path_in(path)
         write_text_atomically(path, self.to_json() + "\n")
         return path
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> RunRecord:
-        """Read a record. Raises ValueError if it is of another schema version or has unknown fields."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"), name=str(path))
+    def load(cls, path: str | os.PathLike[str]) -> RunRecord:
+        """Read a record, also from a stranger. Raises ValueError naming file and field for what is none."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, IsADirectoryError) as error:
+            raise ValueError(f"{path} is not a record: {error}") from error
+        return cls.from_json(text, name=str(path))
 
     def to_json(self) -> str:
         """JSON with a line for each field; numbers that are not finite become null."""
@@ -143,17 +233,45 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "record") -> RunRecord:
+        """Undo `to_json`. name: what errors call it. Raises ValueError naming it and the field that is wrong."""
+        constants: list[str] = []  # NaN and Infinity, which are no JSON
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
+            fields = json.loads(text, object_pairs_hook=_each_once, parse_constant=constants.append)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{name} is not a record: {error}") from error
-        if fields.get("schema_version") != SCHEMA_VERSION:
-            found = fields.get("schema_version")
-            raise ValueError(f"{name} has schema version {found}, this code reads {SCHEMA_VERSION}")
+        if not isinstance(fields, dict):
+            raise ValueError(f"{name} is not a record: it must hold fields in braces, got a {type(fields).__name__}")
+        if (version := fields.get("schema_version")) != SCHEMA_VERSION:
+            raise ValueError(f"{name} has schema version {version!r}, this code reads {SCHEMA_VERSION}")
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(fields.keys() - known):
             raise ValueError(f"{name} has unknown fields {unknown}; known: {sorted(known)}")
-        return cls(**fields)
+        try:
+            _CHECK.validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"{name}: {refusal(error)}") from None
+        if constants:
+            field = next(f for f, value in json.loads(text).items() if constants[0] in json.dumps(value))
+            raise ValueError(f"{name}: {field} has {constants[0]}, which is no number in JSON")
+        if fields.get("status") == "finished":
+            for needed in ("test", "parameters", "tie_map"):
+                if fields.get(needed) is None:
+                    raise ValueError(f"{name}: {needed} is missing, and the run is finished")
+        record = cls(**fields)
+        if Path(record.key).name != record.key:
+            raise ValueError(f"{name}: experiment, preset and method cannot name a file in a folder: {record.key!r}")
+        return record
+
+
+_CHECK = TypeAdapter(RunRecord)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a name in it twice is an error, since one of the two values would be lost."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"a field is there twice among {[name for name, _ in pairs]}")
+    return fields
 
 
 def in_words(run: dict[str, Any]) -> str:
@@ -174,43 +292,61 @@ def key(experiment: dict[str, Any], method: str, seed: int) -> str:
     return f"{experiment['name']}-{experiment['preset']}{mark}-{method}-seed{seed}"
 
 
-def load_all(folder: str | os.PathLike) -> list[RunRecord]:
+def load_all(folder: str | os.PathLike[str]) -> list[RunRecord]:
     """The records in a folder, by file name."""
     return [RunRecord.load(path) for path in sorted(Path(folder).glob("*.json"))]
 
 
-def load_records(folder: str | os.PathLike) -> pd.DataFrame:
-    """The records in a folder as a table, a row a run: name, size and settings of the experiment (`experiment`,
-    `preset`, `changes`), `method`, `seed`, `corpus`, `status`, and of finished runs what was
-    measured. The record itself is in the column `record`.
+def load_records(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """The records in a folder as a table, a row a run, by file name; without records it has its columns and no row.
+
+    experiment, preset: names, as in `Experiment.preset`. changes: what differs from them, as in "gamma=0.5, price=1".
+    method, seed, corpus, status: as in `RunRecord`. perplexity (per what `unit` says) and bits_per_byte: of the test
+    split. parameters, conventional_parameters: trainable ones of the best model, and with all layers independent.
+    independent_layers of `layers`: in the best model. steps: of the optimiser. seconds: of the run. record: the
+    RunRecord itself. What an unfinished run does not have is missing.
+
+    Raises ValueError naming the file that is not a record, NotADirectoryError if there is no such folder.
     """
     import pandas as pd
 
-    rows = []
-    for record in load_all(folder):
-        test, parameters = record.test or {}, record.parameters or {}
-        rows.append(
-            {
-                "experiment": record.experiment["name"],
-                "preset": record.experiment["preset"],
-                "changes": ", ".join(f"{k}={v}" for k, v in sorted(record.experiment.get("overrides", {}).items())),
-                "method": record.method,
-                "seed": record.seed,
-                "corpus": record.corpus["name"],
-                "status": record.status,
-                "perplexity": test.get("perplexity"),
-                "unit": test.get("unit"),
-                "bits_per_byte": test.get("bits_per_byte"),
-                "parameters": parameters.get("unique"),
-                "conventional_parameters": parameters.get("conventional"),
-                "independent_layers": None if record.tie_map is None else len(set(record.tie_map)),
-                "layers": record.experiment["n_layer"],
-                "steps": record.budget["optimizer_steps"],
-                "seconds": record.seconds,
-                "record": record,
-            }
-        )
-    return pd.DataFrame(rows)
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"no folder of records: {folder}")
+    table = pd.DataFrame([_row(record) for record in load_all(folder)], columns=list(_COLUMNS))
+    return table.astype(_COLUMNS)
+
+
+_COLUMNS = {
+    **dict.fromkeys(("experiment", "preset", "changes", "method"), "object"),
+    "seed": "int64",
+    **dict.fromkeys(("corpus", "status"), "object"),
+    **{"perplexity": "float64", "unit": "object", "bits_per_byte": "float64"},
+    **dict.fromkeys(("parameters", "conventional_parameters", "independent_layers", "layers", "steps"), "Int64"),
+    **{"seconds": "float64", "record": "object"},
+}
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    test, parameters = record.test or {}, record.parameters or {}
+    return {
+        "experiment": record.experiment["name"],
+        "preset": record.experiment["preset"],
+        "changes": ", ".join(f"{k}={v}" for k, v in sorted(record.experiment.get("overrides", {}).items())),
+        "method": record.method,
+        "seed": record.seed,
+        "corpus": record.corpus["name"],
+        "status": record.status,
+        "perplexity": test.get("perplexity"),
+        "unit": test.get("unit"),
+        "bits_per_byte": test.get("bits_per_byte"),
+        "parameters": parameters.get("unique"),
+        "conventional_parameters": parameters.get("conventional"),
+        "independent_layers": None if record.tie_map is None else len(set(record.tie_map)),
+        "layers": record.experiment.get("n_layer"),
+        "steps": record.budget.get("optimizer_steps"),
+        "seconds": record.seconds,
+        "record": record,
+    }
 
 
 def _finite(value: Any) -> Any:

@@ -9,9 +9,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 from dlt_core import records
 from dlt_core.corpora.sources import LAST_WORD
 from dlt_core.learner import parallel
-from dlt_core.learner.accounting import measured_bytes, model_parameters, step_peak_bytes, training_bytes
+from dlt_core.learner.accounting import measure_training, model_parameters, training_bytes
 from dlt_core.learner.evaluation import perplexity
 from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records import checkpoints
@@ -29,15 +30,54 @@ from dlt_core.tie_map import TieMap
 from dlt_core.tying import count_parameters
 
 if TYPE_CHECKING:
+    from dlt_core.agents import Agent
+    from dlt_core.env import LayerTyingEnv
     from dlt_core.experiments import Experiment
 
 CHECKPOINT_SECONDS = 600.0  # a run with a checkpoint path writes one at least this often
 
 
-class Run:
-    """The record, the best model, checkpoints, limits and the progress bar of one run; arguments as in `algorithm1`.
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run leaves its results, and how far one call takes it. No option changes the results.
 
-    As a context manager it finishes the record, or writes down how the run ended otherwise.
+    Raises ValueError for a limit without a checkpoint or below one decision, TypeError for an unknown name.
+    """
+
+    record_path: str | os.PathLike[str] | None = None
+    """.json file or folder to write the record to; None: it is only returned."""
+    checkpoint: str | os.PathLike[str] | None = None
+    """File that the run resumes from if it exists, is saved to now and then, and that is removed at the end. With a
+    checkpoint, a run whose finished record is at `record_path` already is not run again."""
+    max_seconds: float | None = None
+    """Stop this call at a checkpoint after so long (status "stopped"); call again to go on."""
+    max_decisions: int | None = None
+    """The same after so many decisions of this call."""
+    on_decision: Callable[[RunRecord], None] | None = None
+    """Called with the record after each decision."""
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is None and (self.max_seconds is not None or self.max_decisions is not None):
+            raise ValueError("max_seconds and max_decisions stop at a checkpoint: name a checkpoint file")
+        if self.max_decisions is not None and self.max_decisions < 1:
+            raise ValueError(f"max_decisions must be at least 1, got {self.max_decisions}")
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions` as keywords of the training functions, for editors and type checkers."""
+
+    record_path: str | os.PathLike[str] | None
+    checkpoint: str | os.PathLike[str] | None
+    max_seconds: float | None
+    max_decisions: int | None
+    on_decision: Callable[[RunRecord], None] | None
+
+
+class Run:
+    """The record, the best model, checkpoints, limits and the progress bar of one run.
+
+    agent, env: of a dynamic run; they are described in the record and saved in checkpoints.
+    A context manager: however the block ends, the record says so and is written.
     """
 
     def __init__(
@@ -45,25 +85,19 @@ class Run:
         experiment: Experiment,
         method: str,
         learner: Learner,
-        record_path: str | os.PathLike | None,
-        checkpoint: str | os.PathLike | None,
-        max_seconds: float | None,
-        max_decisions: int | None,
+        options: RunOptions,
+        agent: Agent | None = None,
+        env: LayerTyingEnv | None = None,
     ) -> None:
-        if checkpoint is None and (max_seconds is not None or max_decisions is not None):
-            raise ValueError("max_seconds and max_decisions stop at a checkpoint: name a checkpoint file")
-        if max_decisions is not None and max_decisions < 1:
-            raise ValueError(f"max_decisions must be at least 1, got {max_decisions}")
         self.experiment = experiment
         self.learner = learner
-        self.record_path = record_path
-        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
-        self.max_seconds = max_seconds
-        self.max_decisions = max_decisions
+        self.options = options
+        self.agent, self.env = agent, env
+        self.selection = "validation" if env is None else env.selection
+        self.checkpoint = Path(options.checkpoint) if options.checkpoint is not None else None
         self.total = experiment.episodes * (experiment.n_layer - 1)
         self.done = 0
         self.best: dict[str, Any] | None = None  # {"tensors": weights, "values": step, loss, tie_map}
-        self.parts: dict[str, Any] = {}
         data = learner.data
         self.record = RunRecord(
             experiment=experiment.to_dict(),
@@ -81,20 +115,19 @@ class Run:
             versions=records.versions(),
             hardware=records.hardware(learner.device),
         )
+        if agent is not None and env is not None:
+            self.record.agent = {"class": type(agent).__name__, **agent.settings, **env.settings}
         if learner.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(learner.device)
 
-    def resume(self, parts: dict[str, Any]) -> bool:
-        """Take up the checkpoint, if there is one; True if this very run was finished before, and has its record.
-
-        parts: what else has a state, "agent" and "env".
-        """
-        self.parts = parts
+    def resume(self) -> bool:
+        """Take up the checkpoint, if there is one; True if this very run was finished before, and has its record."""
         if self.checkpoint is None:
             return False
         parallel.from_rank_0(0)  # once process 0 is here, what a call before this one has to write is there
         if not self.checkpoint.exists():
-            path = self.record.path_in(self.record_path) if self.record_path is not None else None
+            folder = self.options.record_path
+            path = self.record.path_in(folder) if folder is not None else None
             if path is None or not path.exists():
                 return False
             record = RunRecord.load(path)
@@ -115,13 +148,13 @@ class Run:
         self.done = values["done"]
         self.best = saved.get("best")
         self.learner.load_state_dict(saved["learner"])
-        if "agent" in parts:
-            parts["agent"].load_state_dict(saved["agent"])
-            parts["env"].load_state_dict(values["env"])
+        if self.agent is not None and self.env is not None:
+            self.agent.load_state_dict(saved["agent"])
+            self.env.load_state_dict(values["env"])
         return False
 
     def _difference(self, record: RunRecord) -> str | None:
-        """What tells another run's record from this run's, in words."""
+        """The first difference between another run's record and this run's, in words; None if there is none."""
         for what, theirs, ours in (
             ("experiment", record.experiment, self.record.experiment),
             ("method", record.method, self.record.method),
@@ -133,16 +166,17 @@ class Run:
         return None
 
     def save_checkpoint(self) -> None:
-        """Write it; of several processes the first does."""
-        if parallel.rank() > 0:
+        """Write the checkpoint, if there is to be one; of several processes the first does."""
+        if parallel.rank() > 0 or self.checkpoint is None:
             return
         parts = {"learner": self.learner.state_dict()}
         if self.best is not None:
-            parts["best"] = self.best
+            best = {name: tensor.cpu() for name, tensor in self.best["tensors"].items()}
+            parts["best"] = {**self.best, "tensors": best}
         values: dict[str, Any] = {"record": self.record.to_json(), "done": self.done}
-        if "agent" in self.parts:
-            parts["agent"] = self.parts["agent"].state_dict()
-            values["env"] = self.parts["env"].state_dict()
+        if self.agent is not None and self.env is not None:
+            parts["agent"] = self.agent.state_dict()
+            values["env"] = self.env.state_dict()
         checkpoints.save(self.checkpoint, parts, values)
         self.last_checkpoint = self.lap = time.perf_counter()
 
@@ -150,39 +184,62 @@ class Run:
         self.started = self.lap = self.last_checkpoint = time.perf_counter()
         self.seconds_before = self.record.seconds
         self.record.status = "running"
-        quiet = {} if _someone_watches() and parallel.rank() == 0 else {"disable": True}
-        self.bar = tqdm(total=self.total, initial=self.done, desc=self.record.method, unit="decision", **quiet)
+        hidden = {} if _someone_watches() and parallel.rank() == 0 else {"disable": True}
+        self.bar = tqdm(total=self.total, initial=self.done, desc=self.record.method, unit="decision", **hidden)
         return self
 
     def decisions(self) -> Iterator[int]:
         """The numbers of the decisions still to be made, as long as this call may go on."""
-        first = self.done
+        first, options = self.done, self.options
         while self.done < self.total:
             yield self.done
+            if options.on_decision is not None:
+                options.on_decision(self.record)
             self.done += 1
             self.bar.update()
             now = time.perf_counter()
             self.record.seconds = self.seconds_before + now - self.started
             if self.done == self.total or self.checkpoint is None:
                 continue
-            too_long = self.max_seconds is not None and now - self.started >= self.max_seconds
-            if self.max_seconds is not None:  # processes must not disagree, and their clocks do
-                too_long = parallel.from_rank_0(too_long)
-            if too_long or (self.max_decisions is not None and self.done - first >= self.max_decisions):
+            too_long = options.max_seconds is not None and now - self.started >= options.max_seconds
+            if options.max_seconds is not None:  # processes must not disagree, and their clocks do
+                too_long = bool(parallel.from_rank_0(too_long))
+            if too_long or (options.max_decisions is not None and self.done - first >= options.max_decisions):
                 self.record.status = "stopped"
                 return
             if now - self.last_checkpoint >= CHECKPOINT_SECONDS:
                 self.save_checkpoint()
 
+    def note_decision(
+        self, layer: int, action: int, q_values: np.ndarray, reward: float, td_loss: float, info: dict[str, Any]
+    ) -> None:
+        """Enter the agent's decision and what followed into the record. info: what `env.step` returned."""
+        if self.agent is None or self.env is None:
+            raise ValueError("a decision is noted by a run with an agent and its env")
+        self.note(
+            info["train_loss"],
+            layer=layer,
+            action=action,
+            explored=self.agent.explored,
+            epsilon=self.agent.epsilon,
+            reward=reward,
+            loss=info["loss"],
+            td_loss=td_loss,
+            num_independent=info["num_independent"],
+            tie_map=list(self.learner.tie_map),
+            q_values=None if np.isnan(q_values).all() else [float(f"{q:.6g}") for q in q_values],
+            **self.env.history,
+        )
+
     def note(self, train_loss: float, **decision: Any) -> None:
-        """Enter one decision (or k steps without one) into the record."""
+        """Enter k steps with this mean loss (nats per token), and what was decided before them, into the record."""
         record, learner = self.record, self.learner
         episode = self.done // (self.experiment.n_layer - 1)
         for name, value in ({"episode": episode, **decision} if decision else {}).items():
             record.history.setdefault(name, []).append(value)
         record.curves["train"]["step"].append(learner.step)
         record.curves["train"]["loss"].append(train_loss)
-        record.budget = {
+        record.budget |= {
             "optimizer_steps": learner.step,
             "tokens": learner.step * learner.batch_size * learner.block_size,
         }
@@ -197,24 +254,25 @@ class Run:
         self.bar.set_postfix({"episode": episode + 1, **shown})
 
     def validate(self) -> None:
-        """Evaluate on the split that selects, validation, and keep the weights if they are the best so far."""
+        """Evaluate on the validation split (or what else selects), and keep the weights if they are the best so far."""
         turn = (self.done + 1) // (self.experiment.n_layer - 1)
         if turn % self.experiment.evaluate_every and self.done + 1 < self.total:
             return
-        split = self.learner.selection
-        found = self.learner.evaluate(split)
-        if not np.isfinite(found.perplexity):
+        split = self.selection
+        evaluation = self.learner.evaluate(split)
+        if not np.isfinite(evaluation.perplexity):
             raise TrainingDiverged(
-                f"the {split} loss is {found.loss} after step {self.learner.step} with {self.learner.tie_map}; "
+                f"the {split} loss is {evaluation.loss} after step {self.learner.step} with {self.learner.tie_map}; "
                 f"the last finite training loss was {self.learner.last_loss:.4f}"
             )
         curve = self.record.curves.setdefault(split, {name: [] for name in self.record.curves["validation"]})
         for name in ("loss", "perplexity", "bits_per_byte"):
-            curve[name].append(getattr(found, name))
+            curve[name].append(getattr(evaluation, name))
         curve["step"].append(self.learner.step)
-        if self.best is None or found.loss < self.best["values"]["loss"]:
-            values = {"step": self.learner.step, "loss": found.loss, "tie_map": list(self.learner.tie_map)}
-            self.best = {"tensors": self.learner.weights(), "values": values}
+        if self.best is None or evaluation.loss < self.best["values"]["loss"]:
+            values = {"step": self.learner.step, "loss": evaluation.loss, "tie_map": list(self.learner.tie_map)}
+            # copied on the device: to the CPU it would take seconds for a large model, each time
+            self.best = {"tensors": self.learner.weights(self.learner.device), "values": values}
         now = time.perf_counter()
         self.record.timing["validation"] += now - self.lap
         self.lap = now
@@ -222,8 +280,6 @@ class Run:
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         self.bar.close()
         record = self.record
-        if error is None and record.status == "running":
-            self._finish()
         record.seconds = self.seconds_before + time.perf_counter() - self.started
         if record.status == "stopped":
             self.save_checkpoint()
@@ -233,18 +289,23 @@ class Run:
             error.record = record
         if parallel.rank() > 0:  # of several processes the first writes
             return
-        if self.record_path is not None and (error is None or record.status == "diverged"):
-            record.save(self.record_path)
+        if self.options.record_path is not None and (error is None or record.status == "diverged"):
+            record.save(self.options.record_path)
         if record.status == "finished" and self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
 
-    def _finish(self) -> None:
-        """Count, go back to the best model, and read the test split; once, unless it selects."""
+    def finish(self) -> None:
+        """After the last decision: measure the training state, go back to the best model, and test it.
+
+        The measurement takes one optimiser step more, on weights that are not needed any more. Nothing is done where a
+        limit has stopped this call.
+        """
+        if self.record.status == "stopped":
+            return
+        assert self.best is not None, "validated after the last turn"
         record, learner, experiment = self.record, self.learner, self.experiment
         record.final_tie_map = list(learner.tie_map)
-        measured = measured_bytes(learner.model, learner.optimizer)
-        device_peak = torch.cuda.max_memory_allocated(learner.device) if learner.device.type == "cuda" else None
-        step_peak = step_peak_bytes(learner)  # takes a step, on weights that are not needed any more
+        measured = measure_training(learner)
         best = self.best["values"]
         record.tie_map = best["tie_map"]
         learner.load_weights(TieMap(best["tie_map"]), self.best["tensors"])
@@ -255,18 +316,14 @@ class Run:
             "bits_per_byte": test.bits_per_byte,
             "tokens": test.tokens,
             "bytes": test.bytes,
-            "selected_by": learner.selection,
+            "selected_by": self.selection,
             "selected_step": best["step"],
-            f"{learner.selection}_perplexity": perplexity(best["loss"]),
+            f"{self.selection}_perplexity": perplexity(best["loss"]),
         }
         if learner.data.corpus.name in LAST_WORD:
             words = learner.last_words("test")
-            record.test["last_word"] = {
-                "accuracy": words.accuracy,
-                "perplexity": words.perplexity,
-                "passages": words.passages,
-                "truncated": words.truncated,
-            }
+            counted = ("accuracy", "perplexity", "passages", "truncated")
+            record.test["last_word"] = {name: getattr(words, name) for name in counted}
         shape = {
             "vocab_size": learner.data.vocab_size,
             "n_positions": experiment.n_positions,
@@ -279,13 +336,13 @@ class Run:
         final_groups = TieMap(record.final_tie_map).num_independent
         width = next(learner.model.parameters()).element_size()
         record.bytes = {
-            "measured_at_end": measured,
+            "measured_at_end": measured["state"],
             "closed_form_at_end": training_bytes(
                 model_parameters(experiment.architecture, **shape, num_groups=final_groups), bytes_per_value=width
             ),
             "conventional": training_bytes(record.parameters["conventional"], bytes_per_value=width),
-            "step_peak": step_peak,
-            "device_peak": device_peak,
+            "step_peak": measured["step_peak"],
+            "device_peak": measured["device_peak"],
         }
         record.status = "finished"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from dlt_core.records.record import RunRecord
 
@@ -36,10 +36,10 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tup
         raise ValueError(f"a bootstrap needs at least two values, got {len(values)}")
     if np.allclose(values, values[0], rtol=1e-12, atol=0):
         return values[0], values[0]
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (values,), np.mean, confidence_level=confidence, n_resamples=9_999, rng=np.random.default_rng(0)
-    )
-    low, high = map(float, found.confidence_interval)
+    ).confidence_interval
+    low, high = map(float, interval)
     return (low, high) if math.isfinite(low + high) else (fmean(values), fmean(values))
 
 
@@ -67,8 +67,10 @@ def verdict(differences: Sequence[float]) -> str:
 
 
 def bits_per_byte(record: RunRecord) -> float:
-    """Of the test split."""
-    return record.test["bits_per_byte"]
+    """Of the test split. Raises ValueError for a run that is not finished."""
+    if record.test is None:
+        raise ValueError(f"{record.key} is {record.status}, its test split was not read")
+    return float(record.test["bits_per_byte"])
 
 
 def paired_differences(

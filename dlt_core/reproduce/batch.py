@@ -1,36 +1,25 @@
-"""The batch command: execute notebooks with papermill, presets x seeds, and collect what they leave.
+"""Execute notebooks with papermill, presets x seeds, and collect what they leave.
 
-    python -m dlt_core.reproduce [--preset P] [--notebooks 03 04] [--seeds 0 1 2] [--jobs N | --dask ADDRESS]
-                                 [--out DIR] [--in-place]
-
-DIR/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/, and DIR/summary.json says
+OUT/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/, and OUT/summary.json says
 what happened. A notebook whose data is not here is left out, unless it was asked for by name.
-
---dask hands the notebooks to the workers of a running Dask cluster (`dask worker ADDRESS --nthreads 1`), one at a time
-to each. They need the same environment, DLT_DATA_DIR included, and must see this checkout, its data and DIR under the
-same paths. A lost worker's runs are taken up again by another.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlt_core import CHECKOUT
-from dlt_core.corpora.files import write_json_atomically, write_text_atomically
+from dlt_core.corpora.files import write_json_atomically
 from dlt_core.corpora.sources import CORPORA
-from dlt_core.experiments import PRESETS
 from dlt_core.records.record import in_words, load_all
 from dlt_core.reproduce.jobs import Job
-from dlt_core.reproduce.outputs import rebuild
+from dlt_core.reproduce.marked_tables import write_marked_tables
+from dlt_core.reproduce.outputs import write_tables_and_figures
 from dlt_core.reproduce.workers import connect, on_cluster, on_processes
-from dlt_core.studies import contrasts, findings, tables
-from dlt_core.studies.benchmark import report
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,78 +38,59 @@ SEVERAL_SEEDS = (
 RECORDED = ("12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status, 0 only if every notebook ran to its end."""
-    parser = argparse.ArgumentParser(prog="python -m dlt_core.reproduce", description=__doc__.partition("\n")[0])
-    parser.add_argument("--preset", default="laptop", choices=list(PRESETS), help="how large (default: laptop)")
-    parser.add_argument(
-        "--notebooks",
-        nargs="+",
-        metavar="NN",
-        help="the beginning of their names, or 'all' (default: all whose data is here)",
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time (default: 1)")
-    parser.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="instead, one at a time on each worker of the Dask cluster whose scheduler is at tcp://host:port; the "
-        "workers need one thread each, this environment, and this checkout, its data and --out under the same paths",
-    )
-    parser.add_argument("--out", type=Path, default=Path("reproduction"), metavar="DIR", help="(default: reproduction)")
-    parser.add_argument(
-        "--in-place",
-        action="store_true",
-        help="also refresh the outputs in notebooks/ and the contents of figures/ of this checkout",
-    )
-    options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        parser.error(f"--jobs must be at least 1, got {options.jobs}")
-    if options.dask is not None and options.jobs != 1:
-        parser.error(
-            "--jobs is for processes of this machine: with --dask the cluster's workers say how many at a time"
-        )
-    if options.in_place and (options.preset != "laptop" or options.seeds[0] != 0):
-        parser.error("--in-place is for the preset laptop, and seed 0 first, which the notebooks' parameters show")
-    out = options.out.resolve()
-    try:
-        notebooks = _find(options.notebooks or ["all"])
-        out.mkdir(parents=True, exist_ok=True)
-        client = None if options.dask is None else connect(options.dask)
-    except ValueError as error:
-        parser.error(str(error))
-    except OSError as error:
-        parser.error(f"cannot write to {out} ({error}): name another folder with --out")
-    with client or contextlib.nullcontext():
-        return reproduce(
-            notebooks,
-            preset=options.preset,
-            seeds=options.seeds,
-            jobs=options.jobs,
-            client=client,
-            out=out,
-            in_place=options.in_place,
-            need_data=options.notebooks is not None,
-        )
-
-
 def reproduce(
-    notebooks: Sequence[Path],
     *,
-    preset: str,
-    seeds: Sequence[int],
-    jobs: int,
-    client: Client | None,
-    out: Path,
+    preset: str = "laptop",
+    notebooks: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    jobs: int = 1,
+    dask: str | None = None,
+    out: Path = Path("reproduction"),
     in_place: bool = False,
-    need_data: bool = True,
 ) -> int:
-    """Execute each notebook for each seed; what is already done is skipped. Returns the exit status.
+    """Execute the notebooks for each seed; returns the exit status, 0 only if none failed.
 
-    jobs: processes on this machine, for want of a client of a Dask cluster.
-    need_data: whether a notebook whose data is not here has failed, or is only left out.
+    notebooks: beginnings of their names; none: all whose data is here. jobs: how many at a time on this machine.
+    dask: instead, on the workers of the cluster whose scheduler has this address, one at a time on each; the runs of a
+    lost worker are taken up again by another. in_place: also refresh what the checkout shows.
+
+    Raises ValueError, before anything is executed, for what cannot be.
     """
-    todo, done = [], []
+    if not seeds:
+        raise ValueError("--seeds needs at least one")
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {jobs}")
+    if dask is not None and jobs != 1:
+        raise ValueError("--jobs is for processes of this machine: with --dask the workers say how many at a time")
+    if in_place and (preset != "laptop" or seeds[0] != 0):
+        raise ValueError("--in-place is for the preset laptop, and seed 0 first, which the notebooks' parameters show")
+    out = out.resolve()
+    paths = _find(notebooks or ["all"])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {out} ({error}): name another folder with --out") from error
+    to_do, results = _split(_jobs(paths, preset, seeds, out, in_place), in_place)
+    with contextlib.nullcontext() if dask is None else connect(dask) as client:
+        for job, result in _execute(to_do, client, jobs):
+            if result["status"] == "no data" and notebooks:
+                result["status"] = "failed"
+            results.append(result)
+            print(f"{job.name}: {result['status']}, {result['seconds']:.0f} s", flush=True)
+            if result["error"]:
+                print(f"  {result['error']}", flush=True)
+            elif in_place:
+                _refresh(job)
+    results.sort(key=lambda r: (r["seed"], r["name"]))
+    if in_place:
+        _refresh_tables(results)
+    write_json_atomically(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": results})
+    _print_summary(results, out)
+    return 1 if any(r["status"] == "failed" for r in results) else 0
+
+
+def _jobs(notebooks: Sequence[Path], preset: str, seeds: Sequence[int], out: Path, in_place: bool) -> Iterator[Job]:
+    """Each execution that is asked for, whether or not it was done before."""
     for seed in seeds:
         for notebook in notebooks:
             takes_several = notebook.stem in SEVERAL_SEEDS
@@ -131,52 +101,51 @@ def reproduce(
             if notebook.stem in RECORDED and not in_place:
                 more["recorded"] = False
             for variant in VARIANTS.get(notebook.stem, [{}]):
-                job = Job(notebook, preset, seed, variant, more, out)
-                before = job.before()
-                if before.get("status") == "done" and before["fingerprint"] == job.fingerprint():
-                    print(f"{job.name}: done before, skipped", flush=True)
-                    done.append({**before, "skipped": True})
-                    if in_place:
-                        _refresh(job)
-                else:
-                    todo.append(job)
+                yield Job(notebook, preset, seed, variant, more, out)
+
+
+def _split(jobs: Iterable[Job], in_place: bool) -> tuple[list[Job], list[dict[str, Any]]]:
+    """The jobs still to be done, and the results of those that were done before."""
+    to_do, results = [], []
+    for job in jobs:
+        before = job.before()
+        if before.get("status") == "done" and before["fingerprint"] == job.fingerprint():
+            print(f"{job.name}: done before, skipped", flush=True)
+            results.append({**before, "skipped": True})
+            if in_place:
+                _refresh(job)
+        else:
+            to_do.append(job)
+    return to_do, results
+
+
+def _execute(jobs: Sequence[Job], client: Client | None, number: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Execute the jobs on the cluster, or `number` at a time here; (job, result) as they end."""
+    if not jobs:
+        return
     if client is None:
-        workers = min(jobs, len(todo)) or 1
-        ended, where = on_processes(todo, workers), f"{workers} at a time"
+        number = min(number, len(jobs))
+        ended, where = on_processes(jobs, number), f"{number} at a time"
     else:
-        ended = on_cluster(todo, client)
+        ended = on_cluster(jobs, client)
+        assert client.scheduler is not None  # it is connected
         where = f"on the cluster at {client.scheduler.address} (workers: {len(client.nthreads())})"
-    if todo:
-        print(f"running {len(todo)} notebooks at preset {preset}, {where} ...", flush=True)
-    for job, result in ended:
-        if result["status"] == "no data" and need_data:
-            result["status"] = "failed"
-        done.append(result)
-        print(f"{job.name}: {result['status']}, {result['seconds']:.0f} s", flush=True)
-        if result["error"]:
-            print(f"  {result['error']}", flush=True)
-        elif in_place:
-            _refresh(job)
-    done.sort(key=lambda r: (r["seed"], r["name"]))
-    if in_place:
-        _refresh_tables(done)
-    write_json_atomically(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": done})
-    _print_summary(done, out)
-    return 1 if any(r["status"] == "failed" for r in done) else 0
+    print(f"running {len(jobs)} notebooks at preset {jobs[0].preset}, {where} ...", flush=True)
+    yield from ended
 
 
 def _find(names: Sequence[str]) -> list[Path]:
     """The notebooks whose names begin so. Raises ValueError, listing what there is, for one that matches none."""
-    there = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    if not there:
+    known = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not known:
         raise ValueError(f"no notebooks in {NOTEBOOKS}: run this from a checkout, installed with pip install -e .")
-    found = []
+    chosen: list[Path] = []
     for name in names:
-        matching = [path for path in there if name == "all" or path.stem.startswith(name)]
+        matching = [path for path in known if name == "all" or path.stem.startswith(name)]
         if not matching:
-            raise ValueError(f"no notebook begins with {name!r}; there are: {', '.join(path.stem for path in there)}")
-        found += [path for path in matching if path not in found]
-    return found
+            raise ValueError(f"no notebook begins with {name!r}; there are: {', '.join(path.stem for path in known)}")
+        chosen += [path for path in matching if path not in chosen]
+    return chosen
 
 
 def _refresh(job: Job) -> None:
@@ -207,64 +176,30 @@ def _refresh(job: Job) -> None:
     nbformat.write(nb, job.notebook)
 
 
-def _refresh_tables(done: Sequence[dict[str, Any]]) -> None:
-    """Note how long the notebooks took; make figures, tables and the README's tables anew from what is committed."""
+def _refresh_tables(results: Sequence[dict[str, Any]]) -> None:
+    """Note how long the notebooks took; make figures and tables anew from what is committed."""
     root = NOTEBOOKS.parent
-    rebuild(load_all(root / "figures" / "records"), root / "figures")
+    write_tables_and_figures(load_all(root / "figures" / "records"), root / "figures")
     times = root / "figures" / "notebook_times.json"
     known = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
-    timed = [r for r in done if r["status"] == "done" and r["seed"] == 0 and r["seconds_from_the_start"]]
+    timed = [r for r in results if r["status"] == "done" and r["seed"] == 0 and r["seconds_from_the_start"]]
     for name in {r["notebook"] for r in timed}:
         known[name] = round(max(r["seconds_from_the_start"] for r in timed if r["notebook"] == name))
     write_json_atomically(times, dict(sorted(known.items())))
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for name, table in readme_tables(root).items():
-        head, begin, rest = text.partition(f"<!-- {name}: begin -->\n")
-        _, end, tail = rest.partition(f"<!-- {name}: end -->")
-        if not end:
-            raise ValueError(f"{readme} has lost the marks of its table {name!r}")
-        text = f"{head}{begin}{table}\n{end}{tail}"
-    write_text_atomically(readme, text)
+    write_marked_tables(root)
 
 
-def readme_tables(root: Path) -> dict[str, str]:
-    """The tables of the README, made from the committed records, times and titles of the notebooks."""
-    import nbformat
-
-    records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
-    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
-    notebooks = []
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
-        seconds = times.get(path.stem)
-        took = f"{seconds} s" if seconds is not None else "not timed"
-        notebooks.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
-    measured = sorted((root / "figures" / "benchmark").glob("*.json"))
-    benchmarks = [report.findings(json.loads(path.read_text(encoding="utf-8"))) for path in measured]
-    return {
-        **({"benchmark": "\n\n".join(benchmarks)} if benchmarks else {}),
-        "results": tables.markdown_table(tables.main_table(tables.summary(records))),
-        "agent": tables.agent_markdown(records),
-        "learning": findings.findings(records),
-        "released": contrasts.singles_markdown(records),
-        "notebooks": tables.markdown_table(notebooks),
-    }
-
-
-def _print_summary(done: Sequence[dict[str, Any]], out: Path) -> None:
+def _print_summary(results: Sequence[dict[str, Any]], out: Path) -> None:
     """The three numbers that matter for each run at the chosen size, and where everything lies."""
-    runs = {run["key"]: run for r in done if r["status"] == "done" for run in r["runs"] if run["preset"] == r["preset"]}
+    runs = {
+        run["key"]: run for r in results if r["status"] == "done" for run in r["runs"] if run["preset"] == r["preset"]
+    }
     for run in runs.values():
         print(f"\n{in_words(run)}")
     print(f"\nExecuted notebooks, their figures and records/: {out}")
-    for folder in sorted({r["folder"] for r in done}):
+    for folder in sorted({r["folder"] for r in results}):
         print(f"  {Path(folder).relative_to(out)}")
     for status in ("no data", "failed"):
-        if names := [f"{r['name']}, seed {r['seed']}" for r in done if r["status"] == status]:
+        if names := [f"{r['name']}, seed {r['seed']}" for r in results if r["status"] == status]:
             print(f"{status.capitalize()}: {'; '.join(names)}")
     print(f"Summary: {out / 'summary.json'}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,7 @@
-"""All tables and figures from the records: `python -m dlt_core.figures` is this module's `main`."""
+"""All tables and figures from the records: the command `figures`."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +10,7 @@ from dlt_core import CHECKOUT, figures
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord, load_all
+from dlt_core.records.statistics import bits_per_byte
 from dlt_core.studies import findings
 from dlt_core.studies.benchmark import report
 from dlt_core.studies.contrasts import (
@@ -47,7 +47,22 @@ _AGENTS = (
 )
 
 
-def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
+def write_from_folder(records: Path, out: Path) -> list[Path]:
+    """Write the tables and figures of a folder of records to `out`, those of its benchmarks too; returns their paths.
+
+    Raises ValueError if there are no records, or one that cannot be read.
+    """
+    if not records.is_dir():
+        raise ValueError(f"there is no folder {records}")
+    if not (loaded := load_all(records)):
+        raise ValueError(f"there are no records in {records}")
+    written = write_tables_and_figures(loaded, out)
+    for benchmark in sorted((out / "benchmark").glob("*.json")):
+        written += report.show(benchmark)
+    return written
+
+
+def write_tables_and_figures(records: Sequence[RunRecord], out: Path) -> list[Path]:
     """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
     records = [r for r in records if r.status == "finished"]
     rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
@@ -75,13 +90,14 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
         drawn["fig_tie_map_evolution"] = figures.tie_map_evolution(dynamic[0])
         drawn["fig_tie_map_evolution_all"] = figures.tie_map_evolution(dynamic)
         drawn["fig_final_maps"] = figures.map_graphs(
-            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic}
+            {figures.experiment_name(r): TieMap(r.final_tie_map) for r in dynamic if r.final_tie_map}
         )
     if names:
         curves = [[r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names]
         drawn["fig_learning_curves"] = figures.learning_curves({figures.experiment_name(g[0]): g for g in curves})
-    decided = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
-    if decided := {figures.experiment_name(g[0]): g for g in decided if g}:
+    groups = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
+    decided: dict[str, Sequence[RunRecord]] = {figures.experiment_name(group[0]): group for group in groups if group}
+    if decided:
         drawn["fig_independent_layers"] = figures.independent_layers(decided)
     pairs = [first[n, m] for n in names for m in ("dynamic", "conventional") if (n, m) in first]
     if pairs:
@@ -90,8 +106,8 @@ def rebuild(records: Sequence[RunRecord], out: Path) -> list[Path]:
     if ablation_differences(ablations):
         drawn["fig_ablations"] = ablation_figure(ablations)
     for name, rows_of in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
-        if found := by_study(records, rows_of):
-            drawn[name] = differences_figure(found)
+        if studies := by_study(records, rows_of):
+            drawn[name] = differences_figure(studies)
     drawn |= _learning(records)
     for name, figure in drawn.items():
         written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
@@ -102,12 +118,12 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
     """The figures of notebooks 12, 13 and 14 that can be made."""
     rows = {study: findings.rows_of(records, study) for study in LEARNING}
     drawn: dict[str, figures.Figure] = {}
-    panels = {}
+    panels: dict[str, dict[str, Sequence[float]]] = {}
     for study in LEARNING[:2]:
-        found = {name: findings.against(rows[study], name, "random") for name in rows[study] if ", k=" not in name}
-        found = {name: values for name, values in found.items() if name != "random" and values}
-        if found:
-            panels[study] = dict(sorted(found.items(), key=lambda item: fmean(item[1])))
+        names = [name for name in rows[study] if name != "random" and ", k=" not in name]
+        pairs = {name: findings.against(rows[study], name, "random") for name in names}
+        if pairs := {name: values for name, values in pairs.items() if values}:
+            panels[study] = dict(sorted(pairs.items(), key=lambda item: fmean(item[1])))
     if panels:
         drawn["fig_agents"] = figures.differences(panels, "test bits per byte minus those of the random agent")
         first = rows[LEARNING[0]]
@@ -116,37 +132,11 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
             drawn["fig_pareto"] = figures.front(findings.points(first, [n for n in first if ", k=" not in n]), *axes)
     maps = {name: group for name, group in rows["truth"].items() if name.startswith("map-")}
     if maps:
-        mean = {name: fmean(r.test["bits_per_byte"] for r in group) for name, group in maps.items()}
+        mean = {name: fmean(map(bits_per_byte, group)) for name, group in maps.items()}
         order = sorted(maps, key=mean.__getitem__)
-        values = {name: findings.against(maps, name, order[-1]) for name in order}
+        values: dict[str, Sequence[float]] = {name: findings.against(maps, name, order[-1]) for name in order}
         drawn["fig_truth"] = figures.differences({"": values}, f"test bits per byte minus those of {order[-1]}")
-    if found := findings.regime_panels(rows["regime"], "random"):
+    if panels_of_regime := findings.regime_panels(rows["regime"], "random"):
         label = "random minus conventional,\nvalidation bits per byte"
-        drawn["fig_regime"] = figures.sign_map(found, "optimiser steps", label)
+        drawn["fig_regime"] = figures.sign_map(panels_of_regime, "optimiser steps", label)
     return drawn
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Rebuild tables and figures; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dlt_core.figures", description="Make all tables and figures anew from records."
-    )
-    parser.add_argument(
-        "--records", type=Path, default=FIGURES / "records", metavar="DIR", help="(default: %(default)s)"
-    )
-    parser.add_argument("--out", type=Path, default=FIGURES, metavar="DIR", help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if not options.records.is_dir():
-        parser.error(f"there is no folder {options.records}")
-    try:
-        records = load_all(options.records)
-    except ValueError as error:
-        parser.error(str(error))
-    if not records:
-        parser.error(f"there are no records in {options.records}")
-    for path in rebuild(records, options.out):
-        print(path)
-    for found in sorted((options.out / "benchmark").glob("*.json")):
-        for path in report.show(found):
-            print(path)
-    return 0

@@ -46,7 +46,8 @@ def on_cluster(jobs: Sequence[Job], client: Client) -> Iterator[tuple[Job, dict[
     from distributed.comm import get_address_host
 
     mark = uuid.uuid4().hex[:8]  # or Dask would take what another batch has computed under the same name
-    waiting, running = deque(jobs), {}
+    waiting = deque(jobs)
+    running: dict[Any, Job] = {}
     while waiting or running:
         try:
             workers = Counter(get_address_host(address) for address in client.nthreads())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlt_core.agents import AGENT, State, check, check_transition
+from dlt_core.agents import AGENT, State, check_state, check_transition
 
 
 class ThompsonAgent:
@@ -39,7 +39,7 @@ class ThompsonAgent:
 
     def q_values(self, state: State, layer: int) -> np.ndarray:
         """Mean reward of each action, shape (layer + 1,); NaN for untried ones."""
-        check(self.num_layers, state, layer)
+        check_state(self.num_layers, state, layer)
         tries, sums = self.tries[layer, : layer + 1], self.sums[layer, : layer + 1]
         return np.divide(sums, tries, out=np.full(layer + 1, np.nan), where=tries > 0)
 

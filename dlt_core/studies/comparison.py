@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dlt_core import records
@@ -21,16 +21,19 @@ def compare(
     data: TokenizedCorpus | None = None,
     out_dir: str | os.PathLike[str] | None = None,
     recorded: str | os.PathLike[str] | None = None,
+    on_decision: Callable[[RunRecord], None] | None = None,
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
     methods: names from `methods.REGISTRY`. "sequence-2" is a pattern with 2 weight sets, "shallow-2" a model with 2
     layers, "random-2" the random agent over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
-    "map-0-0-2-2" that map from scratch, never moved.
+    "map-0-0-2-2" that map from scratch, never moved; "gradient-2-restart" likewise the map with 2 weight sets that
+    `gradient_rule` chooses, whose cost comes on top, see the record's budget.
     data: from `load_data`; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
     is there already is not run again, and an interrupted one goes on from its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run.
+    on_decision: called with the record after each decision (or k steps) of a run that is no search.
 
     Raises ValueError, before anything is run, as `methods.parse`; and at the end if the recorded runs saw another text
     than those run now; TrainingDiverged as in `train_dynamic`.
@@ -46,7 +49,7 @@ def compare(
         taken |= record is not None
         if record is None:
             data = data or load_data(experiment)
-            record = method.train(experiment, done, data=data, out_dir=out_dir)
+            record = method.train(experiment, done, data=data, out_dir=out_dir, on_decision=on_decision)
         done[method.name] = record
     # the variants of the released code have a text of their own
     texts = {record.corpus["sha256"] for name, record in done.items() if name not in RELEASED}

@@ -23,14 +23,14 @@ def losses_after_actions(learner: Learner, layer: int, *, steps: int, minibatche
     next, and evaluate on the same reward minibatches, without dropout. At the end the learner is as it was.
     """
     before, state = learner.tie_map, learner.state_dict()
-    found = np.empty((layer + 1, minibatches))
+    losses = np.empty((layer + 1, minibatches))
     for action in range(layer + 1):
         learner.load_state_dict(state)
         learner.tie(before.with_action(layer, action))
         learner.train(steps)
-        found[action] = [learner.probe(index) for index in range(minibatches)]
+        losses[action] = [learner.probe(index) for index in range(minibatches)]
     learner.load_state_dict(state)
-    return found
+    return losses
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ def signal_to_noise(losses: np.ndarray) -> Signal:
 
 def truth(records: Sequence[RunRecord]) -> dict[TieMap, list[float]]:
     """map -> test loss (nats per token) of its runs from scratch, the "map-..." methods, in the order of seeds."""
-    found: dict[TieMap, list[float]] = {}
+    losses: dict[TieMap, list[float]] = {}
     for record in sorted(records, key=lambda r: r.seed):
         if record.method.startswith("map-"):
-            found.setdefault(TieMap(record.final_tie_map), []).append(math.log(record.test["perplexity"]))
-    return found
+            losses.setdefault(TieMap(record.final_tie_map), []).append(math.log(record.test["perplexity"]))
+    return losses
 
 
 def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarray, np.ndarray]:
     """For each decision how much worse than the best action's the map is that Q prefers, and how much worse the
     average action's: two arrays of shape (decisions,), in the unit of `losses`.
 
-    What is compared is what the Q-values would choose, also where ε threw the die. Raises ValueError for a run without
+    What is compared is what the Q-values would choose, also where the run explored. Raises ValueError for a run without
     Q-values.
     """
     orphans = record.experiment["orphans"]
@@ -103,15 +103,15 @@ def seen_in_search(record: RunRecord, *, window: int | None = None) -> dict[TieM
     if window is not None:
         half = window // 2
         losses = losses - [losses[max(0, i - half) : i + half + 1].mean() for i in range(len(losses))]
-    found: dict[TieMap, list[float]] = {}
+    seen: dict[TieMap, list[float]] = {}
     for tie_map, loss in zip(map(TieMap, record.history["tie_map"]), losses, strict=True):
-        found.setdefault(tie_map, []).append(float(loss))
-    return {tie_map: fmean(values) for tie_map, values in found.items()}
+        seen.setdefault(tie_map, []).append(float(loss))
+    return {tie_map: fmean(values) for tie_map, values in seen.items()}
 
 
 def rank_correlation(seen: Mapping[TieMap, float], losses: Mapping[TieMap, float]) -> float:
-    """Spearman's, between what was seen of the maps in a search and their true losses: 1 if it orders them rightly, 0
-    if it says nothing. Raises ValueError for fewer than three maps in common."""
+    """Spearman's correlation of what a search saw of the maps with their true losses: 1 if it orders them rightly, 0 if
+    it says nothing. Raises ValueError for fewer than three maps in common."""
     common = [tie_map for tie_map in seen if tie_map in losses]
     if len(common) < 3:
         raise ValueError(f"only {len(common)} maps in common: a rank correlation needs three")
@@ -176,7 +176,7 @@ def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, float] | None
         if one.seed != other.seed or one.history["layer"] != other.history["layer"]:
             continue
         explored, actions = (zip(one.history[n], other.history[n], strict=True) for n in ("explored", "action"))
-        for layer, dice, (a, b) in zip(one.history["layer"], explored, actions, strict=True):
-            if not any(dice):
+        for layer, random_ones, (a, b) in zip(one.history["layer"], explored, actions, strict=True):
+            if not any(random_ones):
                 total, same, chance = total + 1, same + (a == b), chance + 1 / (layer + 1)
     return (total, same, chance) if total else None

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dlt_core.agents import AGENT, QAgent, State, check, check_transition, q_slice
+from dlt_core.agents import AGENT, QAgent, State, check_state, check_transition, q_slice
 
 REPLAY = 1  # the replay's stream, beside the exploration's
 
@@ -66,7 +66,7 @@ class DQNAgent(QAgent):
         self.mean, self.squares = 0.0, 0.0  # of the rewards: running mean, and sum of squared deviations (Welford)
 
     def _widen(self, hidden: int, learning_rate: float) -> None:
-        """Another input layer, for one-hot states."""
+        """Replace the input layer by one for one-hot states."""
         outputs = self.num_layers * (self.num_layers + 1) // 2
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(self.rng.integers(2**32)))
@@ -78,12 +78,12 @@ class DQNAgent(QAgent):
         if not self.settings["one_hot"]:
             return torch.from_numpy(np.asarray(states, np.float32))
         starts = np.array([q_slice(i).start for i in range(self.num_layers)])
-        found = np.zeros((len(states), self.num_layers * (self.num_layers + 1) // 2), np.float32)
-        np.put_along_axis(found, starts + states, 1.0, axis=1)
-        return torch.from_numpy(found)
+        one_hot = np.zeros((len(states), self.num_layers * (self.num_layers + 1) // 2), np.float32)
+        np.put_along_axis(one_hot, starts + states, 1.0, axis=1)
+        return torch.from_numpy(one_hot)
 
     def _q(self, state: State, layer: int) -> torch.Tensor:
-        check(self.num_layers, state, layer)
+        check_state(self.num_layers, state, layer)
         return self.q_network(self._inputs(np.array([list(state)])))[0][q_slice(layer)]
 
     def learn(self, state: State, layer: int, action: int, reward: float, next_state: State) -> float:
@@ -91,8 +91,8 @@ class DQNAgent(QAgent):
 
         Raises ValueError as `QAgent.learn`.
         """
-        check(self.num_layers, state, layer)
-        check(self.num_layers, next_state, layer)
+        check_state(self.num_layers, state, layer)
+        check_state(self.num_layers, next_state, layer)
         check_transition(layer, action, reward)
         place = self.learned % self.settings["capacity"]
         for name, value in (("state", list(state)), ("layer", layer), ("action", action), ("reward", reward),
@@ -106,8 +106,8 @@ class DQNAgent(QAgent):
         drawn = self.sampler.integers(held, size=min(self.settings["batch_size"], held))
         batch = {name: values[drawn] for name, values in self.memory.items()}
         chosen = torch.from_numpy(batch["layer"] * (batch["layer"] + 1) // 2 + batch["action"])[:, None]
-        found = self.q_network(self._inputs(batch["state"])).gather(1, chosen)[:, 0]
-        loss = F.smooth_l1_loss(found, self._targets(batch))
+        q_values = self.q_network(self._inputs(batch["state"])).gather(1, chosen)[:, 0]
+        loss = F.smooth_l1_loss(q_values, self._targets(batch))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -130,24 +130,24 @@ class DQNAgent(QAgent):
         value = self.target_network(inputs).gather(1, best)[:, 0]
         return torch.from_numpy(rewards.astype(np.float32)) + self.gamma * value
 
-    def state_dict(self) -> dict:
-        found = super().state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        saved = super().state_dict()
         held = min(self.learned, self.settings["capacity"])
-        found["tensors"] |= {f"target.{n}": p.detach().clone() for n, p in self.target_network.named_parameters()}
-        found["tensors"] |= {f"memory.{n}": torch.from_numpy(v[:held].copy()) for n, v in self.memory.items()}
-        found["values"] |= {
+        saved["tensors"] |= {f"target.{n}": p.detach().clone() for n, p in self.target_network.named_parameters()}
+        saved["tensors"] |= {f"memory.{n}": torch.from_numpy(v[:held].copy()) for n, v in self.memory.items()}
+        saved["values"] |= {
             "sampler": self.sampler.bit_generator.state, "learned": self.learned, "mean": self.mean,
             "squares": self.squares,
         }  # fmt: skip
-        return found
+        return saved
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         tensors, values = state["tensors"], state["values"]
         for name, p in self.target_network.named_parameters():
             p.data.copy_(tensors[f"target.{name}"])
         for name, kept in self.memory.items():
-            found = tensors[f"memory.{name}"].numpy()
-            kept[: len(found)] = found
+            rows = tensors[f"memory.{name}"].numpy()
+            kept[: len(rows)] = rows
         self.sampler.bit_generator.state = values["sampler"]
         self.learned, self.mean, self.squares = values["learned"], values["mean"], values["squares"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
-from dlt_core.studies import released_code, search
+from dlt_core.studies import gradient_rule, released_code, search
 from dlt_core.studies.bandits import ThompsonAgent
 from dlt_core.studies.dqn import DQNAgent
 from dlt_core.studies.released_code import ReleasedCode
@@ -69,20 +70,22 @@ class Method:
         *,
         data: TokenizedCorpus,
         out_dir: str | os.PathLike[str] | None = None,
+        on_decision: Callable[[RunRecord], None] | None = None,
     ) -> RunRecord:
         """The finished record of this method.
 
         done: records by method, with that of "dynamic" for a method that follows it. out_dir: folder for records/ and
-        checkpoints/; an interrupted run goes on from there.
+        checkpoints/; an interrupted run goes on from there. on_decision: as in `train_dynamic`; not for a search.
         """
         arguments = self.recipe.arguments(experiment, *([done["dynamic"]] if self.recipe.follows else self.numbers))
         if self.recipe.train is search.search:  # its candidates have records and checkpoints, too
             arguments["out_dir"] = out_dir
-        elif out_dir is not None:
+            return search.search(experiment, method=self.name, data=data, **arguments)
+        if out_dir is not None:
             key = records.key(experiment.to_dict(), self.name, experiment.seed)
             arguments["record_path"] = Path(out_dir) / "records"
             arguments["checkpoint"] = Path(out_dir) / "checkpoints" / f"{key}.safetensors"
-        return self.recipe.train(experiment, method=self.name, data=data, **arguments)
+        return self.recipe.train(experiment, method=self.name, data=data, on_decision=on_decision, **arguments)
 
 
 def parse(name: str, experiment: Experiment) -> Method:
@@ -90,9 +93,9 @@ def parse(name: str, experiment: Experiment) -> Method:
     cannot have: an impossible number of weight sets or layers, budgets that a search cannot divide, settings that a
     variant of the released code does not know."""
     base = base_name(name)
-    numbers = [] if base == name else name.split("-")[1:]
+    numbers = [] if base == name else re.findall(r"-(\d+)(?=-|$)", name)
     recipe = REGISTRY.get(base)
-    if recipe is None or len(numbers) not in recipe.numbers or not all(map(str.isdecimal, numbers)):
+    if recipe is None or len(numbers) not in recipe.numbers:
         raise ValueError(
             f"unknown method {name!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
             "and the variants of the released code in methods.RELEASED, such as described-with-frozen_start"
@@ -104,8 +107,8 @@ def parse(name: str, experiment: Experiment) -> Method:
 
 
 def base_name(name: str) -> str:
-    """A method's name in the registry, "sequence" for "sequence-2"."""
-    return name if name in REGISTRY else name.partition("-")[0]
+    """A method's name in the registry: "sequence" for "sequence-2", "gradient-restart" for "gradient-2-restart"."""
+    return name if name in REGISTRY else re.sub(r"-\d+(?=-|$)", "", name, flags=re.ASCII)
 
 
 def decided(about: str, agent: Callable[..., Any], numbers: range = range(1)) -> Recipe:
@@ -164,6 +167,11 @@ def _shallow(experiment: Experiment, depth: int | None = None) -> dict[str, Any]
     return {"depth": depth}
 
 
+def _num_groups(experiment: Experiment, num_groups: int) -> dict[str, Any]:
+    TieMap.pattern("sequence", experiment.n_layer, num_groups)  # refuses an impossible number
+    return {"num_groups": num_groups}
+
+
 def _given(experiment: Experiment, *sources: int) -> TieMap:
     """The map of "map-0-0-2-2". Raises ValueError for another number of layers, or what is no map."""
     tie_map = TieMap(sources)
@@ -206,7 +214,7 @@ def permuted(tie_map: TieMap, order: Sequence[int]) -> TieMap:
     labels = [0] * len(tie_map)
     for i, source in enumerate(tie_map):
         labels[order[i]] = source
-    return TieMap([labels.index(label) for label in labels])
+    return TieMap.from_labels(labels)
 
 
 _PLAIN = {
@@ -276,6 +284,12 @@ RELEASED["released-random"] = ReleasedCode.all()  # with the random agent
 
 REGISTRY: dict[str, Recipe] = {
     **_PLAIN,
+    "gradient-restart": Recipe(
+        about="the map with 2 weight sets, as in gradient-2-restart, where gradients disagree least, from scratch",
+        train=gradient_rule.train_restarted,
+        arguments=_num_groups,
+        numbers=range(1, 2),
+    ),
     "map": fixed("the map with these sources, as in map-0-0-2-2, never moved", _given, range(1, sys.maxsize)),
     **{strategy: searched(strategy, about) for strategy, about in SEARCHES.items()},
     **{name: released(variant, "a variant of the released code") for name, variant in RELEASED.items()},

@@ -57,7 +57,7 @@ class ReleasedCode:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Of the differences, in order."""
+        """The names of the differences, in order."""
         return tuple(field.name for field in fields(cls))
 
     @classmethod
@@ -129,7 +129,6 @@ class ReleasedLearner(Learner):
 
     def __init__(self, *arguments: Any, released: ReleasedCode, **settings: Any) -> None:
         self.released = released
-        self.selection = "test" if released.test_selects else "validation"
         if released.bf16_weights:
             settings["precision"] = "bf16-weights"
         super().__init__(*arguments, **settings)
@@ -157,7 +156,7 @@ class ReleasedLearner(Learner):
                 mine.data = mine.data.clone() if mine is theirs else theirs.data
                 mine.requires_grad_(True)
 
-    def act(self, layer: int, state: Sequence[int]) -> None:
+    def act(self, layer: int, state: TieMap | Sequence[int]) -> None:
         """An action on `layer` has led to `state`: move this layer, and those that follow it."""
         for i, source in enumerate(state):
             if i == layer or source != self.state[i]:
@@ -180,10 +179,10 @@ class ReleasedLearner(Learner):
     def _trainer(self, layer: int) -> nn.Module | None:
         """The layer that trains this layer's storage: its source, or else the lowest."""
         ties, source = self.tie_map, self.state[layer]
-        found = [i for i, s in enumerate(self.state) if s == i and ties[i] == ties[layer]]
-        return self.blocks[source if source in found else found[0]] if found else None
+        trained = [i for i, s in enumerate(self.state) if s == i and ties[i] == ties[layer]]
+        return self.blocks[source if source in trained else trained[0]] if trained else None
 
-    def obey(self, state: Sequence[int]) -> None:
+    def obey(self, state: TieMap | Sequence[int]) -> None:
         """Train what `state` calls independent; "shared" gradients of tied positions go to their storage's trainer."""
         self.state = list(state)
         while self.hooks:
@@ -204,22 +203,27 @@ def _give(receiver: nn.Parameter, giver: nn.Parameter) -> None:
 class ReleasedEnv(LayerTyingEnv):
     """Algorithm 1's world with the differences in it. Beside the state it notes how many storages there are."""
 
-    def __init__(self, learner: ReleasedLearner, **settings: Any) -> None:
-        self.State = Pointers if learner.released.stale_pointers else TieMap
-        super().__init__(learner, **settings)
-        self.settings = {"released_code": asdict(learner.released)}
+    learner: ReleasedLearner
 
-    def _tie_at_the_start(self) -> None:
-        """The learner has done it."""
+    def tie_all(self) -> TieMap:  # the learner ties its model itself
+        return (Pointers if self.learner.released.stale_pointers else TieMap).all_tied(self.n_layer)
 
-    def _tie(self, layer: int, action: int) -> None:
-        self.tie_map = self.tie_map.with_action(layer, action)
-        self.learner.act(layer, self.tie_map)
+    def transition(self, layer: int, action: int) -> TieMap:
+        tie_map = self.tie_map.with_action(layer, action)
+        self.learner.act(layer, tie_map)
+        return tie_map
 
-    def step(self, action: int) -> tuple[dict, float, bool, bool, dict[str, Any]]:
-        *found, info = super().step(action)
-        info["history"] = {"state": list(self.tie_map), "weight_sets": self.learner.tie_map.num_independent}
-        return *found, info
+    @property
+    def selection(self) -> str:
+        return "test" if self.learner.released.test_selects else "validation"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"released_code": asdict(self.learner.released)}
+
+    @property
+    def history(self) -> dict[str, Any]:
+        return {"state": list(self.tie_map), "weight_sets": self.learner.tie_map.num_independent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

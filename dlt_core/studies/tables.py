@@ -28,7 +28,7 @@ PAPER = {
 MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
-STUDIES = ("ablations", *DIFFERENCES, *LEARNING)  # many short runs, shown in `contrasts` and `findings`
+STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu")  # many short runs, shown in `contrasts` and `findings`
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
 GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer
@@ -269,7 +269,7 @@ def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord
     """All rows, a section for each preset; and of the records what the agent adds."""
     text = [
         "# Results\n",
-        "Made by `python -m dlt_core.figures` from the records in `records/`. Mean over n seeds ± half the width of "
+        "Made by `python -m dlt_core figures` from the records in `records/`. Mean over n seeds ± half the width of "
         "the 95 % interval (Student's t); with one seed there is no interval. Perplexities can be compared only "
         "within one unit, bits per byte only within one corpus. Parameters: trainable, of the best-validation model, "
         "in brackets their share of the conventional model's. Peak: bytes held in tensors during one optimiser step. "

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dlt_core import corpora
-from dlt_core.corpora import hub
+from dlt_core.corpora import hub, sources
 from dlt_core.corpora.hub import CorpusUnavailable
 from dlt_core.corpora.sources import SPLITS, Corpus, load
 from dlt_core.corpora.tokenization import tokenize
@@ -211,7 +210,7 @@ def test_a_complete_local_copy_is_read_byte_for_byte_and_no_hub_is_asked(name, d
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 @example("\ufeffa\r\nb\rc\u2028\x85\x1cd\n\n\r")
 def test_any_text_is_read_byte_for_byte_in_blocks_of_any_size(data_dir, no_hub, monkeypatch, text):
-    monkeypatch.setattr(corpora, "PIECE", 7)
+    monkeypatch.setattr(sources, "PIECE", 7)
     write(data_dir, {file: text for files in FILES["wikitext-2"].values() for file in files})
     assert texts_of(load("wikitext-2")) == dict.fromkeys(SPLITS, text)
 
@@ -342,8 +341,8 @@ def test_the_hub_is_asked_for_the_right_data_and_gives_the_text_of_the_files(nam
 
 
 def test_the_tables_here_cover_every_corpus():
-    assert set(HUB_CALLS) == set(TEXTS) == set(FILES) == set(corpora.HUB) == set(corpora.LOCAL)
-    assert {"embedded", *HUB_CALLS} == set(corpora.CORPORA)
+    assert set(HUB_CALLS) == set(TEXTS) == set(FILES) == set(sources.HUB) == set(sources.LOCAL)
+    assert {"embedded", *HUB_CALLS} == set(sources.CORPORA)
 
 
 @pytest.fixture
@@ -469,7 +468,7 @@ def test_a_hub_that_answers_and_then_fails_says_so(no_local_data, monkeypatch):
 def test_unknown_names_list_the_known():
     with pytest.raises(ValueError, match="wikitext-3") as error:
         load("wikitext-3")
-    assert all(name in str(error.value) for name in corpora.CORPORA)
+    assert all(name in str(error.value) for name in sources.CORPORA)
 
 
 # --- part of the training text ---

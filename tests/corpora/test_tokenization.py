@@ -262,7 +262,7 @@ def test_an_interrupted_encoding_leaves_no_file(cache, tiny_pieces):
 def test_another_process_that_encodes_the_same_meanwhile_does_no_harm(cache, tiny_pieces):
     text = TEXT["train"] * 20
     other = (
-        "import sys; from dlt_core.corpora import Corpus; from dlt_core.tokenization import tokenize\n"
+        "import sys; from dlt_core.corpora import Corpus; from dlt_core.corpora import tokenize\n"
         "corpus = Corpus('any', {'train': sys.argv[1], 'validation': '', 'test': ''}, 'local')\n"
         "print(tokenize(corpus, 'bpe-270').tokens['train'].tolist())"
     )

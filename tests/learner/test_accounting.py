@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from dlt_core.blocks import build_model, checkpoint_activations
 from dlt_core.corpora.tokenization import TokenizedCorpus, bpe_pieces
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment, build_learner, load_data
-from dlt_core.learner import loss
 from dlt_core.learner.accounting import (
     activation_bytes,
     bert_parameters,
@@ -148,7 +147,7 @@ SIZES = [  # B, T, d, L, h, V, positions
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("architecture", ["gpt2", "bert"])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_activations_in_closed_form_to_the_byte_at_once_and_in_chunks(monkeypatch, architecture, sizes, checkpointing):
+def test_activations_in_closed_form_to_the_byte_at_once_and_in_chunks(architecture, sizes, checkpointing):
     B, T, d, L, h, V, positions = sizes
     shape = {"vocab_size": V, "n_layer": L, "n_head": h, "n_embd": d}
     model = build_model(architecture, **shape, n_positions=positions, dropout=0.0)
@@ -159,9 +158,8 @@ def test_activations_in_closed_form_to_the_byte_at_once_and_in_chunks(monkeypatc
     whole = model_activation_bytes(architecture, **shape)
     assert activation_bytes(model, batch) == whole
     for tokens in (1, 5, B * T - 1):
-        monkeypatch.setattr(loss, "LOGITS_AT_ONCE", tokens * V)
-        closed = model_activation_bytes(architecture, **shape)
-        assert activation_bytes(model, batch) == closed != whole
+        closed = model_activation_bytes(architecture, **shape, logits_at_once=tokens * V)
+        assert activation_bytes(model, batch, tokens * V) == closed != whole
 
 
 def test_checkpointing_saves_all_of_a_block_but_its_input(smoke, tiny_data):
@@ -235,12 +233,11 @@ def laptop() -> tuple[Experiment, TokenizedCorpus]:
     return experiment, load_data(experiment)
 
 
-def closed_peak(experiment, data, tie_map, checkpointing=False) -> int:
+def closed_peak(experiment, data, tie_map, checkpointing=False, logits_at_once=None) -> int:
     names = ("n_positions", "batch_size", "block_size", "n_layer", "n_head", "n_embd")
     shape = {name: getattr(experiment, name) for name in names} | {"vocab_size": data.vocab_size}
-    return model_peak_bytes(
-        experiment.architecture, **shape, num_groups=tie_map.num_independent, checkpointing=checkpointing
-    )
+    how = {"checkpointing": checkpointing, "logits_at_once": logits_at_once}
+    return model_peak_bytes(experiment.architecture, **shape, num_groups=tie_map.num_independent, **how)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -269,18 +266,18 @@ def test_the_peak_agrees_with_an_independent_count_and_with_the_closed_form(
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("architecture", ["gpt2", "bert"])
 @pytest.mark.parametrize("sizes", [(2, 32, 2, 64), (6, 96, 8, 64), (4, 96, 2, 16)])  # one for each of the moments
-def test_the_peak_in_chunks_is_near_the_closed_form(laptop, monkeypatch, architecture, sizes, checkpointing):
+def test_the_peak_in_chunks_is_near_the_closed_form(laptop, architecture, sizes, checkpointing):
     experiment, data = laptop
     L, d, B, T = sizes
     shape = {"n_layer": L, "n_embd": d, "batch_size": B, "block_size": T}
     experiment = experiment.replace(architecture=architecture, activation_checkpointing=checkpointing, **shape)
     for at_once in (2**13, 2**15):
-        monkeypatch.setattr(loss, "LOGITS_AT_ONCE", at_once)
         for tie_map in (TieMap.independent(L), TieMap.all_tied(L)):
             learner = build_learner(experiment, data)
+            learner.logits_at_once = at_once
             learner.tie(tie_map)
             learner.train(1)
-            closed = closed_peak(experiment, data, tie_map, checkpointing)
+            closed = closed_peak(experiment, data, tie_map, checkpointing, at_once)
             assert step_peak_bytes(learner) == pytest.approx(closed, rel=0.09 if checkpointing else 0.02)
 
 
@@ -378,6 +375,7 @@ def test_a_diverged_learner_says_so_and_keeps_its_counters(smoke, tiny_data):
     assert (learner.step, learner.seconds, learner.last_loss) == before
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_peak_on_cuda_is_near_the_closed_form(smoke, tiny_data):
     experiment = smoke.replace(device="cuda", n_embd=256, batch_size=32)

@@ -14,7 +14,6 @@ from dlt_core.blocks import ARCHITECTURES, build_model
 from dlt_core.experiments import build_learner
 from dlt_core.learner import loss
 from dlt_core.learner.accounting import step_peak_bytes
-from dlt_core.learner.evaluation import evaluate
 from dlt_core.learner.loss import logits_at, mean_loss, token_losses
 
 B, T, V, D = 3, 7, 50, 16  # 21 tokens
@@ -189,35 +188,39 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("what", ["training", "probing", "evaluation"])
-def test_the_logits_of_a_whole_batch_are_never_there(smoke, tiny_data, monkeypatch, architecture, what):
-    def largest() -> int:
+def test_the_logits_of_a_whole_batch_are_never_there(smoke, tiny_data, architecture, what):
+    def largest(at_once: int | None = None) -> int:
         learner = build_learner(smoke.replace(architecture=architecture, batch_size=16), tiny_data)
-        model = learner.model
+        learner.logits_at_once = at_once
+        learner.evaluation_tokens = 16 * 32 + 1
         with Largest() as found:
             if what == "training":
                 learner.train(2)
             elif what == "probing":
                 learner.probe(0)
             else:
-                sizes = {"block_size": learner.block_size, "batch_size": 16, "token_bytes": tiny_data.token_bytes}
-                evaluate(model, tiny_data.tokens["test"][: 16 * 32 + 1], **sizes)
+                learner.evaluate("test")
         return found.elements
 
     logits = 16 * 32 * tiny_data.vocab_size
     assert largest() == logits
-    monkeypatch.setattr(loss, "LOGITS_AT_ONCE", 60 * tiny_data.vocab_size)
     widest = max(16 * 32 * 4 * smoke.n_embd, tiny_data.vocab_size * smoke.n_embd)  # in the perceptron, and embeddings
-    assert 60 * tiny_data.vocab_size <= largest() <= widest < logits / 3
+    assert 60 * tiny_data.vocab_size <= largest(60 * tiny_data.vocab_size) <= widest < logits / 3
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_step_in_chunks_has_a_lower_peak(smoke, tiny_data, monkeypatch, architecture):
-    def peak() -> int:
+def test_a_step_in_chunks_has_a_lower_peak(smoke, tiny_data, architecture):
+    def peak(at_once: int | None = None) -> int:
         learner = build_learner(smoke.replace(architecture=architecture, batch_size=16), tiny_data)
+        learner.logits_at_once = at_once
         learner.train(1)
         return step_peak_bytes(learner)
 
-    whole = peak()
-    monkeypatch.setattr(loss, "LOGITS_AT_ONCE", 60 * tiny_data.vocab_size)
     saved = 4 * 3 * 16 * 32 * tiny_data.vocab_size  # the logits three times, see `model_peak_bytes`
-    assert whole - peak() > 0.6 * saved
+    assert peak() - peak(60 * tiny_data.vocab_size) > 0.6 * saved
+
+
+def test_a_gpu_gets_the_logits_of_the_papers_batch_as_a_whole():
+    assert loss.chunk_size(16 * 256, 50257, device="cuda") == 16 * 256
+    assert loss.chunk_size(16 * 256, 50257) == loss.chunk_size(16 * 256, 50257, device="cpu") == 667
+    assert loss.chunk_size(2**15, 50257, device="cuda") == 5341

@@ -30,9 +30,9 @@ from dlt_core.records.record import RunRecord, load_all
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMOKE = Experiment.preset("gpt2-embedded", "smoke", device="cpu")
-COMMAND = ["-m", "dlt_core.train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--set", "device=cpu"]
+COMMAND = ["-m", "dlt_core", "train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--device", "cpu"]
 CHANGES = {
     "shared": {},
     "source": {"gradient": "source"},
@@ -45,7 +45,8 @@ CHANGES = {
 def start(*command: object) -> subprocess.CompletedProcess:
     """Run a command in two processes. Raises TimeoutExpired if they hang, and ends them."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*torchrun, *map(str, command)], env=environment, **pipes) as process:
         try:
@@ -308,7 +309,7 @@ def test_a_process_that_fails_ends_the_job(tiny_data, tmp_path, name):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny_data, tmp_path):
-    done = start(*COMMAND, "batch_size=3", "--out", tmp_path)
+    done = start(*COMMAND, "--batch-size", "3", "--out", tmp_path)
     assert done.returncode != 0
     assert "batch_size=3 cannot be shared by 2 processes with gradient_accumulation_steps=1" in done.stderr
     assert list(tmp_path.rglob("*.json")) == []

@@ -21,7 +21,7 @@ from dlt_core.corpora.tokenization import Batches
 from dlt_core.experiments import build_learner
 from dlt_core.learner import training as learner_module
 from dlt_core.learner.loss import mean_loss
-from dlt_core.learner.training import TRAINING, Learner, TrainingDiverged
+from dlt_core.learner.training import TRAINING, Learner, TrainingDiverged, state_device
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import GRADIENTS
 from tests.conftest import tie_maps
@@ -369,3 +369,23 @@ def test_parts_that_do_not_make_a_batch_are_refused(smoke, tiny_data):
 
     with pytest.raises(ValueError, match=r"batch_size=4 cannot be shared by 1 processes with .*steps=3"):
         build_learner(smoke, tiny_data, factory=in_three_parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"), [({}, "cpu"), ({"fused": True}, "meta"), ({"capturable": True}, "meta")]
+)
+def test_step_counters_are_on_the_device_only_where_adamw_keeps_them_there(settings, where):
+    p = nn.Parameter(torch.zeros(2, device="meta"))
+    optimizer = torch.optim.AdamW([p])
+    optimizer.defaults |= settings
+    assert state_device(optimizer, "step", p).type == where
+    assert state_device(optimizer, "exp_avg", p).type == "meta"
+
+
+def test_a_gradient_on_a_probe_is_no_training(smoke, tiny_data):
+    learner = build_learner(smoke, tiny_data)
+    weights = learner.weights()
+    learner.probe_gradient(0)
+    assert all(p.grad.abs().sum() > 0 for p in learner.model.parameters())
+    assert all(torch.equal(weights[name], tensor) for name, tensor in learner.weights().items())
+    assert learner.step == 0

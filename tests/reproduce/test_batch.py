@@ -1,13 +1,18 @@
 """The batch command: exit status, the failing cell's name, skipping what is done, refreshing in place."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
+import dlt_core
 from dlt_core import CHECKOUT
+from dlt_core.__main__ import main
 from dlt_core.reproduce import batch
+from dlt_core.reproduce.jobs import Job
+from dlt_core.reproduce.marked_tables import write_marked_tables
 
 GOOD = """
 from pathlib import Path
@@ -50,7 +55,7 @@ def notebooks(tmp_path, monkeypatch):
 
 def run(tmp_path, *arguments):
     preset = [] if "--in-place" in arguments else ["--preset", "smoke"]
-    status = batch.main([*preset, "--out", str(tmp_path / "out"), *arguments])
+    status = main(["reproduce", *preset, "--out", str(tmp_path / "out"), *arguments])
     summary = tmp_path / "out" / "summary.json"
     return status, json.loads(summary.read_text()) if summary.exists() else None
 
@@ -176,7 +181,7 @@ def test_the_notebooks_that_show_recorded_runs_say_so_in_their_parameters():
 def test_a_folder_that_cannot_be_made_is_named(notebooks, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit):
-        batch.main(["--notebooks", "00", "--out", str(tmp_path / "file" / "out")])
+        main(["reproduce", "--notebooks", "00", "--out", str(tmp_path / "file" / "out")])
     assert "name another folder with --out" in capsys.readouterr().err
 
 
@@ -188,10 +193,16 @@ def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
 
 
 def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
-    readme = notebooks.parent / "README.md"
-    names = ("results", "agent", "learning", "released", "notebooks")
-    tables = [f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in names]
-    readme.write_text("# T\n" + "".join(tables) + "z")
+    root = notebooks.parent
+    marks = {
+        "README.md": ("headline", "notebooks"),
+        "figures/README.md": ("results", "agent", "learning", "figures"),
+        "dlt_core/README.md": ("released",),
+    }
+    for name, names in marks.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        tables = [f"<!-- {mark}: begin -->\nold\n<!-- {mark}: end -->\n" for mark in names]
+        (root / name).write_text("# T\n" + "".join(tables) + "z")
     assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
     assert [cell.source for cell in nb.cells[2:]] == [GOOD]
@@ -202,21 +213,43 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     figures = notebooks.parent / "figures"
     assert "laptop-seed0" in nb.cells[2].outputs[0].text  # the outputs are seed 0's ...
     assert len(list((figures / "records").iterdir())) == 2  # ... the records all seeds'
-    assert "| e | embedded | dynamic | 2 | 20.0 ± 0.0 per token |" in readme.read_text()
+    assert "| e | embedded | dynamic | 2 | 20.0 ± 0.0 per token |" in (figures / "README.md").read_text()
+    assert "(fig_ablations.png)" not in (figures / "README.md").read_text()  # no record makes it
     assert "20.0 ± 0.0" in (figures / "results.md").read_text()
     assert json.loads((figures / "notebook_times.json").read_text())["00_good"] >= 0
-    text = readme.read_text()
-    assert text.startswith("# T\n<!-- results: begin -->\n")
-    assert text.endswith("<!-- notebooks: end -->\nz")
-    assert "old" not in text
-    assert "| [First](notebooks/00_good.ipynb) |" in text
+    for name, names in marks.items():
+        text = (root / name).read_text()
+        assert text.startswith(f"# T\n<!-- {names[0]}: begin -->\n")
+        assert text.endswith(f"<!-- {names[-1]}: end -->\nz")
+        assert "old" not in text
+    assert "| [First](notebooks/00_good.ipynb) |" in (root / "README.md").read_text()
+    (root / "dlt_core" / "README.md").write_text("# T\n<!-- released: begin -->\n")
+    before = (root / "README.md").read_bytes()
+    with pytest.raises(ValueError, match=r"dlt_core/README\.md lacks the marks of its table 'released'"):
+        write_marked_tables(root)
+    assert (root / "README.md").read_bytes() == before
+
+
+def test_a_change_in_any_file_of_any_room_is_another_fingerprint(notebooks, tmp_path, monkeypatch):
+    package = tmp_path / "dlt_core"
+    shutil.copytree(Path(dlt_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(dlt_core, "__file__", str(package / "__init__.py"))
+    job = Job(notebooks / "00_good.ipynb", "smoke", 0, {}, {}, tmp_path)
+    files = [path for path in package.rglob("*.py") if path.stat().st_size]
+    assert {"figures", "learner", "benchmark"} <= {path.parent.name for path in files}
+    seen = {job.fingerprint()}
+    for path in files:
+        path.write_text(path.read_text() + "# changed\n")
+        seen.add(job.fingerprint())
+    assert len(seen) == len(files) + 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "huge"], "invalid choice: 'huge'"),
+        (["--preset", "huge"], "invalid choice 'huge'"),
         (["--notebooks", "77"], "no notebook begins with '77'; there are: 00_good"),
+        (["--seeds"], "--seeds needs at least one"),
         (["--jobs", "0"], "--jobs must be at least 1"),
         (["--in-place", "--seeds", "1"], "--in-place is for the preset laptop, and seed 0 first"),
         (["--in-place", "--preset", "smoke"], "--in-place is for the preset laptop, and seed 0 first"),
@@ -224,6 +257,6 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
 )
 def test_bad_arguments(notebooks, tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as caught:
-        batch.main(["--out", str(tmp_path / "out"), *arguments])
+        main(["reproduce", "--out", str(tmp_path / "out"), *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err

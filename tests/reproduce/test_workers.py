@@ -11,6 +11,7 @@ import pytest
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
+from dlt_core.__main__ import main
 from dlt_core.reproduce import batch, workers
 from dlt_core.reproduce.jobs import Job, execute
 from tests.reproduce.test_batch import GOOD, notebook, run
@@ -165,7 +166,7 @@ def test_two_threads_of_a_process_take_turns(notebooks, tmp_path):
 
 def refused(tmp_path, capsys, *arguments):
     with pytest.raises(SystemExit) as caught:
-        batch.main(["--out", str(tmp_path / "out"), *arguments])
+        main(["reproduce", "--out", str(tmp_path / "out"), *arguments])
     assert caught.value.code == 2
     return capsys.readouterr().err
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlt_core import CHECKOUT
+from dlt_core.__main__ import main
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.reproduce import outputs
@@ -342,7 +343,7 @@ def test_the_studies_have_figures_of_their_own_and_no_row_in_the_main_table(tmp_
     drawn = {}
     monkeypatch.setattr(outputs.figures, "save", lambda figure, path: drawn.setdefault(path.stem, figure) and path)
     runs = studies("differences-embedded", "differences-wikitext2")
-    outputs.rebuild(runs, tmp_path)
+    outputs.write_tables_and_figures(runs, tmp_path)
     assert drawn.keys() == {"fig_released_ladder", "fig_released_singles"}
     figure = drawn["fig_released_ladder"]
     assert [ax.get_title() for ax in figure.axes] == ["differences-embedded", "differences-wikitext2"]
@@ -407,11 +408,10 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def test_two_processes_write_the_same_bytes(folder, tmp_path, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
-    program = "import sys; from dlt_core.reproduce.outputs import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "--records", str(folder), "--out", str(one)]
+    command = [sys.executable, "-m", "dlt_core", "figures", "--records", str(folder), "--out", str(one)]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert outputs.main(["--records", str(folder), "--out", str(two)]) == 0
+    assert main(["figures", "--records", str(folder), "--out", str(two)]) == 0
     assert contents(one) == contents(two)
     assert done.stdout.replace(str(one), str(two)) == capsys.readouterr().out
     drawn = (
@@ -443,7 +443,7 @@ def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, 
     monkeypatch.setattr(outputs.figures, "save", lambda figure, path: path)
     records = load_all(folder)[::-1]
     changed = [dataclasses.replace(r, experiment=r.experiment | {"overrides": {"gamma": 0.5}}) for r in records]
-    outputs.rebuild([*records, *changed], tmp_path)
+    outputs.write_tables_and_figures([*records, *changed], tmp_path)
     for name in ("learning_curves", "independent_layers"):  # a panel for the one experiment
         assert calls[name][0].keys() == {"gpt2-wikitext2"}
         calls[name] = tuple(calls[name][0].values())
@@ -464,7 +464,7 @@ def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, 
 def test_smoke_and_unfinished_runs_are_left_out(folder, tmp_path):
     smoke = made_up(preset="smoke", name="gpt2-embedded")
     stopped = RunRecord(made_up().experiment, "dynamic", 9, {"name": "wikitext-2"}, status="stopped")
-    written = outputs.rebuild([smoke, stopped], tmp_path)
+    written = outputs.write_tables_and_figures([smoke, stopped], tmp_path)
     assert [path.name for path in written] == ["results.md", "results.csv"]
     cells = table_cells((tmp_path / "results.md").read_text())
     assert {row[3] for row in cells} == {"not run"}
@@ -479,7 +479,7 @@ def test_without_records_it_says_so(there, tmp_path, capsys):
     elif there == "a file":
         path.write_text("")
     with pytest.raises(SystemExit) as caught:
-        outputs.main(["--records", str(path), "--out", str(tmp_path / "out")])
+        main(["figures", "--records", str(path), "--out", str(tmp_path / "out")])
     assert caught.value.code == 2
     said = "there are no records in" if there == "empty" else "there is no folder"
     assert f"error: {said} {path}" in capsys.readouterr().err
@@ -487,9 +487,9 @@ def test_without_records_it_says_so(there, tmp_path, capsys):
 
 
 def test_the_committed_figures_are_those_of_the_committed_records(tmp_path):
-    """If this fails: python -m dlt_core.figures, and look at what changed."""
+    """If this fails: python -m dlt_core figures, and look at what changed."""
     committed = CHECKOUT / "figures"
-    outputs.rebuild(load_all(committed / "records"), tmp_path)
+    outputs.write_tables_and_figures(load_all(committed / "records"), tmp_path)
     made = contents(tmp_path)
     kept = {p.name: p.read_bytes() for p in committed.iterdir() if p.suffix in (".png", ".svg", ".md", ".csv")}
     assert sorted(kept) == sorted(made), "a picture that no record makes, or one that is missing"

@@ -1,6 +1,6 @@
 """How fast the training loop is, and whether its memory is what the closed form says, on the machine at hand:
 
-    python -m dlt_core.benchmark [--scale S] [--parts P ...] [--repetitions N] [--max-seconds T] [--out DIR]
+    python -m dlt_core benchmark [--scale S] [--parts P ...] [--repetitions N] [--max-seconds T] [--out DIR]
 
 writes DIR/<device>.json, its tables beside it as <device>.md, and a figure. Every ratio is between things that took
 turns in one process; medians, with quartiles. No data is needed. Parts that are there already, from the same machine
@@ -9,7 +9,6 @@ and code, stay as they are: after a call that ran out of time the next one makes
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -96,7 +95,7 @@ def report(results: dict[str, Any]) -> str:
         f"# Benchmark: {machine['device']}\n\nScale `{results['scale']}` (the shape of the preset `{e}`), "
         f"{results['repetitions']} repetitions, {machine['threads']} threads of {machine['cores']} cores, "
         f"{machine['machine']}; torch {versions['torch']}, transformers {versions['transformers']}. "
-        "Made by `python -m dlt_core.benchmark`.\n"
+        "Made by `python -m dlt_core benchmark`.\n"
     )
     for name, part in results["parts"].items():
         about = " ".join((PARTS[name].__doc__ or "").split())
@@ -200,27 +199,21 @@ def name_of(device: torch.device) -> str:
     return "-".join(name.lower().split())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dlt_core.benchmark", description=__doc__.partition("\n")[0])
-    parser.add_argument("--scale", choices=list(SCALES), help="(default: gpu where there is one, otherwise laptop)")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="P",
-                        help=f"{', '.join(PARTS)} (default: all)")  # fmt: skip
-    parser.add_argument("--repetitions", type=int, default=10, metavar="N", help="turns of each (default: 10)")
-    parser.add_argument(
-        "--max-seconds", type=float, metavar="T", help="begin no part after so long; call again to go on"
-    )
-    parser.add_argument("--out", type=Path, default=Path("benchmark"), metavar="DIR", help="(default: benchmark)")
-    options = parser.parse_args(arguments)
-    if options.repetitions < 1:
-        parser.error(f"--repetitions must be at least 1, got {options.repetitions}")
-    scale = options.scale or ("gpu" if torch.cuda.is_available() else "laptop")
-    bench = Bench(scale, options.repetitions)
-    path = options.out / f"{name_of(bench.device)}.json"
-    print(report(run(bench, options.parts, path, options.max_seconds)))
-    print("\n".join(map(str, [path, *show(path)])))
-    return 0
+def measure(
+    scale: str | None = None,
+    parts: Sequence[str] | None = None,
+    repetitions: int = 10,
+    max_seconds: float | None = None,
+    out: Path = Path("benchmark"),
+) -> tuple[str, list[Path]]:
+    """Measure what is not there yet; the tables, and the files that hold them.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    scale: None for "gpu" where there is one, otherwise "laptop". parts: None for all. max_seconds: see `run`.
+    Raises ValueError for no repetitions.
+    """
+    if repetitions < 1:
+        raise ValueError(f"--repetitions must be at least 1, got {repetitions}")
+    bench = Bench(scale or ("gpu" if torch.cuda.is_available() else "laptop"), repetitions)
+    path = out / f"{name_of(bench.device)}.json"
+    text = report(run(bench, list(parts or PARTS), path, max_seconds))
+    return text, [path, *show(path)]

@@ -1,0 +1,211 @@
+"""The command line: `python -m dlt_core {train,reproduce,figures,benchmark}`, or `dlt` once the package is installed.
+
+Each command is a dataclass whose fields are its options. What a command needs is imported when it runs, so that --help
+need not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import io
+import itertools
+import re
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
+
+import tyro
+from tyro.conf import OmitArgPrefixes, arg
+
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
+
+METHODS = (
+    "dynamic random conventional all_tied sequence cycle cycle_rev sandwich pairs mirror policy_cycle policy_pairs "
+    "policy_mirror replay permuted retrained random_map shallow dqn dqn_plus thompson best_of halving evolution"
+)  # of studies.comparison, which imports PyTorch
+OWN_OPTIONS = ("name", "preset_name", "seed")  # fields of Experiment that `train` has under its own names
+
+if TYPE_CHECKING:
+    ExperimentName: TypeAlias = str
+    PresetName: TypeAlias = str
+    Settings: TypeAlias = dict[str, Any]
+else:
+    ExperimentName, PresetName = Literal[tuple(EXPERIMENTS)], Literal[tuple(PRESETS)]
+
+    def _settings() -> type:
+        """The fields of Experiment as options without a default, each with the sentence that stands under it."""
+        body = ast.parse(inspect.getsource(Experiment)).body[0].body
+        about = {
+            field.target.id: " ".join(inspect.cleandoc(sentence.value.value).split())
+            for field, sentence in itertools.pairwise(body)
+            if isinstance(field, ast.AnnAssign) and isinstance(sentence, ast.Expr)
+        }
+        kinds = typing.get_type_hints(Experiment, include_extras=True)
+        names = [field.name for field in dataclasses.fields(Experiment) if field.name not in OWN_OPTIONS]
+        options = {
+            name: Annotated[kinds[name], arg(help=about[name], help_behavior_hint="(the preset's)")] for name in names
+        }
+        return TypedDict("Settings", options, total=False)
+
+    Settings = _settings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """One run, in one process or in several that torchrun starts.
+
+    What was finished is not run again, and an interrupted run goes on from its checkpoint, with as many processes as
+    you like: `torchrun --nproc-per-node 2 -m dlt_core train --experiment gpt2-wikitext2`.
+    """
+
+    experiment: ExperimentName
+    """Which experiment."""
+    preset: PresetName = "gpu"
+    """How large."""
+    method: Annotated[
+        str, arg(help=f"{METHODS.replace(' ', ', ')}; with a number of weight sets, layers or maps as in sequence-2.")
+    ] = "dynamic"
+    seed: int = 0
+    """Of weights, data order, dropout and agent."""
+    out: Path = Path("runs")
+    """Folder for records/ and checkpoints/."""
+    timeout: float = 1800.0
+    """Seconds that a process waits for another before the job ends with an error."""
+    settings: OmitArgPrefixes[Settings]
+    """Fields of the experiment, instead of the preset's values."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.train import train
+
+        experiment = Experiment.preset(self.experiment, self.preset, seed=self.seed, **self.settings)
+        train(experiment, self.method, out=self.out, timeout=self.timeout)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Execute notebooks, presets x seeds, and collect what they leave. What is done is skipped.
+
+    OUT/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/; OUT/summary.json says
+    what happened. The exit status is not 0 if a notebook failed.
+    """
+
+    preset: PresetName = "laptop"
+    """How large."""
+    notebooks: tuple[str, ...] = ()
+    """The beginnings of their names, as in 03 04, or all. Without this option: all whose data is here."""
+    seeds: tuple[int, ...] = (0,)
+    """A notebook is executed for each."""
+    jobs: int = 1
+    """Notebooks at a time."""
+    dask: str | None = None
+    """Instead, one at a time on each worker of the Dask cluster whose scheduler is at tcp://host:port. The workers need
+    one thread each (`dask worker ADDRESS --nthreads 1`), this environment and its DLT_DATA_DIR, and this checkout, its
+    data and OUT under the same paths."""
+    out: Path = Path("reproduction")
+    """Folder for all that is made."""
+    in_place: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also refresh the outputs in notebooks/, the contents of figures/ and the tables of the README files."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.batch import reproduce
+
+        return reproduce(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Make all tables and figures anew from records."""
+
+    records: Path | None = None
+    """Folder of records. Without this option: the checkout's figures/records."""
+    out: Path | None = None
+    """Where they are written. Without this option: the checkout's figures."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.outputs import FIGURES, write_from_folder
+
+        for path in write_from_folder(self.records or FIGURES / "records", self.out or FIGURES):
+            print(path)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Measure how fast the training loop is here, and whether its memory is what the closed form says. Needs no data.
+
+    OUT gets <device>.json, its tables as <device>.md, and a figure. Parts that are there already, from the same machine
+    and code, stay as they are: after a call that ran out of time the next one makes the rest.
+    """
+
+    scale: Literal["tiny", "laptop", "gpu"] | None = None
+    """Size of the models. Without this option: gpu where there is one, otherwise laptop."""
+    parts: tuple[
+        Literal["machine", "steps", "control", "ties", "waits", "output", "memory", "paper", "compiled", "scaling",
+                "processes"], ...
+    ] = ()  # fmt: skip
+    """What to measure. Without this option: everything."""
+    repetitions: int = 10
+    """Turns of each."""
+    max_seconds: float | None = None
+    """Begin no part after so long; call again to go on."""
+    out: Path = Path("benchmark")
+    """Folder for all that is made."""
+
+    def run(self) -> int:
+        from dlt_core.studies.benchmark.report import measure
+
+        text, paths = measure(self.scale, self.parts or None, self.repetitions, self.max_seconds, self.out)
+        print(text, *paths, sep="\n")
+        return 0
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "reproduce": Reproduce,
+    "figures": Figures,
+    "benchmark": Benchmark,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. For what the user got wrong one line and SystemExit(2)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    prog = "dlt" if Path(sys.argv[0]).stem == "dlt" else "python -m dlt_core"
+    command = _parse(prog, arguments)
+    try:
+        return command.run()
+    except ValueError as error:
+        _refuse(f"{prog} {arguments[0]}", " ".join(str(error).split()))
+
+
+def _parse(prog: str, arguments: list[str]) -> Train | Reproduce | Figures | Benchmark:
+    """The command with its options. What tyro says about wrong ones, under a title and in a frame, is made one line."""
+    about = "Dynamic layer tying. Each command says more with --help."
+    framed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(framed):
+            return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=prog, description=about, args=arguments)
+    except SystemExit as stopped:
+        if stopped.code != 2:
+            raise
+    lines = re.sub(r"\x1b\[[\d;]*m", "", framed.getvalue()).splitlines()[1:]
+    has_words = re.compile(r"\w").search
+    reason = itertools.takewhile(has_words, itertools.dropwhile(lambda line: not has_words(line), lines))
+    named = [name for name in arguments[:1] if name in COMMANDS]
+    _refuse(" ".join([prog, *named]), " ".join(line.strip(" │") for line in reason))
+
+
+def _refuse(prog: str, reason: str) -> typing.NoReturn:
+    print(f"{prog}: error: {reason}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

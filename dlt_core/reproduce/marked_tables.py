@@ -1,0 +1,158 @@
+"""The tables in the README files, made from the committed records and written between marks such as
+
+<!-- headline: begin -->
+<!-- headline: end -->
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlt_core.corpora.files import write_text_atomically
+from dlt_core.records.record import RunRecord, load_all
+from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.studies import contrasts, findings, tables
+from dlt_core.tie_map import PATTERNS, expected_independent
+
+
+
+def write_marked_tables(root: Path) -> None:
+    """Put each table between its marks. Raises ValueError, before anything is written, if a file lacks a mark."""
+    texts = {}
+    for name, tables_of_file in marked_tables(root).items():
+        text = (root / name).read_text(encoding="utf-8")
+        for mark, table in tables_of_file.items():
+            head, begin, rest = text.partition(f"<!-- {mark}: begin -->\n")
+            _, end, tail = rest.partition(f"<!-- {mark}: end -->")
+            if not end:
+                raise ValueError(f"{root / name} lacks the marks of its table {mark!r}")
+            text = f"{head}{begin}{table}\n{end}{tail}"
+        texts[root / name] = text
+    for path, text in texts.items():
+        write_text_atomically(path, text)
+
+
+def marked_tables(root: Path) -> dict[str, dict[str, str]]:
+    """File -> mark -> the table between them, made from what is committed under `root`."""
+    records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    measured = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "figures/benchmark").glob("*.json"))]
+    return {
+        "README.md": {
+            "headline": headline(records),
+            "notebooks": notebooks(root),
+            **({"benchmark": benchmark(measured)} if measured else {}),
+        },
+        "figures/README.md": {
+            "results": tables.markdown_table(tables.main_table(tables.summary(records))),
+            "agent": tables.agent_markdown(records),
+            "learning": findings.findings(records),
+        },
+        "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
+    }
+
+
+def headline(records: Sequence[RunRecord]) -> str:
+    """What sharing weights gives, what the agent adds, whether its map is good: a row for each that was run."""
+    rows = []
+    dynamic, plain = (_runs(records, "gpt2-wikitext2", method) for method in ("dynamic", "conventional"))
+    if dynamic and plain:
+        bits = (plus_minus(*mean_interval([bits_per_byte(r) for r in runs]), 3) for runs in (dynamic, plain))
+        rows.append(
+            {
+                "question": "What does sharing weights give?",
+                "compared": f"dynamic tying and conventional training, GPT-2 on WikiText-2, n = {len(dynamic)}",
+                "trained parameters": _parameters(dynamic, plain),
+                "test bits per byte": " and ".join(bits),
+            }
+        )
+    rows += _difference(
+        "What does the agent add?",
+        "the Q-agent minus the random agent",
+        _runs(records, "agents-embedded", "dynamic"),
+        _runs(records, "agents-embedded", "random"),
+    )
+    retrained = _runs(records, "agents-embedded", "retrained")
+    if retrained:
+        groups = round(expected_independent(retrained[0].experiment["n_layer"]))
+        fixed = {f"{name}-{groups}": _runs(records, "agents-embedded", f"{name}-{groups}") for name in PATTERNS}
+        if fixed := {name: runs for name, runs in fixed.items() if runs}:
+            best = findings.chosen({"retrained": retrained, **fixed}, fixed, "retrained")
+            words = f"the fixed pattern `{best}` minus the agent's last map, both trained from scratch"
+            rows += _difference("Is the map good?", words, fixed[best], retrained)
+    return tables.markdown_table(rows)
+
+
+def _difference(
+    question: str, words: str, runs: Sequence[RunRecord], baseline: Sequence[RunRecord]
+) -> list[dict[str, str]]:
+    """A row of `headline` about pairs of runs with one seed; none for no pairs."""
+    if not (values := list(paired_differences(runs, baseline).values())):
+        return []
+    mean, half = mean_interval(values)
+    allowed = f"; between {mean - half:+.3f} and {mean + half:+.3f}" if half is not None else ""
+    return [
+        {
+            "question": question,
+            "compared": f"{words}, n = {len(values)}",
+            "trained parameters": _parameters(runs, baseline),
+            "test bits per byte": f"{plus_minus(mean, half, 3, '+')}: {verdict(values)}{allowed}",
+        }
+    ]
+
+
+def _parameters(*groups: Sequence[RunRecord]) -> str:
+    """Mean number of trained parameters of each group of runs."""
+    counts = ([r.parameters["unique"] for r in runs if r.parameters] for runs in groups)
+    return " and ".join(f"{mean_interval(of_group)[0] / 1e6:.2f}M" for of_group in counts)
+
+
+def _runs(records: Sequence[RunRecord], experiment: str, method: str) -> list[RunRecord]:
+    """The finished runs of an experiment with unchanged settings."""
+    wanted = experiment, method, "finished"
+    return [r for r in records if (r.experiment["name"], r.method, r.status) == wanted and not tables.changes(r)]
+
+
+def benchmark(measured: Sequence[dict[str, Any]]) -> str:
+    """What takes how long in comparison, a column for each device: medians, with their quartiles."""
+    rows: dict[str, dict[str, str]] = {}
+    for one in measured:
+        device, parts = one["hardware"]["device"], {name: part["rows"] for name, part in one["parts"].items()}
+        steps, k = {row["training"]: row for row in parts.get("steps", [])}, one["steps_per_action"]
+        ratios = {
+            "a step in a plain PyTorch loop, of one in ours": (steps.get("plain PyTorch loop"), "ratio_to_conventional"),
+            "a step in `transformers.Trainer`, of one in ours": (steps.get("Hugging Face Trainer"), "ratio_to_conventional"),
+            "a step with all layers tied, of one with all independent": (steps.get("all tied, shared"), "ratio_to_conventional"),
+            f"a decision with its {k} steps, of these steps": (next(iter(parts.get("control", [])), None), "ratio_to_k_steps"),
+            "a step with compiled blocks, of one without": (next(iter(parts.get("compiled", [])), None), "ratio_to_eager"),
+        }
+        for what, (row, column) in ratios.items():
+            if row and isinstance(row.get(column), float) and math.isfinite(row[column]):
+                shown = f"{row[column]:.2f} ({row[f'{column}_q25']:.2f} to {row[f'{column}_q75']:.2f})"
+                rows.setdefault(what, {"time": what})[device] = shown
+        if memory := parts.get("memory"):
+            deepest = [row for row in memory if row["layers"] == max(row["layers"] for row in memory)]
+            few, many = (f(deepest, key=lambda row: row["weight_sets"]) for f in (min, max))
+            what = f"training state with {few['weight_sets']} weight set, of {many['weight_sets']} layers' (bytes)"
+            rows.setdefault(what, {"time": what})[device] = f"{few['state_mb'] / many['state_mb']:.3f}"
+    devices = [one["hardware"]["device"] for one in measured]
+    return tables.markdown_table(
+        [{"of": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
+    )
+
+
+def notebooks(root: Path) -> str:
+    """The notebooks by their titles, each with the time it took."""
+    import nbformat
+
+    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
+    rows = []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+        seconds = times.get(path.stem)
+        took = f"{seconds} s" if seconds is not None else "not timed"
+        rows.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
+    return tables.markdown_table(rows)

@@ -1,0 +1,370 @@
+"""The first four minutes on a GPU that this code has never seen:
+
+    python -m dlt_core.studies.first_light --out DIR [--max-seconds 220] [--scale smoke]
+
+Part by part, most important first; each row of a result is in DIR/first_light.json before the next is made. Parts run
+in a process of their own, which is replaced when one fails or takes longer than it may: a part that fails is named and
+the others go on. Only the benchmark's parts and "precisions" need data or a tokenizer. `--scale smoke` rehearses all of
+it in two minutes of a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlt_core.corpora.files import write_json_atomically
+
+Row = dict[str, Any]
+CLAIM = "up to ten times less memory"  # the paper's abstract
+# name -> (layers, heads, width); GPT-2's vocabulary except at smoke
+SHAPES = {"12 x 768": (12, 12, 768), "12 x 384": (12, 6, 384), "48 x 256": (48, 4, 256), "48 x 1600": (48, 25, 1600)}
+SMOKE_SHAPES = {"12 x 768": (4, 2, 32), "12 x 384": (4, 2, 16), "48 x 256": (8, 2, 16), "48 x 1600": (8, 2, 64)}
+
+
+def _learner(scale: str, shape: str, **changes: Any) -> Any:
+    """A learner on tokens drawn at random, its model made on the device itself; at B = 16, T = 256, dropout 0.2."""
+    from dlt_core.blocks import build_gpt2
+    from dlt_core.learner import Learner, parallel
+    from dlt_core.studies.benchmark.trainers import noise
+
+    smoke = scale == "smoke"
+    layers, heads, width = (SMOKE_SHAPES if smoke else SHAPES)[shape]
+    vocab_size, length = (512, 32) if smoke else (50257, 1024 if shape == "48 x 1600" else 256)
+    device = parallel.device()
+    sizes = {"n_positions": length, "n_layer": layers, "n_head": heads, "n_embd": width}
+    build = functools.partial(build_gpt2, vocab_size=vocab_size, **sizes, dropout=0.2, device=device)
+    settings = {"batch_size": 2 if smoke else 16, "block_size": 32 if smoke else 256, "learning_rate": 1e-4}
+    return Learner(build, noise(vocab_size), seed=0, **settings, **{"precision": "bf16", **changes})
+
+
+def _step_times(learner: Any, turns: int = 5, k: int = 5, warm_up: int = 3) -> Row:
+    """ms a step over turns of k steps each, after some to warm up."""
+    started = time.perf_counter()
+    learner.train(warm_up)  # waits for the device at its end
+    row = {"first steps, s": time.perf_counter() - started, "steps": turns * k}
+    times = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        learner.train(k)
+        times.append(1e3 * (time.perf_counter() - started) / k)
+    low, median, high = np.quantile(times, [0, 0.5, 1])
+    return {"ms a step": float(median), "least": float(low), "most": float(high), **row}
+
+
+def machine(scale: str) -> Iterator[Row]:
+    """What there is."""
+    import torch
+
+    from dlt_core import records
+    from dlt_core.learner import parallel
+
+    device = parallel.device()
+    yield {"hardware": records.hardware(device), "versions": records.versions()}
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        about = torch.cuda.get_device_properties(device)
+        yield {"free GB": free / 1e9, "total GB": total / 1e9, "capability": f"{about.major}.{about.minor}"}
+        yield {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "sms": about.multi_processor_count}
+    found = subprocess.run("nvidia-smi; which gcc cc", shell=True, capture_output=True, text=True, timeout=20)
+    yield {"nvidia-smi and compiler": found.stdout}
+
+
+def agreement(scale: str) -> Iterator[Row]:
+    """Loss, the same in chunks, and gradients in fp32, on the device against the CPU: loss within 1e-4, gradients
+    within 1 % of the largest entry. `ok` says whether."""
+    from dlt_core.experiments import Experiment, build_learner
+    from dlt_core.learner.parallel import device
+    from dlt_core.studies.benchmark.trainers import noise
+    from dlt_core.tie_map import TieMap
+
+    data = noise(512)
+    for name, tie_map, limit in (
+        ("independent", TieMap.independent(4), 2**28),
+        ("tied", TieMap([0, 1, 1, 0]), 2**28),
+        ("tied, in chunks", TieMap([0, 1, 1, 0]), 2**14),
+    ):
+        found = []
+        for where in ("cpu", str(device())):
+            learner = build_learner(Experiment.preset("gpt2-embedded", "smoke", device=where, n_embd=64), data)
+            learner.tie(tie_map)
+            learner.logits_at_once = limit
+            learner.probe_gradient(0)
+            gradients = {n: p.grad.cpu() for n, p in learner.model.named_parameters()}
+            found.append((learner.probe(0), gradients, learner.train(5)))
+        (ours, g, losses), (theirs, h, there) = found
+        largest = max(float(x.abs().max()) for x in g.values())
+        of_gradients = max(float((g[n] - h[n]).abs().max()) for n in g) / largest
+        of_steps = max(abs(a / b - 1) for a, b in zip(losses, there, strict=True))
+        ok = abs(ours / theirs - 1) < 1e-4 and of_gradients < 1e-2 and of_steps < 1e-3
+        yield {"what": name, "ok": ok, "loss": abs(ours / theirs - 1), "gradients": of_gradients, "steps": of_steps}
+
+
+def precisions(scale: str) -> Iterator[Row]:
+    """The smoke run of Algorithm 1 with a random agent in each precision, against fp32 on the CPU; then its Q-agent."""
+    from dlt_core.agents import RandomAgent
+    from dlt_core.algorithm1 import train_dynamic
+    from dlt_core.experiments import Experiment, load_data
+    from dlt_core.learner import PRECISIONS
+    from dlt_core.learner.parallel import device
+
+    e = Experiment.preset("gpt2-wikitext2", "smoke", train_bytes=2**18)
+    data = load_data(e)
+    plain = None
+    for where, precision in [("cpu", "fp32"), *((str(device()), p) for p in PRECISIONS)]:
+        run = e.replace(device=where, precision=precision)
+        record = train_dynamic(run, agent=RandomAgent(4, seed=0), data=data)
+        losses = np.array(record.curves["train"]["loss"])
+        plain = losses if plain is None else plain
+        yield {
+            "device": where, "precision": precision, "test perplexity": record.test["perplexity"],
+            "last loss": float(losses[-1]), "largest difference to the CPU": float(abs(losses / plain - 1).max()),
+            "seconds": record.seconds, "bytes": record.bytes,
+        }  # fmt: skip
+    record = train_dynamic(e.replace(device=str(device()), precision="bf16"), data=data)
+    yield {"agent": "QAgent", "test perplexity": record.test["perplexity"], "td_loss": record.history["td_loss"][-1],
+           "seconds": record.seconds, "timing": record.timing}  # fmt: skip
+
+
+def steps(scale: str) -> Iterator[Row]:
+    """ms a training step in bf16, blocks as they are; for the largest model also a reward and an evaluation."""
+    from dlt_core.tie_map import TieMap
+
+    for shape in ("12 x 768", "12 x 384", "48 x 256"):
+        learner = _learner(scale, shape)
+        yield {"model": shape, "ties": "none", **_step_times(learner)}
+        if shape == "12 x 768":
+            yield _looks(learner, shape)
+        learner.tie(TieMap.all_tied(len(learner.tie_map)))
+        yield {"model": shape, "ties": "all tied", **_step_times(learner)}
+        del learner
+        _free()
+
+
+def compiled(scale: str) -> Iterator[Row]:
+    """The same with compiled blocks."""
+    from dlt_core.tie_map import TieMap
+
+    learner = _learner(scale, "12 x 768", compile_mode="default")
+    yield {"model": "12 x 768", "ties": "none", **_step_times(learner)}
+    learner.tie(TieMap.all_tied(len(learner.tie_map)))
+    yield {"model": "12 x 768", "ties": "all tied", **_step_times(learner)}
+    yield _looks(learner, "12 x 768")  # compiled anew, for they record no gradients
+
+
+def _looks(learner: Any, shape: str) -> Row:
+    """Seconds of the first and of a later probe, and of an evaluation about as long as a quarter of WikiText-2's."""
+    learner.evaluation_tokens = 2**16 if learner.data.vocab_size > 512 else 2**12
+    row: Row = {"model": shape}
+    for name in ("first", "second"):
+        started = time.perf_counter()
+        learner.probe(0)
+        row[f"{name} probe, s"] = time.perf_counter() - started
+        started = time.perf_counter()
+        learner.evaluate("validation")
+        row[f"{name} evaluation of {learner.evaluation_tokens} tokens, s"] = time.perf_counter() - started
+    return row
+
+
+def paper(scale: str) -> Iterator[Row]:
+    """48 layers of width 1600 in bf16, k = 5: one model, re-tied from 48 weight sets to 12, 6, 1. State, peak of a
+    step, ms a step, and whole decisions (agent, re-tie, k steps, reward; one that unties and one that ties a layer)."""
+    import torch
+
+    from dlt_core.agents import QAgent
+    from dlt_core.learner import accounting
+    from dlt_core.studies.benchmark.trainers import wait_for
+    from dlt_core.tie_map import TieMap
+
+    learner, k = _learner(scale, "48 x 1600"), 5
+    n_layer, whole = len(learner.tie_map), {}
+    agent = QAgent(n_layer, seed=0)
+    for sets in (48, 12, 6, 1) if n_layer == 48 else (8, 4, 2, 1):
+        tie_map = TieMap.pattern("cycle", n_layer, sets)
+        learner.tie(tie_map)
+        learner.optimizer.zero_grad(set_to_none=True)
+        _free()
+        row = {"weight sets": sets, "parameters": sum(p.numel() for p in learner.model.parameters())}
+        row |= _step_times(learner, turns=4, k=k, warm_up=2)
+        row["state GB"] = accounting.measured_bytes(learner.model, learner.optimizer)["total"] / 1e9
+        row["peak GB"] = accounting.step_peak_bytes(learner) / 1e9
+        if learner.device.type == "cuda":
+            row["reserved GB"] = torch.cuda.memory_reserved() / 1e9
+        whole = whole or row
+        row |= {"state, ÷": whole["state GB"] / row["state GB"], "peak, ÷": whole["peak GB"] / row["peak GB"]}
+        row["claim"] = CLAIM
+        yield dict(row)  # before the decisions, which need more memory
+        layer = n_layer - 1
+        for name, action in (("ties", 0), ("unties", layer)):
+            wait_for(learner.device)
+            started = time.perf_counter()
+            agent.act(tie_map, layer)
+            after = tie_map.with_action(layer, action)
+            learner.tie(after)
+            learner.train(k)
+            agent.learn(tie_map, layer, action, -learner.probe(0), after)
+            tie_map = after
+            row[f"decision that {name}, ms"] = 1e3 * (time.perf_counter() - started)
+        yield row
+
+
+def benchmark(scale: str) -> Iterator[Row]:
+    """The benchmark's parts machine, steps and control, three repetitions."""
+    from dlt_core.studies.benchmark.report import run
+    from dlt_core.studies.benchmark.timings import Bench
+
+    bench = Bench("tiny" if scale == "smoke" else "gpu", 3)
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("machine", "steps", "control"):
+            found = run(bench, [part], Path(folder) / f"{part}.json")
+            yield {"part": part, **found["parts"][part]}
+            _free()
+
+
+def tests(scale: str) -> Iterator[Row]:
+    """The tests marked `cuda`."""
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-m", "cuda", "-p", "no:cacheprovider",
+               "tests/test_cuda.py", "tests/learner/test_accounting.py"]  # fmt: skip
+    environment = {"CUDA_VISIBLE_DEVICES": "0"} if scale != "smoke" and "CUDA_VISIBLE_DEVICES" not in os.environ else {}
+    options = {"capture_output": True, "text": True, "timeout": 240 if scale == "smoke" else 60}
+    found = subprocess.run(command, env=os.environ | environment, **options)
+    yield {"status": found.returncode, "output": (found.stdout + found.stderr)[-6000:]}
+
+
+# name -> (what it does, seconds that it may take)
+PARTS: dict[str, tuple[Callable[[str], Iterator[Row]], float]] = {
+    "machine": (machine, 60),
+    "agreement": (agreement, 60),
+    "precisions": (precisions, 50),
+    "steps": (steps, 45),
+    "paper": (paper, 60),
+    "compiled": (compiled, 75),
+    "tests": (tests, 65),
+    "benchmark": (benchmark, 90),
+}
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _work(connection: Connection, scale: str) -> None:
+    """The process that runs parts: receives their names, sends their rows, then None, or the traceback of a failure."""
+    while True:
+        name = connection.recv()
+        try:
+            for row in PARTS[name][0](scale):
+                connection.send(row)
+            _free()
+            connection.send(None)
+        except BaseException:
+            connection.send(traceback.format_exc())
+            return  # the device may be in no state to go on
+
+
+class Worker:
+    """A process that runs parts, until one fails."""
+
+    def __init__(self, scale: str) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, scale), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def run(self, part: str, deadline: float) -> Iterator[Row | str]:
+        """The part's rows, and if it fails what happened, at the end."""
+        self.connection.send(part)
+        while self.connection.poll(max(0.0, deadline - time.perf_counter())):
+            try:
+                found = self.connection.recv()
+            except EOFError:
+                yield f"the process ended with status {self.process.exitcode}"
+                return
+            if found is None:
+                return
+            yield found
+            if isinstance(found, str):
+                return
+        yield "took too long"
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join(5)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 if no part failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dlt_core.studies.first_light", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--max-seconds", type=float, default=220.0, metavar="T", help="in all (default: 220)")
+    parser.add_argument("--scale", choices=("gpu", "smoke"), default="gpu", help="smoke: a rehearsal on a CPU")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="P")
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    path = options.out / "first_light.json"
+    found: dict[str, Any] = {"scale": options.scale, "claim": CLAIM, "parts": {}}
+    worker = None
+    failed = []
+
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - started:6.1f} s  {text}", flush=True)
+
+    for name in options.parts:
+        begun = time.perf_counter()
+        left = options.max_seconds - (begun - started)
+        part = found["parts"][name] = {"status": "running", "rows": []}
+        if left < 8:
+            part["status"] = "no time left"
+            say(f"{name}: no time left")
+            continue
+        say(f"{name} ...")
+        worker = worker or Worker(options.scale)
+        limit = PARTS[name][1] * (4 if options.scale == "smoke" else 1)  # a laptop does something else beside
+        for row in worker.run(name, begun + min(left, limit)):
+            if isinstance(row, str):
+                part["status"], part["error"] = "failed", row
+                failed.append(name)
+                say(f"{name} FAILED: {row.strip()}")
+            else:
+                part["rows"].append(row)
+                say(f"{name}: {row}")
+            part["seconds"] = time.perf_counter() - begun
+            write_json_atomically(path, found)
+        if part["status"] == "failed":
+            worker.end()
+            worker = None
+        else:
+            part["status"] = "done"
+        part["seconds"] = time.perf_counter() - begun
+        write_json_atomically(path, found)
+    if worker is not None:
+        worker.end()
+    found["seconds"] = time.perf_counter() - started
+    write_json_atomically(path, found)
+    say(f"done; failed: {', '.join(failed) or 'nothing'}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""Methods and seeds side by side on one device, within a time limit:
+
+    python -m dlt_core.studies.side_by_side EXPERIMENT --methods M ... --seeds S ... --jobs N --max-seconds T --out DIR
+
+N processes stay alive and take one run after the other, seed by seed. A finished record is in DIR/records at once, and
+what is there already is not run again. No run is begun that would not finish in time, going by those that have; then no
+later seed is begun either, since a seed without all its methods pairs with nothing. At the limit what still runs is
+stopped. DIR/summary.json says what came of each run, DIR/failures.txt what failed and why; the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import gc
+import os
+import signal
+import sys
+import tarfile
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import connection as connections
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from dlt_core.corpora.files import write_atomically, write_json_atomically
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
+from dlt_core.records import RunRecord, key
+
+PROGRESS_SECONDS = 10.0  # between two lines of a run
+SPARE_SECONDS = 4.0  # a run must finish by its estimate and so much more
+
+
+@dataclass
+class Job:
+    """One run, and what is known of it."""
+
+    experiment: Experiment
+    method: str
+    out: Path
+    status: str = "waiting"  # running, finished, there already, failed, stopped by the limit, not begun
+    begun: float = 0.0
+    seconds: float | None = None  # of the whole run, as the worker saw it
+    share: float = 0.0  # done
+    ms_a_step: float | None = None
+    steps: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} seed {self.experiment.seed}"
+
+    @property
+    def record(self) -> Path:
+        return self.out / "records" / f"{key(self.experiment.to_dict(), self.method, self.experiment.seed)}.json"
+
+    def is_there(self) -> bool:
+        return self.record.exists() and RunRecord.load(self.record).status == "finished"
+
+
+def _work(connection: connections.Connection, threads: int) -> None:
+    """A process that runs one job after the other: receives (experiment, method, out), sends ("begun",),
+    ("progress", ...) and at the end ("finished", ...) or ("failed", traceback)."""
+    try:
+        import torch
+
+        from dlt_core.experiments import load_data
+        from dlt_core.studies.comparison import compare
+
+        torch.set_num_threads(threads)
+        data, text = None, None
+        while (job := connection.recv()) is not None:
+            experiment, method, out = job
+            wanted = (experiment.corpus, experiment.tokenizer, experiment.train_bytes)
+            if text != wanted:
+                data, text = load_data(experiment), wanted
+            gc.collect()  # the model before this one
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            connection.send(("begun",))  # the imports are behind it
+            report = _Progress(connection, experiment)
+            (record,) = compare(experiment, [method], data=data, out_dir=out, on_decision=report)
+            steps = record.budget["optimizer_steps"]
+            connection.send(("finished", 1.0, steps, 1e3 * record.timing["training"] / max(1, steps),
+                             record.test["perplexity"], record.test["selected_step"]))  # fmt: skip
+    except (EOFError, KeyboardInterrupt):
+        return
+    except BaseException:
+        connection.send(("failed", traceback.format_exc()))
+
+
+class _Progress:
+    """Sends now and then how far a run has come."""
+
+    def __init__(self, connection: connections.Connection, experiment: Experiment) -> None:
+        self.connection = connection
+        self.total = experiment.episodes * (experiment.n_layer - 1) * experiment.steps_per_action
+        self.last = time.perf_counter()
+
+    def __call__(self, record: RunRecord) -> None:
+        if time.perf_counter() - self.last < PROGRESS_SECONDS:
+            return
+        self.last = time.perf_counter()
+        steps, validation = record.budget["optimizer_steps"], record.curves["validation"]["perplexity"]
+        ms = 1e3 * record.timing["training"] / steps
+        loss = record.curves["train"]["loss"][-1]
+        self.connection.send(("progress", steps / self.total, steps, ms, loss, validation[-1] if validation else None))
+
+
+class Worker:
+    """One of the processes, with the job that it has."""
+
+    def __init__(self, threads: int) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join(5)
+
+
+class Scheduler:
+    """Gives jobs to workers until all are done or the time is up."""
+
+    def __init__(self, jobs: list[Job], workers: int, started: float, max_seconds: float, out: Path) -> None:
+        self.jobs, self.started, self.end, self.out = jobs, started, started + max_seconds, out
+        self.threads = max(1, min(4, (os.cpu_count() or 1) // max(1, workers)))
+        self.workers = [Worker(self.threads) for _ in range(workers)]
+        self.archive: Path | None = None
+
+    def say(self, text: str) -> None:
+        print(f"{time.perf_counter() - self.started:6.1f} s  {text}", flush=True)
+
+    def estimate(self, method: str) -> float | None:
+        """Seconds of a run: by the finished ones of this method, of conventional, or of any; else by how far the
+        conventional one or any has come. None if nothing is known yet."""
+        now = time.perf_counter()
+        for names in ({method}, {"conventional"}, {job.method for job in self.jobs}):
+            of = [job for job in self.jobs if job.method in names]
+            if known := [job.seconds for job in of if job.status == "finished"]:
+                return max(known)
+            if running := [(now - job.begun) / job.share for job in of if job.status == "running" and job.share > 0.05]:
+                return max(running)
+        return None
+
+    def next_job(self) -> Job | None:
+        """The first that would finish in time, of the first seed that has any waiting."""
+        waiting = [job for job in self.jobs if job.status == "waiting"]
+        for job in waiting:
+            if job.experiment.seed != waiting[0].experiment.seed:
+                return None
+            needed = self.estimate(job.method)
+            if needed is None or time.perf_counter() + needed + SPARE_SECONDS <= self.end:
+                return job
+        return None
+
+    def run(self) -> None:
+        """Until nothing runs and nothing more can be begun, or the time is up."""
+        while True:
+            for worker in self.workers:
+                if worker.job is None and (job := self.next_job()) is not None:
+                    worker.job, job.status, job.begun = job, "running", time.perf_counter()
+                    worker.connection.send((job.experiment, job.method, job.out))
+                    self.say(f"{job.name}: begun")
+            busy = [worker for worker in self.workers if worker.job is not None]
+            left = self.end - time.perf_counter()
+            if not busy or left <= 0:
+                return
+            ready = connections.wait([worker.connection for worker in busy], timeout=min(left, 1.0))
+            for worker in busy:
+                if worker.connection in ready:
+                    self.hear(worker)
+
+    def hear(self, worker: Worker) -> None:
+        job = worker.job
+        try:
+            kind, *said = worker.connection.recv()
+        except (EOFError, OSError):
+            kind, said = "failed", [f"the process ended with status {worker.process.exitcode}"]
+        if kind == "begun":
+            job.begun = time.perf_counter()
+            return
+        if kind == "failed":
+            job.status, job.seconds, worker.job = "failed", time.perf_counter() - job.begun, None
+            self.say(f"{job.name}: FAILED\n{said[0]}")
+            with open(self.out / "failures.txt", "a", encoding="utf-8") as file:
+                file.write(f"=== {job.name}\n{said[0]}\n")
+            worker.end()  # its device may be in no state to go on
+            self.workers[self.workers.index(worker)] = Worker(self.threads)
+        else:
+            job.share, job.steps, job.ms_a_step = said[:3]
+            words = f"{job.name}: {job.share:.0%}, {job.ms_a_step:.1f} ms a step, "
+            if kind == "progress":
+                self.say(f"{words}training loss {said[3]:.3f}, validation perplexity {said[4] or float('nan'):.1f}")
+                return
+            job.status, job.seconds, worker.job = "finished", time.perf_counter() - job.begun, None
+            self.say(f"{words}finished in {job.seconds:.1f} s, test perplexity {said[3]:.2f} (best at step {said[4]})")
+        self.write()
+
+    def write(self) -> None:
+        """The summary, and the archive of what is there, whole or not at all."""
+        runs = [
+            {"method": job.method, "seed": job.experiment.seed, "status": job.status, "seconds": job.seconds,
+             "steps": job.steps, "ms_a_step": job.ms_a_step, "share": job.share,
+             "begun": job.begun and job.begun - self.started}
+            for job in self.jobs
+        ]  # fmt: skip
+        seconds = time.perf_counter() - self.started
+        found: dict[str, Any] = {
+            "seconds": seconds,
+            "processes": len(self.workers),
+            "threads": self.threads,
+            "runs": runs,
+        }
+        write_json_atomically(self.out / "summary.json", found)
+        if self.archive is not None:
+            write_atomically(self.archive, self._pack)
+
+    def _pack(self, path: Path) -> None:
+        with tarfile.open(path, "w:gz") as archive:
+            for name in ("records", "summary.json", "failures.txt"):
+                if (self.out / name).exists():
+                    archive.add(self.out / name, name)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.end()
+        for job in self.jobs:
+            job.status = {"running": "stopped by the limit", "waiting": "not begun"}.get(job.status, job.status)
+        self.write()
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """("n_layer", 24) for "n_layer=24"; what is no Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set takes FIELD=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 if all that was begun was finished, or stopped by the limit."""
+    started = time.perf_counter()
+    parser = argparse.ArgumentParser(
+        prog="python -m dlt_core.studies.side_by_side",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("experiment", choices=list(EXPERIMENTS), metavar="EXPERIMENT")
+    parser.add_argument("--preset", default="gpu", choices=list(PRESETS), help="(default: gpu)")
+    parser.add_argument("--methods", nargs="+", required=True, metavar="M", help="names as for `compare`")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="(default: 0)")
+    parser.add_argument("--jobs", type=int, default=3, metavar="N", help="at once (default: 3)")
+    parser.add_argument("--max-seconds", type=float, default=530.0, metavar="T", help="in all (default: 530)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="other fields of the experiment")
+    parser.add_argument("--archive", type=Path, metavar="FILE", help="keep records and summary in this .tar.gz, too")
+    options = parser.parse_args(arguments)
+    try:
+        changes = dict(map(_field, options.set))
+        experiments = [Experiment.preset(options.experiment, options.preset, seed=s, **changes) for s in options.seeds]
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+    if options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {options.jobs}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    jobs = [Job(e, method, options.out) for e in experiments for method in options.methods]
+    for job in jobs:
+        if job.is_there():
+            job.status = "there already"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // options.jobs))))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes end with this one
+    scheduler = Scheduler(jobs, min(options.jobs, len(jobs)), started, options.max_seconds, options.out)
+    scheduler.archive = options.archive
+    try:
+        from dlt_core.experiments import load_data  # while the workers import the same
+
+        data = load_data(experiments[0])  # so that they find it cached
+        sizes = {split: len(tokens) for split, tokens in data.tokens.items()}
+        scheduler.say(f"{data.corpus.name}: {sizes} tokens; {len(jobs)} runs, {scheduler.threads} threads each")
+        scheduler.run()
+    finally:
+        scheduler.close()
+    counts = {status: sum(job.status == status for job in jobs) for status in dict.fromkeys(job.status for job in jobs)}
+    scheduler.say("; ".join(f"{status}: {count}" for status, count in counts.items()))
+    return int("failed" in counts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

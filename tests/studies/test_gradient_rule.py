@@ -1,0 +1,102 @@
+"""The gradient rule by hand on few layers: agreeing gradients gain nothing by untying, opposing ones do."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from dlt_core.blocks import find_blocks
+from dlt_core.experiments import build_learner
+from dlt_core.studies import gradient_rule
+from dlt_core.studies.comparison import compare
+from dlt_core.studies.gradient_rule import best_maps, choose_map, gain, maps_of, use_gradients
+from dlt_core.tie_map import TieMap, all_maps
+
+
+def by_hand(gradients: torch.Tensor, tie_map: TieMap) -> float:
+    return sum(float(gradients[list(group)].sum(0).abs().sum()) for group in tie_map.groups)
+
+
+def some_gradients(n_layer: int, size: int = 50) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(n_layer, size)).astype(np.float32))
+
+
+def test_agreeing_gradients_gain_nothing_by_untying_and_opposing_ones_do():
+    agree = torch.tensor([[1.0, -2.0], [3.0, -1.0]])
+    assert gain(agree, [(0, 1)]) == gain(agree, [(0,), (1,)]) == 7
+    fight = torch.tensor([[1.0, -2.0], [-3.0, 1.0]])
+    assert gain(fight, [(0, 1)]) == 3
+    assert gain(fight, [(0,), (1,)]) == 7
+    three = torch.tensor([[1.0, -2.0], [-3.0, 1.0], [2.0, -2.0]])  # the first and the last agree
+    assert best_maps(three, 2)[0] == (TieMap([0, 1, 0]), 11.0)
+
+
+@pytest.mark.parametrize(("n_layer", "num_groups"), [(1, 1), (4, 2), (5, 3), (6, 6)])
+def test_maps_with_so_many_weight_sets_are_all_there_once(n_layer, num_groups):
+    expected = [m for m in all_maps(n_layer) if m.num_independent == num_groups]
+    assert list(maps_of(n_layer, num_groups)) == expected
+
+
+@pytest.mark.parametrize("num_groups", [1, 2, 3, 5])
+def test_the_best_map_is_that_of_brute_force_in_chunks_too(num_groups, monkeypatch):
+    monkeypatch.setitem(gradient_rule.VALUES_AT_ONCE, "cpu", 64)
+    gradients = some_gradients(5)
+    gains = {m: by_hand(gradients, m) for m in all_maps(5) if m.num_independent == num_groups}
+    found = best_maps(gradients, num_groups)
+    assert found[0][0] == max(gains, key=gains.__getitem__)
+    for tie_map, value in found:
+        assert value == pytest.approx(gains[tie_map], rel=1e-5)
+
+
+def test_merging_greedily_finds_two_clear_groups(monkeypatch):
+    monkeypatch.setattr(gradient_rule, "ALL_MAPS", 3)
+    base = some_gradients(1)[0]
+    gradients = torch.stack([base, -base, base, -base, base]) + 0.1 * some_gradients(5)
+    ((tie_map, value),) = best_maps(gradients, 2)
+    assert tie_map == TieMap([0, 1, 0, 1, 0])
+    assert value == pytest.approx(by_hand(gradients, tie_map), rel=1e-5)
+
+
+def test_an_impossible_number_of_sets_is_refused(smoke, tiny_data):
+    with pytest.raises(ValueError, match="num_groups must be between 1 and n_layer=4, got 5"):
+        best_maps(some_gradients(4), 5)
+    with pytest.raises(ValueError, match="num_groups"):
+        compare(smoke, ["gradient-5-restart"], data=tiny_data)
+    with pytest.raises(ValueError, match="unknown method"):
+        compare(smoke, ["gradient-2"], data=tiny_data)
+
+
+def test_the_gradients_of_the_uses_sum_to_the_shared_gradient(smoke, tiny_data):
+    learner = build_learner(smoke, tiny_data)
+    learner.tie(TieMap.all_tied(4))
+    learner.train(2)
+    learner.optimizer.zero_grad()
+    for index in range(3):
+        learner.probe_gradient(index)
+    shared = torch.cat([p.grad.flatten() for p in find_blocks(learner.model)[0].parameters()]) / 3
+    learner.optimizer.zero_grad()
+    before = learner.weights()
+    found = use_gradients(learner, 3)
+    assert found.shape == (4, shared.numel())
+    torch.testing.assert_close(found.sum(0), shared, atol=1e-7, rtol=1e-4)
+    assert learner.step == 2
+    learner.tie(TieMap.all_tied(4))
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.weights().items())
+
+
+def test_the_chosen_map_is_trained_from_scratch_and_the_record_says_what_it_cost(smoke, tiny_data, tmp_path):
+    chosen, by = choose_map(build_learner(smoke, tiny_data), 2)
+    run, same = compare(smoke, ["gradient-2-restart", f"map-{'-'.join(map(str, chosen))}"], data=tiny_data)
+    assert run.curves == same.curves
+    assert run.test == same.test
+    assert run.agent == {**by["agent"], "tie_map": list(chosen)}
+    assert (run.agent["class"], run.agent["warm_up"], run.agent["minibatches"]) == ("gradient_rule", 60, 16)
+    gains = [row["gain"] for row in run.agent["gains"]]
+    assert run.agent["gain_all_tied"] <= gains[0] <= 1
+    assert all(a >= b for a, b in itertools.pairwise(gains))
+    assert run.budget == {**same.budget, "search_steps": 60, "search_passes": 16}
+    (again,) = compare(smoke, ["gradient-2-restart"], data=tiny_data, out_dir=tmp_path)
+    assert again.test == run.test
+    (kept,) = compare(smoke, ["gradient-2-restart"], data=tiny_data, out_dir=tmp_path)
+    assert kept.seconds == again.seconds  # it was not run again

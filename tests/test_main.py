@@ -1,0 +1,184 @@
+"""The command line: what it prints, what its help lists and how fast, and what it refuses in one line."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+from dlt_core import CHECKOUT
+from dlt_core import __main__ as commands
+from dlt_core.__main__ import COMMANDS, main
+from dlt_core.corpora.hub import CorpusUnavailable
+from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
+from dlt_core.learner import parallel
+from dlt_core.records.record import RunRecord
+from dlt_core.reproduce import train
+from dlt_core.studies import comparison
+from dlt_core.studies.benchmark import report, timings
+
+SMOKE = ["train", "--experiment", "gpt2-embedded", "--preset", "smoke"]
+
+
+def refused(arguments, capsys) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([*SMOKE, *arguments])
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("python -m dlt_core train: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_run_prints_the_three_numbers_and_its_record(tiny_data, tmp_path, capsys):
+    arguments = [*SMOKE, "--seed", "3", "--out", str(tmp_path)]
+    settings = ["--n-layer", "3", "--dropout", "0.1", "--tokenizer", "bpe-512", "--precision", "bf16",
+                "--evaluation-tokens", "None", "--gradient", "source", "--activation-checkpointing",
+                "--device", "cpu"]  # fmt: skip
+    assert main([*arguments, *settings]) == 0
+    printed = capsys.readouterr().out
+    (path,) = (tmp_path / "records").iterdir()
+    record = RunRecord.load(path)
+    assert (record.status, record.method, record.seed) == ("finished", "dynamic", 3)
+    changed = {"n_layer": 3, "dropout": 0.1, "precision": "bf16", "evaluation_tokens": None, "gradient": "source",
+               "activation_checkpointing": True}  # fmt: skip
+    assert record.experiment["overrides"] == changed
+    assert printed.splitlines() == [
+        "gpt2-embedded, dynamic, seed 3:",
+        f"  test perplexity       {record.test['perplexity']:.1f} per token of a 512-piece BPE "
+        f"({record.test['bits_per_byte']:.3f} bits per byte)",
+        f"  trainable parameters  {record.parameters['unique']:,}, "
+        f"{record.parameters['unique'] / record.parameters['conventional']:.0%} of "
+        f"{record.parameters['conventional']:,} conventional",
+        f"  independent layers    {len(set(record.tie_map))} of 3",
+        f"  record                {path}",
+    ]
+
+
+def test_without_options_it_is_the_dynamic_run_of_the_gpu_preset(monkeypatch, capsys):
+    seen = []
+
+    def note(*arguments, **places) -> None:
+        seen.append((arguments, places))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(train, "compare", note)
+    for options in ([], ["--preset", "paper", "--seed", "2", "--out", "there"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "--experiment", "bert-wikitext2", *options])
+        assert "error: enough" in capsys.readouterr().err
+    gpu, paper = (Experiment.preset("bert-wikitext2", name, seed=s) for name, s in (("gpu", 0), ("paper", 2)))
+    assert seen == [((gpu, ["dynamic"]), {"out_dir": Path("runs")}), ((paper, ["dynamic"]), {"out_dir": Path("there")})]
+
+
+def test_another_method_and_a_pattern(tiny_data, tmp_path, capsys):
+    for method in ("all_tied", "sequence-2"):
+        assert main([*SMOKE, "--method", method, "--episodes", "1", "--out", str(tmp_path)]) == 0
+        assert f"gpt2-embedded, {method}, seed 0:" in capsys.readouterr().out
+    maps = {record.method: record.tie_map for record in map(RunRecord.load, (tmp_path / "records").iterdir())}
+    assert maps == {"all_tied": [0, 0, 0, 0], "sequence-2": [0, 0, 2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--layers", "3"], "Unrecognized options: --layers"),
+        (["--n-layer"], "--n-layer"),
+        (["--n-layer", "1"], "n_layer must be a whole number of at least 2, got 1"),
+        (["--n-layer", "2.5"], "Error parsing --n-layer: invalid literal for int() with base 10: '2.5'"),
+        (["--learning-rate", "fast"], "Error parsing --learning-rate: could not convert string to float: 'fast'"),
+        (["--dropout", "None"], "Error parsing --dropout"),
+        (["--precision", "fp8"], "fp8"),
+        (["--gradient-accumulation-steps", "3"], "batch_size=4 must be a multiple"),
+        (["--batch-size", "10000"], "too few for one batch"),
+        (["--method", "magic"], "unknown method 'magic'; known: dynamic, random"),
+        (["--method", "sequence-9"], "num_groups must be between 1 and n_layer=4, got 9"),
+        (["--preset", "huge"], "invalid choice 'huge' for argument '--preset'. Expected one of ('smoke', 'laptop'"),
+        (["--seed", "-1"], "seed must be a whole number of at least 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_the_reason(tiny_data, tmp_path, capsys, arguments, message):
+    assert message in refused([*arguments, "--out", str(tmp_path)], capsys)
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+@pytest.mark.parametrize("method", ["halving", "evolution-8", "released", "released-random"])
+def test_methods_for_one_process_are_refused_in_two(monkeypatch, capsys, method):
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
+    assert f"the method {method} runs in one process only" in refused(["--method", method], capsys)
+
+
+def test_without_data_the_remedies_are_named(monkeypatch, tmp_path, capsys):
+    def nothing_there(*_, **__):
+        raise CorpusUnavailable("not here.\nRemedy 1: this.\nRemedy 2: that.")
+
+    monkeypatch.setattr(train, "compare", nothing_there)
+    assert "error: not here. Remedy 1: this. Remedy 2: that." in refused(["--out", str(tmp_path)], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "python -m dlt_core: error: Expected one of {train, reproduce, figures, benchmark}."),
+        (["dance"], "python -m dlt_core: error: Unrecognized options: dance"),
+        (["train"], "python -m dlt_core train: error: Missing from python -m dlt_core train: --experiment"),
+        (["benchmark", "--repetitions", "0"], "python -m dlt_core benchmark: error: --repetitions must be at least 1"),
+        (["benchmark", "--parts", "nothing"], "python -m dlt_core benchmark: error: invalid choice 'nothing'"),
+    ],
+)
+def test_each_command_says_in_one_line_what_is_wrong(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def help_of(*arguments: str, capsys) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--help"])
+    assert stopped.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_help_lists_experiments_presets_methods_and_documents_each_field(capsys):
+    text = help_of("train", capsys=capsys)
+    for name in (*EXPERIMENTS, *PRESETS, *comparison.METHODS, *comparison.SEARCHES):
+        assert name in text.replace(", ", ",").replace(",", ", ")
+    assert commands.METHODS.split() == [*comparison.METHODS, *comparison.SEARCHES]
+    for field in dataclasses.fields(Experiment):
+        if field.name not in commands.OWN_OPTIONS:
+            after = (
+                text.partition(f"--{field.name.replace('_', '-')} ")[2]
+                or text.partition(f"--no-{field.name.replace('_', '-')} ")[2]
+            )
+            assert len(after.partition("(the preset's)")[0].split()) > 2, field.name
+    assert "L, transformer layers." in text
+
+
+def test_help_of_the_benchmark_lists_its_scales_and_parts():
+    kinds = typing.get_type_hints(commands.Benchmark)
+    scales, parts = typing.get_args(kinds["scale"])[0], typing.get_args(kinds["parts"])[0]
+    assert typing.get_args(scales) == tuple(timings.SCALES)
+    assert typing.get_args(parts) == tuple(report.PARTS)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_does_not_wait_for_pytorch(command):
+    code = (
+        "import sys\nfrom dlt_core.__main__ import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stopped:\n"
+        "    assert stopped.code == 0\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'scipy', 'papermill'}\n"
+        "print(heavy & {*sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split(), "--help"],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+    )  # fmt: skip
+    assert done.stdout.startswith("usage: python -m dlt_core")
+    assert done.stderr == "set()\n"

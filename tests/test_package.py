@@ -1,0 +1,140 @@
+"""The package as others install it: what is in the wheel, what it needs, and what `import dlt_core` waits for."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import dlt_core
+from dlt_core import CHECKOUT
+
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+HEAVY = {"torch", "transformers", "numpy", "pandas", "matplotlib", "scipy", "gymnasium", "tokenizers", "pydantic"}
+
+
+def python(code: str, folder: Path, path: Path) -> str:
+    """What the code prints in a fresh interpreter in another folder, with only `path` before the installed packages."""
+    environment = os.environ | {"PYTHONPATH": str(path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with the package installed from its wheel, without a trace of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    source = folder / "source"
+    listing = ["git", "ls-files", "-co", "--exclude-standard", "dlt_core", "pyproject.toml", "README.md", "LICENSE"]
+    files = subprocess.run(listing, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split()
+    for name in files:  # built elsewhere: setuptools leaves build/ beside what it builds
+        if (CHECKOUT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((CHECKOUT / name).read_bytes())
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
+
+
+def test_the_wheel_holds_every_room_and_its_types(installed):
+    there = {p.relative_to(installed).as_posix() for p in (installed / "dlt_core").rglob("*") if p.suffix != ".pyc"}
+    source = CHECKOUT / "dlt_core"
+    assert {p.relative_to(CHECKOUT).as_posix() for p in source.rglob("*.py")} <= there
+    assert "dlt_core/py.typed" in there
+    (scripts,) = installed.glob("dlt_core-*.dist-info/entry_points.txt")
+    assert "dlt = dlt_core.__main__:main" in scripts.read_text()
+
+
+def test_the_installed_package_trains_from_another_folder(installed, tmp_path):
+    code = (
+        "import dlt_core\n"
+        "from dlt_core import Experiment, TieMap, tie_layers, train_dynamic\n"
+        "record = train_dynamic(Experiment.preset('gpt2-embedded', 'smoke', episodes=1, device='cpu'))\n"
+        "print(dlt_core.__file__, record.status)"
+    )
+    assert python(code, tmp_path, installed).split() == [str(installed / "dlt_core" / "__init__.py"), "finished"]
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    found = map(Requirement, lines)
+    return {re.sub(r"[-_.]+", "-", requirement.name).lower(): requirement for requirement in found}
+
+
+def test_the_pins_lie_within_the_ranges():
+    lines = (CHECKOUT / "requirements.txt").read_text().splitlines()
+    pins = requirements([line for line in lines if line and not line.startswith(("#", "-e"))])
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    ranges = requirements([*PROJECT["dependencies"], *extras])
+    for name, pin in pins.items():
+        (version,) = (specifier.version for specifier in pin.specifier)
+        assert ranges[name].specifier.contains(version), name
+    assert ranges.keys() - pins.keys() <= {"dlt-core", "sb3-contrib"}  # the latter is optional in a notebook
+
+
+def test_every_package_that_is_imported_is_a_dependency():
+    """Those of extras only within functions, so that the core does without."""
+    distributions = metadata.packages_distributions()
+    needed = requirements(PROJECT["dependencies"])
+    extras = requirements([line for lines in PROJECT["optional-dependencies"].values() for line in lines])
+    for path in (CHECKOUT / "dlt_core").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        lazy = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module]
+            else:
+                continue
+            for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"dlt_core"}:
+                names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions[module]}
+                allowed = needed | extras if id(node) in lazy or module == "distributed" else needed
+                # dask comes with distributed, which names its version
+                assert names & allowed.keys() or names == {"dask"}, f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import dlt_core; dir(dlt_core)", HEAVY),
+        ("from dlt_core import TieMap, expected_independent", HEAVY),
+        ("import dlt_core.corpora; dir(dlt_core.corpora)", HEAVY),
+        ("from dlt_core import RunRecord", {"torch", "transformers", "pandas", "matplotlib", "scipy", "tokenizers"}),
+    ],
+)
+def test_a_light_name_does_not_wait_for_heavy_packages(code, heavy, tmp_path):
+    assert python(f"{code}\nimport sys; print({heavy!r} & {{*sys.modules}})", tmp_path, CHECKOUT) == "set()"
+
+
+def test_every_public_name_is_there():
+    assert sorted(dlt_core.__all__) == sorted([*dlt_core._HOME, *dlt_core._ROOMS])
+    assert sorted(dlt_core.corpora.__all__) == sorted(dlt_core.corpora._HOME)
+    for module in (dlt_core, dlt_core.corpora):
+        assert set(module.__all__) <= {*dir(module)}
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            module.nothing  # noqa: B018
+
+
+def test_type_checkers_see_what_is_loaded_late():
+    """The imports under TYPE_CHECKING are the names that __getattr__ knows, from the same modules."""
+    for module in (dlt_core, dlt_core.corpora):
+        seen = {}
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(module.__name__):
+                home = node.module.removeprefix(module.__name__).removeprefix(".")
+                seen |= {alias.name: home for alias in node.names}
+        rooms = dict.fromkeys(getattr(module, "_ROOMS", ()), "")
+        assert seen == module._HOME | rooms
