@@ -19,8 +19,9 @@ def differences(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str
     seeds), and a line at zero. panels: title -> name -> a value for each seed."""
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     width, height = (3.6 + 2.6 * len(panels)) / len(panels), 0.9 + 0.24 * len(names) + 0.2 * (len(panels) > 1)
-    size = {"alone": (width, height), "width": width, "height": height, "margin": 0.0}
-    figure, axes = new_panels(panels, columns=len(panels), **size)
+    figure, axes = new_panels(
+        panels, columns=len(panels), alone=(width, height), width=width, height=height, margin=0.0
+    )
     for ax, groups in zip(axes[0], panels.values(), strict=True):
         ax.axvline(0, color="black", linewidth=1, linestyle="--")
         for row, name in enumerate(names):

@@ -38,8 +38,8 @@ def benchmark(results: Mapping[str, Any]) -> Figure:
     against its k steps, and memory against the number of weight sets."""
     rows = {name: part["rows"] for name, part in results["parts"].items()}
     panels = [name for name in ("steps", "control", "memory") if name in rows]
-    size = {"alone": (3.8, 3.3), "width": 3.8, "height": 3.3, "margin": 0.0}
-    figure, axes = new_panels([""] * max(1, len(panels)), **size)
+    titles = [""] * max(1, len(panels))
+    figure, axes = new_panels(titles, alone=(3.8, 3.3), width=3.8, height=3.3, margin=0.0)
     for ax, name in zip(axes[0], panels, strict=False):
         if name == "steps":
             _quartile_bars(ax, rows[name], "training", "ratio_to_conventional", "a step's time, of a conventional one")

@@ -25,8 +25,10 @@ def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
     n_layer = records[0].experiment["n_layer"]
     columns = 1 if len(records) < 4 else 2
     width, height = 6.2 if columns == 1 else 4.8, 0.35 + max(1.9 if columns == 1 else 1.5, 0.06 * n_layer)
-    size = {"alone": (width, 0.9 + height), "width": width, "height": height, "margin": 0.9}
-    figure, axes = new_panels(map(_title, records), columns=columns, **size)
+    alone = (width, 0.9 + height)
+    figure, axes = new_panels(
+        map(_title, records), columns=columns, alone=alone, width=width, height=height, margin=0.9
+    )
     for ax, record in zip(axes.flat, records, strict=False):
         maps = np.array(record.history["tie_map"]).T  # (L, decisions)
         _draw_maps(ax, maps, extent=(0.5, maps.shape[1] + 0.5, n_layer - 0.5, -0.5))

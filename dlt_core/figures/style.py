@@ -79,19 +79,19 @@ def new_panels(
     width: float = 3.5,
     height: float = 2.4,
     margin: float = 0.5,
-    **how: bool,
+    sharey: bool = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure with a panel for each title, row by row, and its axes, shape (rows, columns); those that are left over
     are hidden.
 
-    alone: size in inches of a single panel's figure. width, height: of each of several, `margin` comes on top of their
-    heights. how: more for `Figure.subplots`, such as sharey.
+    alone: size in inches of a single panel's figure. width, height: of each of several; `margin` comes on top of their
+    heights. sharey: one scale for all.
     """
     titles = list(titles)
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
     figure = new_figure(*(alone if len(titles) == 1 else (width * columns, margin + height * rows)))
-    axes = figure.subplots(rows, columns, squeeze=False, **how)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for ax, title in zip(axes.flat, titles, strict=False):
         tidy(ax)
         ax.set_title(title, fontsize=9)
