@@ -50,7 +50,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "results": tables.markdown_table(tables.main_table(tables.summary(records))),
             "agent": tables.agent_markdown(records),
             "learning": findings.findings(records),
-            "regime-gpu": regime_gpu(everything),
+            "regime_gpu": regime_gpu(everything),
         },
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
