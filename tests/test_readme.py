@@ -21,7 +21,7 @@ PROSE = {page: " ".join(text.split()) for page, text in TEXT.items()}
 MARKS = {
     README: ["headline", "notebooks", "benchmark"],
     GUIDE: ["released"],
-    RESULTS: ["results", "agent", "learning"],
+    RESULTS: ["results", "agent", "learning", "regime_gpu"],
 }
 PYTHON = [
     pytest.param(code, id=f"{page}-{number}")

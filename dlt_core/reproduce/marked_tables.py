@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
 from dlt_core.studies import contrasts, findings, tables
 from dlt_core.tie_map import PATTERNS, expected_independent
-
 
 
 def write_marked_tables(root: Path) -> None:
@@ -38,7 +37,8 @@ def write_marked_tables(root: Path) -> None:
 
 def marked_tables(root: Path) -> dict[str, dict[str, str]]:
     """File -> mark -> the table between them, made from what is committed under `root`."""
-    records = [r for r in load_all(root / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    everything = load_all(root / "figures" / "records")
+    records = [r for r in everything if r.experiment["preset"] == "laptop"]
     measured = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "figures/benchmark").glob("*.json"))]
     return {
         "README.md": {
@@ -50,6 +50,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "results": tables.markdown_table(tables.main_table(tables.summary(records))),
             "agent": tables.agent_markdown(records),
             "learning": findings.findings(records),
+            "regime_gpu": regime_gpu(everything),
         },
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
@@ -122,22 +123,24 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
     for one in measured:
         device, parts = one["hardware"]["device"], {name: part["rows"] for name, part in one["parts"].items()}
         steps, k = {row["training"]: row for row in parts.get("steps", [])}, one["steps_per_action"]
+        decision, compiled = (next(iter(parts.get(name, [])), None) for name in ("control", "compiled"))
+        step = "ratio_to_conventional"
         ratios = {
-            "a step in a plain PyTorch loop, of one in ours": (steps.get("plain PyTorch loop"), "ratio_to_conventional"),
-            "a step in `transformers.Trainer`, of one in ours": (steps.get("Hugging Face Trainer"), "ratio_to_conventional"),
-            "a step with all layers tied, of one with all independent": (steps.get("all tied, shared"), "ratio_to_conventional"),
-            f"a decision with its {k} steps, of these steps": (next(iter(parts.get("control", [])), None), "ratio_to_k_steps"),
-            "a step with compiled blocks, of one without": (next(iter(parts.get("compiled", [])), None), "ratio_to_eager"),
+            "a step in a plain PyTorch loop, of one in ours": (steps.get("plain PyTorch loop"), step),
+            "a step in `transformers.Trainer`, of one in ours": (steps.get("Hugging Face Trainer"), step),
+            "a step with all layers tied, of one with all independent": (steps.get("all tied, shared"), step),
+            f"a decision with its {k} steps, of these steps": (decision, "ratio_to_k_steps"),
+            "a step with compiled blocks, of one without": (compiled, "ratio_to_eager"),
         }
         for what, (row, column) in ratios.items():
             if row and isinstance(row.get(column), float) and math.isfinite(row[column]):
                 shown = f"{row[column]:.2f} ({row[f'{column}_q25']:.2f} to {row[f'{column}_q75']:.2f})"
                 rows.setdefault(what, {"time": what})[device] = shown
-        if memory := parts.get("memory"):
-            deepest = [row for row in memory if row["layers"] == max(row["layers"] for row in memory)]
-            few, many = (f(deepest, key=lambda row: row["weight_sets"]) for f in (min, max))
-            what = f"training state with {few['weight_sets']} weight set, of {many['weight_sets']} layers' (bytes)"
-            rows.setdefault(what, {"time": what})[device] = f"{few['state_mb'] / many['state_mb']:.3f}"
+        shape = {row["weight_sets"]: row for row in parts.get("paper", []) if isinstance(row["peak_gb"], float)}
+        if {6, 48} <= shape.keys():
+            for what, column in {"training state": "state_gb", "the peak of a step": "peak_gb"}.items():
+                what = f"{what} with 6 sets of weights, of 48, at the paper's size"
+                rows.setdefault(what, {"time": what})[device] = f"{shape[6][column] / shape[48][column]:.3f}"
     devices = [one["hardware"]["device"] for one in measured]
     return tables.markdown_table(
         [{"of": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
@@ -156,3 +159,32 @@ def notebooks(root: Path) -> str:
         took = f"{seconds} s" if seconds is not None else "not timed"
         rows.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
     return tables.markdown_table(rows)
+
+
+def regime_gpu(records: Sequence[RunRecord]) -> str:
+    """The runs of the study regime-gpu on a GPU, method by method: the model that validation chose, and the last."""
+    rows = []
+    runs = [r for r in records if (r.experiment["name"], r.experiment["preset"]) == ("regime-gpu", "gpu")]
+    for method in dict.fromkeys(r.method for r in sorted(runs, key=_best_validation)):
+        of = [r for r in runs if r.method == method]
+        rows.append(
+            {
+                "method": f"`{method}`",
+                "n": str(len(of)),
+                "trained parameters": _parameters(of),
+                "test perplexity": _each(of, lambda r: r.headline()["perplexity"]),
+                "best validation": _each(of, _best_validation),
+                "at step": _each(of, lambda r: (r.test or {})["selected_step"], 0),
+                "validation at the last step": _each(of, lambda r: r.curves["validation"]["perplexity"][-1]),
+            }
+        )
+    return tables.markdown_table(rows)
+
+
+def _best_validation(record: RunRecord) -> float:
+    return min(record.curves["validation"]["perplexity"])
+
+
+def _each(runs: Sequence[RunRecord], value: Callable[[RunRecord], float], digits: int = 1) -> str:
+    """The value of each run, by seed."""
+    return ", ".join(f"{value(r):.{digits}f}" for r in sorted(runs, key=lambda r: r.seed))

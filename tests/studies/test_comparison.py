@@ -28,20 +28,24 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.studies import comparison
-from dlt_core.studies.comparison import (
+from dlt_core.studies.comparison import compare
+from dlt_core.studies.diagnosis import q_scale, shared_decisions
+from dlt_core.studies.methods import (
     COLLAPSE,
     LADDER,
     METHODS,
     PUT_IN,
     RANDOM_MAP,
+    REGISTRY,
     RELEASED,
     TAKEN_OUT,
     TAKEN_OUT_IN_TURN,
-    compare,
+    base_name,
+    decided,
+    parse,
     permutation,
     permuted,
 )
-from dlt_core.studies.diagnosis import q_scale, shared_decisions
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap, random_map
 from tests.conftest import tie_maps
@@ -173,15 +177,17 @@ def test_methods_of_equal_behaviour_differ_by_exactly_nothing(tiny_data):
 def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
     experiment = SMALL.replace(episodes=4)
     names = ["released", "described", "dynamic", "released-random", COLLAPSE.method, "described-with-frozen_start"]
-    released, described, dynamic, die, collapse, frozen = compare(experiment, names, data=tiny_data, out_dir=tmp_path)
-    assert [r.method for r in (released, described, dynamic, die, collapse, frozen)] == names
+    released, described, dynamic, random, collapse, frozen = compare(
+        experiment, names, data=tiny_data, out_dir=tmp_path
+    )
+    assert [r.method for r in (released, described, dynamic, random, collapse, frozen)] == names
     assert described.curves == dynamic.curves
-    assert die.agent["class"] == "RandomAgent"
-    assert die.agent["released_code"] == released.agent["released_code"] == dict.fromkeys(ReleasedCode.names(), True)
+    assert random.agent["class"] == "RandomAgent"
+    assert random.agent["released_code"] == released.agent["released_code"] == dict.fromkeys(ReleasedCode.names(), True)
     assert [name for name, there in frozen.agent["released_code"].items() if there] == ["frozen_start"]
-    assert len({tuple(r.budget.items()) for r in (released, described, dynamic, die, collapse, frozen)}) == 1
+    assert len({tuple(r.budget.items()) for r in (released, described, dynamic, random, collapse, frozen)}) == 1
     seconds = [r.seconds for r in compare(experiment, names, data=tiny_data, out_dir=tmp_path)]
-    assert seconds == [r.seconds for r in (released, described, dynamic, die, collapse, frozen)], "not run again"
+    assert seconds == [r.seconds for r in (released, described, dynamic, random, collapse, frozen)], "not run again"
 
 
 def test_settings_that_a_variant_does_not_have_are_refused_before_anything_runs(tiny_data, monkeypatch):
@@ -210,6 +216,20 @@ def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
     assert TieMap(two.tie_map).groups == ((0, 1, 2), (3, 4, 5))
     assert five.tie_map == [0, 1, 2, 2, 4, 5]
     assert two.method == "sequence-2"
+
+
+def test_a_new_method_is_one_entry_in_the_registry(tiny_data, monkeypatch):
+    monkeypatch.setitem(REGISTRY, "mine", decided("Algorithm 1 with mine", lambda e: RandomAgent(e.n_layer, seed=9)))
+    (record,) = compare(SMALL.replace(episodes=1), ["mine"], data=tiny_data)
+    assert (record.method, record.agent["seed"]) == ("mine", 9)
+
+
+def test_a_name_says_what_it_is_and_what_follows():
+    assert parse("sequence-2", SMALL).numbers == (2,)
+    assert parse("map-0-0-2-2", SMALL).numbers == (0, 0, 2, 2)
+    names = ("sequence-2", "random", "random-3", "map-0-1", "halving-8", COLLAPSE.method, "released-random")
+    assert [base_name(name) for name in names] == ["sequence", "random", "random", "map", "halving", *names[-2:]]
+    assert [parse(name, SMALL).in_one_process for name in ("dynamic", "best_of-2", "released")] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +279,7 @@ def test_impossible_patterns_are_refused_before_anything_runs(method, message, t
         compare(SMALL, ["dynamic", method], data=tiny_data)
 
 
-def test_a_die_over_maps_with_as_many_weight_sets_by_name(tiny_data):
+def test_the_random_agent_over_maps_with_as_many_weight_sets_by_name(tiny_data):
     one, two, again, three = (
         compare(SMALL.replace(seed=seed, episodes=4), [method], data=tiny_data)[0]
         for seed, method in ((0, "random-1"), (0, "random-2"), (0, "random-2"), (1, "random-3"))
@@ -325,7 +345,7 @@ def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
         assert record.curves == alike[0].curves
         assert paired_differences([record], alike[:1]) == {0: 0}
     names = ["cycle-4", "map-0-1-2-3", "sequence-1", "random-1", "map-0-0-0-0", "map-0-1-1-0", "shallow-4"]
-    independent, written_out, once, die, tied, mirrored, deep = compare(SMALL, names, data=tiny_data)
+    independent, written_out, once, one_set, tied, mirrored, deep = compare(SMALL, names, data=tiny_data)
     for one, other in (
         (runs["replay"], runs["dynamic"]),
         (runs["pairs"], runs["sequence"]),
@@ -334,7 +354,7 @@ def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
         (written_out, runs["conventional"]),
         (deep, runs["conventional"]),
         (once, runs["all_tied"]),
-        (die, runs["all_tied"]),
+        (one_set, runs["all_tied"]),
         (tied, runs["all_tied"]),
         (mirrored, runs["mirror"]),
     ):

@@ -11,7 +11,15 @@ from dlt_core import CHECKOUT, figures
 from dlt_core.__main__ import main
 from dlt_core.studies.benchmark import report, timings
 from dlt_core.studies.benchmark.timings import Bench
-from dlt_core.studies.benchmark.trainers import Decision, HuggingFaceTrainer, PlainLoop, noise, race, steps
+from dlt_core.studies.benchmark.trainers import (
+    Decision,
+    HuggingFaceTrainer,
+    PlainLoop,
+    Stopwatch,
+    noise,
+    steps,
+    take_turns,
+)
 
 QUICK = [name for name in report.PARTS if name not in ("compiled", "processes")]
 
@@ -44,31 +52,31 @@ def test_every_part_has_rows_with_the_same_columns_and_says_what_it_measures(fou
 def test_ratios_are_medians_with_quartiles_against_what_is_named(found):
     first = rows(found, "steps")[0]
     assert first["training"] == "conventional"
-    assert [first[f"÷ conventional{q}"] for q in ("", ", 25 %", ", 75 %")] == [1, 1, 1]
+    assert [first[f"ratio_to_conventional{q}"] for q in ("", "_q25", "_q75")] == [1, 1, 1]
     cells = timings.quartiles([1.0, 2.0, 3.0, 4.0, 100.0], "x")
-    assert cells == {"x": 3.0, "x, 25 %": 2.0, "x, 75 %": 4.0}
+    assert cells == {"x": 3.0, "x_q25": 2.0, "x_q75": 4.0}
 
 
 def test_the_state_is_the_closed_forms_and_the_peak_falls_with_the_weight_sets(found):
     for row in rows(found, "memory"):
-        assert row["largest difference"] < 0.02
-        assert row["state"] == pytest.approx(row["closed form"], rel=0.02)
+        assert row["largest_difference"] < 0.02
+        assert row["state_mb"] == pytest.approx(row["closed_form_mb"], rel=0.02)
     deepest = [row for row in rows(found, "memory") if row["layers"] == 4]
-    assert [row["weight sets"] for row in deepest] == [4, 2, 1]
-    for column in ("state, ÷", "peak, ÷", "peak, checkpointed, ÷"):
+    assert [row["weight_sets"] for row in deepest] == [4, 2, 1]
+    for column in ("state_ratio", "peak_ratio", "checkpointed_peak_ratio"):
         assert deepest[0][column] == 1
         assert deepest[0][column] < deepest[1][column] < deepest[2][column]
-    assert all(row["peak, checkpointed"] < row["peak"] for row in deepest)
+    assert all(row["checkpointed_peak_mb"] < row["peak_mb"] for row in deepest)
 
 
 def test_six_of_the_papers_48_weight_sets(found):
-    (six,) = [row for row in rows(found, "paper") if row["weight sets"] == 6]
-    assert six["÷"] == pytest.approx(5.845, abs=0.001)
+    (six,) = [row for row in rows(found, "paper") if row["weight_sets"] == 6]
+    assert six["closed_form_ratio"] == pytest.approx(5.845, abs=0.001)
 
 
 def test_no_wait_within_the_steps_and_one_is_noticed(found, monkeypatch):
     few, many = rows(found, "waits")
-    assert (few["steps"], many["steps"]) == (2, 4)
+    assert (few["steps"], many["steps"]) == (3, 6)
     assert {name: n for name, n in few.items() if name != "steps"} == {n: many[n] for n in many if n != "steps"}
     from dlt_core.learner import training
 
@@ -81,13 +89,13 @@ def test_no_wait_within_the_steps_and_one_is_noticed(found, monkeypatch):
 
     monkeypatch.setattr(training, "mean_loss", nosy)
     few, many = timings.waits(Bench("tiny", 1, "cpu"))
-    assert (few["aten::item"], many["aten::item"]) == (2, 4)
+    assert (few["aten::item"], many["aten::item"]) == (3, 6)
 
 
 def test_the_logits_in_chunks_have_a_lower_peak(found):
     whole, chunks = rows(found, "output")
-    assert whole["at a time"] == whole["tokens"] > chunks["at a time"]
-    assert chunks["peak"] < whole["peak"] / 2
+    assert whole["tokens_at_once"] == whole["tokens"] > chunks["tokens_at_once"]
+    assert chunks["peak_mb"] < whole["peak_mb"] / 2
 
 
 def test_a_hundred_ties_compile_nothing_new(monkeypatch):
@@ -96,7 +104,7 @@ def test_a_hundred_ties_compile_nothing_new(monkeypatch):
     found = timings.compiled(Bench("tiny", 1, "cpu"))
     torch._dynamo.reset()
     assert [(row["mode"], row["gradient"]) for row in found] == [("default", "shared"), ("default", "source")]
-    assert [row["graphs more in 100 ties"] for row in found] == [0, 0]
+    assert [row["new_graphs"] for row in found] == [0, 0]
     assert all(row["graphs"] > 0 and not row.get("failed") for row in found)
 
     def no_compiler(self, mode):
@@ -109,10 +117,10 @@ def test_a_hundred_ties_compile_nothing_new(monkeypatch):
 def test_ddp_and_the_flat_sum_train_alike_in_two_processes():
     flat, ddp = timings.processes(Bench("tiny", 1, "cpu"))
     assert flat["processes"] == ddp["processes"] == 2
-    assert ddp["difference of a weight"] < 1e-5
+    assert ddp["weight_difference"] < 1e-5
 
 
-def test_all_contestants_train_the_same_model_on_the_same_batches():
+def test_all_trainers_train_the_same_model_on_the_same_batches():
     bench = Bench("tiny", 1, "cpu")
     e = bench.still.replace(weight_decay=0.0)  # from which the Trainer spares norms and biases
     ours, plain, trainer = bench.learner(e), PlainLoop(e, bench.data), HuggingFaceTrainer(e, bench.data)
@@ -137,10 +145,22 @@ def test_a_decision_does_what_was_drawn_so_that_a_twin_can_have_its_ties():
     assert decision.learner.step == 12 * bench.k
 
 
-def test_a_race_takes_turns_in_an_order_that_alternates():
+def test_the_pieces_of_a_decision_are_timed_one_by_one():
+    bench = Bench("tiny", 1, "cpu")
+    stopwatch = Stopwatch(bench.device)
+    decision = Decision(bench.experiment, bench.data, stopwatch)
+    stopwatch.seconds.clear()  # the ties at the start
+    for _ in range(4):
+        decision()
+    pieces = ("Q-values and action", "ties", "k steps", "reward", "Q update")
+    assert {name: len(spent) for name, spent in stopwatch.seconds.items()} == dict.fromkeys(pieces, 4)
+    assert all(second > 0 for spent in stopwatch.seconds.values() for second in spent)
+
+
+def test_trainers_take_turns_in_an_order_that_alternates():
     turns = []
-    contestants = {name: lambda name=name: turns.append(name) for name in "ab"}
-    seconds = race({**contestants, "c": lambda: 7.0}, 3, torch.device("cpu"))
+    trainers = {name: lambda name=name: turns.append(name) for name in "ab"}
+    seconds = take_turns({**trainers, "c": lambda: 7.0}, 3, torch.device("cpu"))
     assert "".join(turns) == "ab" + "ba" + "ab" + "ba"
     assert {len(found) for found in seconds.values()} == {3}
     assert list(seconds["c"]) == [7.0] * 3
@@ -194,8 +214,8 @@ def test_tables_findings_and_figure_of_what_is_there(found):
     assert "reads a number out of a tensor 0 times" in said
     assert "compiled" not in said
     whole = copy.deepcopy(found)
-    row = {"mode": "default", "gradient": "shared", "s to compile": 3.0, "graphs": 4, "graphs more in 100 ties": 0,
-           "÷ eager": 0.5, "÷ eager, 25 %": 0.4, "÷ eager, 75 %": 0.6}  # fmt: skip
+    row = {"mode": "default", "gradient": "shared", "seconds_to_compile": 3.0, "graphs": 4, "new_graphs": 0,
+           "ratio_to_eager": 0.5, "ratio_to_eager_q25": 0.4, "ratio_to_eager_q75": 0.6}  # fmt: skip
     whole["parts"]["compiled"] = {"rows": [row, {**row, "failed": "no compiler"}]}
     assert "0 new compilations in 100 random ties and unties" in report.findings(whole)
     assert "failed, no compiler" in report.findings(whole)
