@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, CPU and one thread by default, quiet bars, tiny data."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, load_data
+from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
 
 torch.set_num_threads(1)
@@ -50,10 +52,24 @@ def actions(draw, n_layer: int, *, max_size: int = 20) -> list[tuple[int, int]]:
     return draw(st.lists(pair, max_size=max_size))
 
 
+TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in
+
+
+def untimed(record: RunRecord) -> dict:
+    fields = json.loads(record.to_json())
+    return {name: value for name, value in fields.items() if name not in TIMED}
+
+
 @pytest.fixture
 def smoke() -> Experiment:
     """The smallest preset, on data that needs neither network nor files."""
     return Experiment.preset("gpt2-embedded", "smoke", device="cpu")
+
+
+@pytest.fixture
+def twenty(smoke):
+    """20 decisions: 4 turns over the layers 1..5."""
+    return smoke.replace(n_layer=6, episodes=4, dropout=0.1, reward="log_improvement")
 
 
 @pytest.fixture(scope="session")

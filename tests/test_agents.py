@@ -287,7 +287,7 @@ def test_one_turn_of_a_fixed_agent_leads_to_its_map_from_anywhere(wanted, state,
 
 
 @given(st.integers(1, 6), tie_maps(6), st.sampled_from(ORPHANS), st.integers(0, 100))
-def test_a_die_over_maps_leads_to_another_map_with_its_weight_sets_each_turn(num_groups, state, orphans, seed):
+def test_a_random_agent_over_maps_leads_to_another_map_with_its_weight_sets_each_turn(num_groups, state, orphans, seed):
     agent, rng = RandomAgent(6, num_groups=num_groups, seed=seed), np.random.default_rng((seed, AGENT))
     for _ in range(3):
         drawn = random_map(6, num_groups, rng.random)
@@ -298,7 +298,7 @@ def test_a_die_over_maps_leads_to_another_map_with_its_weight_sets_each_turn(num
         agent.end_episode()
 
 
-def test_a_die_over_maps_draws_a_new_one_for_each_turn_alone():
+def test_a_random_agent_over_maps_draws_a_new_one_for_each_turn_alone():
     agent, start, reached = RandomAgent(6, num_groups=3, seed=0), TieMap.all_tied(6), []
     for _ in range(40):
         turns = [[agent.act(start, layer) for layer in range(6)] for _ in range(2)]
@@ -309,7 +309,7 @@ def test_a_die_over_maps_draws_a_new_one_for_each_turn_alone():
     assert len(set(reached)) > 25  # of 90
 
 
-def test_a_die_over_maps_says_its_settings_and_goes_on_within_a_turn():
+def test_a_random_agent_over_maps_says_its_settings_and_goes_on_within_a_turn():
     assert RandomAgent(6, num_groups=3, seed=5).settings == {"seed": 5, "num_groups": 3}
     assert RandomAgent(6, seed=5).settings == {"seed": 5}
     agent, start = RandomAgent(6, num_groups=3, seed=5), TieMap.all_tied(6)
@@ -422,6 +422,6 @@ def test_settings_that_cannot_be_raise(bad):
 
 
 @pytest.mark.parametrize("num_groups", [0, L + 1, -1, 2.0])
-def test_a_die_over_maps_that_do_not_exist_raises(num_groups):
+def test_a_random_agent_over_maps_that_do_not_exist_raises(num_groups):
     with pytest.raises(ValueError, match="num_groups"):
         RandomAgent(L, num_groups=num_groups, seed=0)

@@ -1,8 +1,6 @@
-"""Whole runs: fair comparisons, complete records, and runs that stop and go on."""
+"""Whole runs: fair comparisons, complete records, and runs that stop and go on to the bit."""
 
-import dataclasses
 import json
-import math
 
 import pytest
 import torch
@@ -10,26 +8,13 @@ from safetensors.torch import load_file
 
 from dlt_core.agents import FixedAgent, RandomAgent, ReplayAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
-from dlt_core.experiments import Experiment, build_learner
+from dlt_core.experiments import Experiment
 from dlt_core.learner.accounting import gpt2_parameters
-from dlt_core.learner.training import Learner, TrainingDiverged
+from dlt_core.learner.training import Learner
 from dlt_core.records import checkpoints
 from dlt_core.records.record import RunRecord
-from dlt_core.records.run import RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap, from_actions
-
-TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in
-
-
-def untimed(record: RunRecord) -> dict:
-    fields = json.loads(record.to_json())
-    return {name: value for name, value in fields.items() if name not in TIMED}
-
-
-@pytest.fixture
-def twenty(smoke):
-    """20 decisions: 4 turns over the layers 1..5."""
-    return smoke.replace(n_layer=6, episodes=4, dropout=0.1, reward="log_improvement")
+from tests.conftest import untimed
 
 
 def test_the_record_of_a_dynamic_run_is_complete(smoke, tiny_data, tmp_path):
@@ -69,33 +54,6 @@ def test_the_record_of_a_dynamic_run_is_complete(smoke, tiny_data, tmp_path):
     assert record.transitions()["ties"] > 0
     assert record.transitions()["unties"] > 0
     assert max(record.history["td_loss"]) > 0
-
-
-def test_the_test_split_is_read_once_and_after_everything_else(smoke, tiny_data, monkeypatch):
-    splits = []
-    evaluate = Learner.evaluate
-    monkeypatch.setattr(Learner, "evaluate", lambda self, split: splits.append(split) or evaluate(self, split))
-    train_dynamic(smoke, data=tiny_data)
-    assert splits == ["validation"] * smoke.episodes + ["test"]
-
-
-def test_the_tested_model_is_the_best_on_validation(smoke, tiny_data, monkeypatch):
-    evaluate = Learner.evaluate
-
-    def overfitting(self, split):
-        """As if the validation loss rose by a nat for each step after step 18."""
-        found = evaluate(self, split)
-        if split == "test":
-            return found
-        return dataclasses.replace(found, nll=found.nll + found.tokens * max(0, self.step - 18))
-
-    monkeypatch.setattr(Learner, "evaluate", overfitting)
-    record = train_dynamic(smoke, data=tiny_data)
-    assert record.test["selected_step"] == 18
-    assert record.tie_map == record.history["tie_map"][8]
-    monkeypatch.undo()
-    stopped_there = train_dynamic(smoke.replace(episodes=3), data=tiny_data)
-    assert stopped_there.test == record.test
 
 
 def test_conventional_and_dynamic_share_data_budget_and_start(smoke, tiny_data):
@@ -196,126 +154,6 @@ def test_a_schedule_stopped_and_resumed_equals_the_uninterrupted(twenty, tiny_da
     with pytest.raises(ValueError, match="belongs to another run: its agent"):
         run(maps[-1], checkpoint=path)
     assert untimed(run(checkpoint=path)) == untimed(run())
-
-
-def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
-    path = tmp_path / "checkpoint"
-    slots = 0
-    while (record := train_dynamic(twenty, data=tiny_data, checkpoint=path, max_seconds=0)).status == "stopped":
-        slots += 1
-    assert slots == 19
-    assert untimed(record) == untimed(train_dynamic(twenty, data=tiny_data))
-    with pytest.raises(ValueError, match="name a checkpoint file"):
-        train_dynamic(twenty, data=tiny_data, max_seconds=1)
-
-
-def test_an_unknown_option_is_named_before_anything_is_built(smoke):
-    for train in (train_dynamic, train_conventional):
-        with pytest.raises(TypeError, match="'max_hours'"):
-            train(smoke.replace(corpus="lm1b"), max_hours=1)
-    assert list(RunKeywords.__annotations__) == [field.name for field in dataclasses.fields(RunOptions)]
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        RunOptions(checkpoint="c", max_decisions=0)
-
-
-def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("dlt_core.records.run.CHECKPOINT_SECONDS", 0)
-
-    def power_cut(record):
-        if len(record.history["action"]) == 9:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "checkpoint"
-    with pytest.raises(KeyboardInterrupt):
-        train_dynamic(twenty, data=tiny_data, checkpoint=path, on_decision=power_cut)
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]  # nothing half-written beside it
-    assert untimed(train_dynamic(twenty, data=tiny_data, checkpoint=path)) == untimed(
-        train_dynamic(twenty, data=tiny_data)
-    )
-
-
-def test_a_failed_write_leaves_the_old_checkpoint_whole(twenty, tiny_data, tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint"
-    train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
-    before = path.read_bytes()
-
-    def disk_full(tensors, file, metadata):
-        file.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("dlt_core.records.checkpoints.save_file", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=3)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
-
-
-def test_another_runs_checkpoint_and_a_broken_one_are_refused(twenty, tiny_data, tmp_path):
-    path = tmp_path / "checkpoint"
-    train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=1)
-    with pytest.raises(ValueError, match="belongs to another run: its experiment"):
-        train_dynamic(twenty.replace(gamma=0.5), data=tiny_data, checkpoint=path)
-    with pytest.raises(ValueError, match="belongs to another run: its method"):
-        train_conventional(twenty, data=tiny_data, checkpoint=path)
-    with pytest.raises(ValueError, match="belongs to another run: its agent"):
-        train_dynamic(twenty, agent=RandomAgent(6, seed=0), method="dynamic", data=tiny_data, checkpoint=path)
-    static = tmp_path / "static"
-    two_maps = TieMap([0, 0, 2, 2, 2, 2]), TieMap([0, 1, 0, 1, 0, 1])
-    train_conventional(twenty, tie_map=two_maps[0], method="m", data=tiny_data, checkpoint=static, max_decisions=1)
-    with pytest.raises(ValueError, match="belongs to another run: its agent"):
-        train_conventional(twenty, tie_map=two_maps[1], method="m", data=tiny_data, checkpoint=static)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
-        train_dynamic(twenty, data=tiny_data, checkpoint=path)
-
-
-def test_divergence_writes_the_record_and_then_raises(smoke, tiny_data, tmp_path, monkeypatch):
-    train = Learner.train
-
-    def explode(self, steps):
-        if self.step == 3 * steps:
-            with torch.no_grad():
-                self.model.transformer.ln_f.weight.fill_(math.nan)
-        return train(self, steps)
-
-    monkeypatch.setattr(Learner, "train", explode)
-    with pytest.raises(TrainingDiverged, match="step 7 with TieMap") as caught:
-        train_dynamic(smoke, data=tiny_data, record_path=tmp_path)
-    (path,) = tmp_path.iterdir()
-    saved = RunRecord.load(path)
-    assert saved.status == "diverged"
-    assert saved.error == str(caught.value)
-    assert len(saved.history["action"]) == 3
-    assert saved.test is None
-    assert dataclasses.asdict(caught.value.record) == dataclasses.asdict(saved)
-
-
-def test_evaluate_every_thins_the_validation_but_keeps_the_last(smoke, tiny_data):
-    record = train_conventional(smoke.replace(evaluate_every=3), data=tiny_data)
-    assert record.curves["validation"]["step"] == [18, 36, 48]
-
-
-def test_a_tie_leaves_a_learners_function_alone_only_if_values_were_equal(smoke, tiny_data):
-    learner = build_learner(smoke, tiny_data)
-    untied = learner.probe(0)
-    learner.tie(TieMap.all_tied(4))
-    tied = learner.probe(0)
-    assert tied != untied
-    learner.tie(TieMap.independent(4))
-    assert learner.probe(0) == tied
-
-
-def test_a_finished_run_with_a_checkpoint_is_not_run_again(smoke, tiny_data, tmp_path, monkeypatch):
-    places = {"record_path": tmp_path / "records", "checkpoint": tmp_path / "checkpoint"}
-    first = train_dynamic(smoke, data=tiny_data, **places)
-    monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
-    assert train_dynamic(smoke, data=tiny_data, **places).to_json() == first.to_json()
-    monkeypatch.undo()
-    other = train_dynamic(smoke.replace(gamma=0.5), data=tiny_data, **places)
-    assert other.history["q_values"] != first.history["q_values"]
-    assert len(list((tmp_path / "records").iterdir())) == 2, "a changed preset must not overwrite the preset's record"
-    again = train_dynamic(smoke, data=tiny_data, record_path=tmp_path / "records")  # without a checkpoint it runs
-    assert again.seconds != first.seconds
 
 
 @pytest.mark.parametrize("preset", ["gpu", "paper"])

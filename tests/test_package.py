@@ -16,6 +16,21 @@ import dlt_core
 from dlt_core import CHECKOUT
 
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+# Modules without a test file of their own -> where they are tested.
+TESTED_ELSEWHERE = {
+    "__init__.py": "test_package.py",  # names that are loaded late
+    "corpora/__init__.py": "test_package.py",
+    "corpora/hub.py": "corpora/test_sources.py",  # what a hub gives or refuses shows in the corpora
+    "records/refusals.py": "records/test_record.py",  # the words are those of a record that cannot be
+    "reproduce/jobs.py": "reproduce/test_workers.py",  # a job is what a worker does
+    "reproduce/train.py": "test_main.py",  # the command; several processes: learner/test_parallel.py
+    "studies/first_light.py": "test_cuda.py",  # which it runs, on a new GPU; `--scale smoke` rehearses it
+    # parts of one benchmark, whose rows are tested together
+    "studies/benchmark/ddp.py": "studies/benchmark/test_report.py",
+    "studies/benchmark/memory.py": "studies/benchmark/test_report.py",
+    "studies/benchmark/timings.py": "studies/benchmark/test_report.py",
+    "studies/benchmark/trainers.py": "studies/benchmark/test_report.py",
+}
 HEAVY = {"torch", "transformers", "numpy", "pandas", "matplotlib", "scipy", "gymnasium", "tokenizers", "pydantic"}
 
 
@@ -138,3 +153,21 @@ def test_type_checkers_see_what_is_loaded_late():
                 seen |= {alias.name: home for alias in node.names}
         rooms = dict.fromkeys(getattr(module, "_ROOMS", ()), "")
         assert seen == module._HOME | rooms
+
+
+def test_the_tests_mirror_the_package():
+    """Each module with functions has its tests at the same place, or is one of the few that are tested elsewhere."""
+    package, tests = CHECKOUT / "dlt_core", CHECKOUT / "tests"
+    alone = set()
+    for path in package.rglob("*.py"):
+        place = path.relative_to(package)
+        functions = any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text())))
+        if functions and not (tests / place.with_name(f"test_{place.stem.strip('_')}.py")).exists():
+            alone.add(place.as_posix())
+    assert alone == TESTED_ELSEWHERE.keys()
+    assert all((tests / elsewhere).exists() for elsewhere in TESTED_ELSEWHERE.values())
+    of_no_module = {"cuda", "notebooks", "package", "readme"}
+    for path in tests.rglob("test_*.py"):
+        place, name = path.relative_to(tests), path.stem.removeprefix("test_")
+        there = any((package / place).with_name(f"{stem}.py").exists() for stem in (name, f"__{name}__"))
+        assert there != (name in of_no_module), f"{place} tests no module of that name"

@@ -391,3 +391,13 @@ def test_a_gradient_on_a_probe_is_no_training(smoke, tiny_data):
     assert all(p.grad.abs().sum() > 0 for p in learner.model.parameters())
     assert all(torch.equal(weights[name], tensor) for name, tensor in learner.weights().items())
     assert learner.step == 0
+
+
+def test_a_tie_leaves_a_learners_function_alone_only_if_values_were_equal(smoke, tiny_data):
+    learner = build_learner(smoke, tiny_data)
+    untied = learner.probe(0)
+    learner.tie(TieMap.all_tied(4))
+    tied = learner.probe(0)
+    assert tied != untied
+    learner.tie(TieMap.independent(4))
+    assert learner.probe(0) == tied

@@ -2,53 +2,29 @@
 
 import dataclasses
 import hashlib
-import itertools
-import json
-import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
-from dlt_core.agents import AGENT, RandomAgent
+from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.experiments import Experiment
 from dlt_core.learner import training
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import (
-    bits_per_byte,
-    bootstrap_interval,
-    interquartile_mean,
-    mean_interval,
     paired_differences,
-    plus_minus,
-    verdict,
 )
 from dlt_core.studies import comparison
 from dlt_core.studies.comparison import compare
-from dlt_core.studies.diagnosis import q_scale, shared_decisions
 from dlt_core.studies.methods import (
-    COLLAPSE,
-    LADDER,
     METHODS,
-    PUT_IN,
     RANDOM_MAP,
-    REGISTRY,
-    RELEASED,
-    TAKEN_OUT,
-    TAKEN_OUT_IN_TURN,
-    base_name,
-    decided,
-    parse,
     permutation,
     permuted,
 )
-from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap, random_map
-from tests.conftest import tie_maps
+from tests.conftest import untimed
 
 SMALL = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2, evaluation_tokens=256)  # 6 decisions
 
@@ -138,15 +114,6 @@ def test_a_shallow_model_has_the_parameters_of_a_pattern(runs):
     assert runs["shallow"].bytes["closed_form_at_end"] == runs["sequence"].bytes["closed_form_at_end"]
 
 
-def test_shallow_models_of_any_depth(tiny_data):
-    (three,) = compare(SMALL, ["shallow-3"], data=tiny_data)
-    assert three.tie_map == [0, 1, 2]
-    assert three.method == "shallow-3"
-    for method in ("shallow-0", "shallow-1"):
-        with pytest.raises(ValueError, match="n_layer must be a whole number of at least 2"):
-            compare(SMALL, [method], data=tiny_data)
-
-
 def test_searches_share_the_budget(tiny_data, tmp_path):
     experiment = SMALL.replace(episodes=12, steps_per_action=1)
     names = ["random", "halving", "best_of-2", "evolution"]
@@ -172,127 +139,6 @@ def test_methods_of_equal_behaviour_differ_by_exactly_nothing(tiny_data):
     conventional, four = compare(SMALL, ["conventional", "sequence-4"], data=tiny_data)
     assert paired_differences([four], [conventional]) == {SMALL.seed: 0.0}
     assert four.curves == conventional.curves
-
-
-def test_variants_of_the_released_code_run_by_name(tiny_data, tmp_path):
-    experiment = SMALL.replace(episodes=4)
-    names = ["released", "described", "dynamic", "released-random", COLLAPSE.method, "described-with-frozen_start"]
-    released, described, dynamic, random, collapse, frozen = compare(
-        experiment, names, data=tiny_data, out_dir=tmp_path
-    )
-    assert [r.method for r in (released, described, dynamic, random, collapse, frozen)] == names
-    assert described.curves == dynamic.curves
-    assert random.agent["class"] == "RandomAgent"
-    assert random.agent["released_code"] == released.agent["released_code"] == dict.fromkeys(ReleasedCode.names(), True)
-    assert [name for name, there in frozen.agent["released_code"].items() if there] == ["frozen_start"]
-    assert len({tuple(r.budget.items()) for r in (released, described, dynamic, random, collapse, frozen)}) == 1
-    seconds = [r.seconds for r in compare(experiment, names, data=tiny_data, out_dir=tmp_path)]
-    assert seconds == [r.seconds for r in (released, described, dynamic, random, collapse, frozen)], "not run again"
-
-
-def test_settings_that_a_variant_does_not_have_are_refused_before_anything_runs(tiny_data, monkeypatch):
-    monkeypatch.setattr(Learner, "train", None)
-    with pytest.raises(ValueError, match="do not make whole turns"):
-        compare(SMALL.replace(episodes=3, steps_per_action=1), ["dynamic", "released"], data=tiny_data)
-    with pytest.raises(ValueError, match="orphans='promote'"):
-        compare(SMALL.replace(orphans="promote"), ["dynamic", "described"], data=tiny_data)
-
-
-def test_the_ladder_takes_out_one_difference_at_a_time():
-    names = ReleasedCode.names()
-    assert sorted(TAKEN_OUT_IN_TURN) == sorted(names)
-    assert (LADDER[0], LADDER[-1]) == (ReleasedCode.all(), ReleasedCode())
-    for i, (above, below) in enumerate(itertools.pairwise(LADDER)):
-        assert below == above.without(TAKEN_OUT_IN_TURN[i]) != above
-    assert [v.method for v in PUT_IN.values()] == [f"described-with-{name}" for name in names]
-    assert [v.method for v in TAKEN_OUT.values()] == [f"released-without-{name}" for name in names]
-    assert len(RELEASED) == 12 + 11 + 11 - 2 + 2  # the second rung is a TAKEN_OUT, the last but one a PUT_IN
-
-
-def test_a_pattern_with_another_number_of_weight_sets(tiny_data):
-    six = SMALL.replace(n_layer=6, episodes=1)
-    half, two, five = compare(six, ["sequence", "sequence-2", "sandwich-5"], data=tiny_data)
-    assert TieMap(half.tie_map).num_independent == 3
-    assert TieMap(two.tie_map).groups == ((0, 1, 2), (3, 4, 5))
-    assert five.tie_map == [0, 1, 2, 2, 4, 5]
-    assert two.method == "sequence-2"
-
-
-def test_a_new_method_is_one_entry_in_the_registry(tiny_data, monkeypatch):
-    monkeypatch.setitem(REGISTRY, "mine", decided("Algorithm 1 with mine", lambda e: RandomAgent(e.n_layer, seed=9)))
-    (record,) = compare(SMALL.replace(episodes=1), ["mine"], data=tiny_data)
-    assert (record.method, record.agent["seed"]) == ("mine", 9)
-
-
-def test_a_name_says_what_it_is_and_what_follows():
-    assert parse("sequence-2", SMALL).numbers == (2,)
-    assert parse("map-0-0-2-2", SMALL).numbers == (0, 0, 2, 2)
-    names = ("sequence-2", "random", "random-3", "map-0-1", "halving-8", COLLAPSE.method, "released-random")
-    assert [base_name(name) for name in names] == ["sequence", "random", "random", "map", "halving", *names[-2:]]
-    assert [parse(name, SMALL).in_one_process for name in ("dynamic", "best_of-2", "released")] == [False, True, True]
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        *(
-            "genius",
-            "map",
-            "sequence-x",
-            "sequence-",
-            "sequence--1",
-            "random-two",
-            "random-",
-            "dynamic-2",
-            "random_map-2",
-        ),
-        *("map-", "map-0-x-0-0", "map-0--1-0-0", "evolution-four", "-2", ""),
-    ],
-)
-def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
-    monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
-    known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, .*, halving, evolution, "
-    known += "patterns as in sequence-2"
-    known += ", and the variants of the released code"
-    with pytest.raises(ValueError, match=f"unknown method '{method}'; {known}"):
-        compare(SMALL, ["dynamic", method], data=tiny_data)
-
-
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ("cycle-5", "between 1 and n_layer=4"),
-        ("pairs-3", "always has 2"),
-        ("random-0", "between 1 and n_layer=4"),
-        ("random-5", "between 1 and n_layer=4"),
-        ("map-0-0", "'map-0-0' has 2 layers, the experiment has 4"),
-        ("map-0-0-0-0-0", "has 5 layers, the experiment has 4"),
-        ("map-0-2-0-0", "layer 1 has source 2"),
-        ("map-0-0-1-0", "not canonical"),
-        ("evolution", "2 turns cannot be shared by 4 maps in 3 parts"),
-        ("evolution-3", "power of two"),
-    ],
-)
-def test_impossible_patterns_are_refused_before_anything_runs(method, message, tiny_data, monkeypatch):
-    monkeypatch.setattr(Learner, "train", None)
-    with pytest.raises(ValueError, match=message):
-        compare(SMALL, ["dynamic", method], data=tiny_data)
-
-
-def test_the_random_agent_over_maps_with_as_many_weight_sets_by_name(tiny_data):
-    one, two, again, three = (
-        compare(SMALL.replace(seed=seed, episodes=4), [method], data=tiny_data)[0]
-        for seed, method in ((0, "random-1"), (0, "random-2"), (0, "random-2"), (1, "random-3"))
-    )
-    for record, groups in ((one, 1), (two, 2), (three, 3)):
-        assert record.method == f"random-{groups}"
-        assert record.agent == {"class": "RandomAgent", "seed": record.seed, "num_groups": groups}
-        rng = np.random.default_rng((record.seed, AGENT))
-        drawn = [list(random_map(4, groups, rng.random)) for _ in range(4)]
-        assert record.history["tie_map"][2::3] == drawn, "after each turn another map"
-        assert all(record.history["explored"])
-    assert two.curves == again.curves
-    assert two.history == again.history
 
 
 def test_any_given_map_is_trained_without_ever_moving(runs, tiny_data):
@@ -365,11 +211,6 @@ def test_methods_that_behave_alike_differ_by_exactly_nothing(runs, tiny_data):
 
 
 # --- records and interruptions ---
-
-
-def untimed(record: RunRecord) -> dict:
-    fields = json.loads(record.to_json())
-    return {name: value for name, value in fields.items() if name not in ("seconds", "timing")}
 
 
 def test_what_has_a_record_is_not_run_again(runs, tiny_data, tmp_path, monkeypatch):
@@ -533,153 +374,8 @@ def test_no_folder_of_records_means_that_all_are_run(tiny_data, tmp_path):
 # --- permuted ---
 
 
-@given(st.integers(1, 10).flatmap(lambda n: st.tuples(tie_maps(n), st.permutations(range(n)))))
-def test_permuting_renames_the_layers_of_the_partition(case):
-    tie_map, order = case
-    renamed = permuted(tie_map, order)
-    assert {frozenset(group) for group in renamed.groups} == {
-        frozenset(order[layer] for layer in group) for group in tie_map.groups
-    }
-    assert sorted(map(len, renamed.groups)) == sorted(map(len, tie_map.groups))
-    back = [order.index(layer) for layer in range(len(order))]
-    assert permuted(renamed, back) == tie_map  # a bijection
-    assert permuted(tie_map, range(len(tie_map))) == tie_map
-
-
-@given(st.integers(2, 12), st.integers(0, 1000))
-def test_a_permutation_moves_something_and_is_the_seeds(n_layer, seed):
-    order = permutation(n_layer, seed)
-    assert sorted(order) == list(range(n_layer))
-    assert order != list(range(n_layer))
-    assert permutation(n_layer, seed) == order
-
-
-def test_seeds_permute_differently():
-    assert permutation(2, 0) == permutation(2, 1) == [1, 0]
-    assert len({tuple(permutation(6, seed)) for seed in range(20)}) > 15
-
-
 def test_the_permuted_run_is_the_dynamic_one_in_other_places(runs):
     order = permutation(4, SMALL.seed)
     expected = [list(permuted(TieMap(m), order)) for m in runs["dynamic"].history["tie_map"]]
     assert runs["permuted"].history["tie_map"] == expected != runs["dynamic"].history["tie_map"]
     assert runs["permuted"].history["num_independent"] == runs["dynamic"].history["num_independent"]
-
-
-# --- statistics ---
-
-
-def test_an_interval_by_hand():
-    # mean 2, standard deviation 1, standard error 1/√3, and t of a 95 % interval with 2 degrees of freedom: 4.3027
-    mean, half = mean_interval([1.0, 2.0, 3.0])
-    assert mean == 2
-    assert half == pytest.approx(4.302652729911275 / math.sqrt(3), rel=1e-9)
-    # two values: t = 12.706, and the standard error is half their distance
-    assert mean_interval([5.0, 6.0]) == (5.5, pytest.approx(12.706204736432095 / 2, rel=1e-9))
-    assert mean_interval([4.0] * 5) == (4, 0)
-
-
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
-def test_intervals_are_scipys(values, confidence):
-    mean, half = mean_interval(values, confidence)
-    scale = stats.sem(values)
-    assert mean == pytest.approx(sum(values) / len(values), abs=1e-9)
-    if scale > 1e-6:
-        low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=scale)
-        assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
-
-
-def test_one_value_has_no_interval_and_no_value_no_mean():
-    assert mean_interval([3.5]) == (3.5, None)
-    with pytest.raises(ValueError, match="no values"):
-        mean_interval([])
-
-
-def made_up(seed: int, bits: float, perplexity: float = 9.0) -> RunRecord:
-    return RunRecord({}, "m", seed, {}, test={"bits_per_byte": bits, "perplexity": perplexity})
-
-
-@pytest.mark.parametrize(
-    ("differences", "expected"),
-    [
-        ([-0.3, -0.2, -0.1], "not told apart"),  # half the width is 4.303 * 0.1 / sqrt(3) = 0.248
-        ([-0.4, -0.3, -0.2], "better"),
-        ([0.4, 0.3, 0.2], "worse"),
-        ([0.1], "one seed"),
-        ([0.0, 0.0], "exactly equal"),
-    ],
-)
-def test_what_an_interval_allows_to_say(differences, expected):
-    assert verdict(differences) == expected
-
-
-def test_a_mean_with_its_interval_in_words():
-    assert plus_minus(2.104, 0.0312, 2) == "2.10 ± 0.03"
-    assert plus_minus(0.5, None, 3, "+") == "+0.500"
-    assert plus_minus(-0.5, 0.25, 1, "+") == "-0.5 ± 0.2"
-
-
-def test_differences_are_paired_by_seed_alone():
-    ours = [made_up(2, 2.5), made_up(0, 2.25), made_up(7, 1.0)]
-    theirs = [made_up(0, 2.0), made_up(1, 9.0), made_up(2, 2.0)]
-    assert paired_differences(ours, theirs) == {2: 0.5, 0: 0.25}  # 7 and 1 have no partner
-    assert paired_differences(iter(ours), iter(theirs)) == paired_differences(
-        theirs[::-1], ours, lambda r: -bits_per_byte(r)
-    )
-    assert paired_differences(ours, []) == {}
-    assert paired_differences([made_up(0, 1.0, 30.0)], [made_up(0, 1.0, 20.0)], lambda r: r.test["perplexity"]) == {
-        0: 10
-    }
-
-
-def test_the_scales_of_belief_and_reward():
-    history = {"q_values": [[0.5, -2.0], [1.0, 0.0, 1.5]], "reward": [-30.0, -7.0]}
-    assert q_scale(RunRecord({}, "dynamic", 0, {}, history=history)) == (2.0, 7.0, 30.0)
-
-
-def test_decisions_that_two_experiments_share_by_hand():
-    def run(seed, actions, explored=(False, False, False, True), layers=(1, 2, 3, 1)):
-        history = {"layer": list(layers), "action": list(actions), "explored": list(explored)}
-        return RunRecord({}, "dynamic", seed, {}, history=history)
-
-    first, second = run(0, (0, 1, 2, 1)), run(0, (0, 2, 2, 1), (False, False, True, True))
-    # of the first pair, decisions 0 and 1 count: one is the same; by chance 1/2 and 1/3
-    assert shared_decisions([first, second]) == (2, 1, pytest.approx(1 / 2 + 1 / 3))
-    assert shared_decisions([first, run(1, (0, 1, 2, 1)), run(0, (0,), (False,), (1,))]) is None  # no pair
-    assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, pytest.approx(13 / 12 + 2 * 5 / 6))
-    assert shared_decisions([first, run(0, (0, 1, 2, 1), (True,) * 4)]) is None
-    assert shared_decisions([first, RunRecord({}, "conventional", 0, {})]) is None
-
-
-# --- without assuming a distribution ---
-
-
-def test_the_bootstrap_is_scipys_and_the_same_each_time():
-    values = [0.1, 0.4, -0.2, 0.3, 0.9, 0.05, 0.2]
-    found = stats.bootstrap(
-        (values,), np.mean, confidence_level=0.9, n_resamples=9_999, method="BCa", rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert bootstrap_interval(values, 0.9) == (found.low, found.high) == bootstrap_interval(values, 0.9)
-    low, high = bootstrap_interval(values)
-    assert low < found.low < np.mean(values) < found.high < high
-
-
-def test_the_bootstraps_coverage_is_about_what_it_says():
-    """Of 200 samples of 20 from a skewed distribution of mean 1, nearly 95 % have an interval with 1 in it."""
-    rng = np.random.default_rng(1)
-    ends = [bootstrap_interval(rng.exponential(1.0, 20).tolist()) for _ in range(200)]
-    assert 0.86 <= np.mean([low <= 1 <= high for low, high in ends]) <= 0.98
-
-
-def test_a_bootstrap_of_equal_or_too_few_values():
-    assert bootstrap_interval([0.0, 0.0, 0.0]) == (0.0, 0.0)
-    assert bootstrap_interval([1.0, 1.0 + 2.3e-16, 1.0]) == pytest.approx((1.0, 1.0))
-    with pytest.raises(ValueError, match="at least two"):
-        bootstrap_interval([1.0])
-
-
-def test_the_interquartile_mean_by_hand():
-    assert interquartile_mean([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -100.0]) == 3.5  # of 2, 3, 4, 5
-    assert interquartile_mean([1.0, 2.0, 4.0]) == pytest.approx(7 / 3), "too few to cut a quarter off"
-    with pytest.raises(ValueError, match="no values"):
-        interquartile_mean([])

@@ -15,9 +15,11 @@ from dlt_core.records.record import RunRecord
 from dlt_core.studies.diagnosis import (
     TableLearner,
     losses_after_actions,
+    q_scale,
     rank_correlation,
     regrets,
     seen_in_search,
+    shared_decisions,
     signal_to_noise,
     truth,
 )
@@ -160,6 +162,7 @@ def test_the_truth_is_of_given_maps_in_the_order_of_seeds():
 
 
 # --- regrets ---
+
 
 LOSSES = {A: 5.0, B: 1.0, C: 2.0, TieMap([0, 0, 2]): 4.0, TieMap([0, 1, 0]): 3.5}
 
@@ -308,3 +311,25 @@ def test_on_a_still_table_without_noise_the_agent_finds_better_maps_than_chance(
     assert fmean(learned.history["loss"][-last:]) < fmean(chance.history["loss"]) - 0.3
     ours, average = (values[-last:].mean() for values in regrets(learned, losses))
     assert ours < 0.5 * average, "it also says so itself"
+
+
+# --- what the agent believed, and how alike it decides ---
+
+
+def test_the_scales_of_belief_and_reward():
+    history = {"q_values": [[0.5, -2.0], [1.0, 0.0, 1.5]], "reward": [-30.0, -7.0]}
+    assert q_scale(RunRecord({}, "dynamic", 0, {}, history=history)) == (2.0, 7.0, 30.0)
+
+
+def test_decisions_that_two_experiments_share_by_hand():
+    def run(seed, actions, explored=(False, False, False, True), layers=(1, 2, 3, 1)):
+        history = {"layer": list(layers), "action": list(actions), "explored": list(explored)}
+        return RunRecord({}, "dynamic", seed, {}, history=history)
+
+    first, second = run(0, (0, 1, 2, 1)), run(0, (0, 2, 2, 1), (False, False, True, True))
+    # of the first pair, decisions 0 and 1 count: one is the same; by chance 1/2 and 1/3
+    assert shared_decisions([first, second]) == (2, 1, pytest.approx(1 / 2 + 1 / 3))
+    assert shared_decisions([first, run(1, (0, 1, 2, 1)), run(0, (0,), (False,), (1,))]) is None  # no pair
+    assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, pytest.approx(13 / 12 + 2 * 5 / 6))
+    assert shared_decisions([first, run(0, (0, 1, 2, 1), (True,) * 4)]) is None
+    assert shared_decisions([first, RunRecord({}, "conventional", 0, {})]) is None

@@ -1,24 +1,14 @@
-"""From records to rows, tables and figures: the means by hand, the gaps said aloud, the same bytes every time."""
+"""From records to rows and tables: the means by hand, the gaps said aloud."""
 
 import csv
-import dataclasses
 import io
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from dlt_core import CHECKOUT
-from dlt_core.__main__ import main
 from dlt_core.experiments import Experiment
-from dlt_core.records.record import RunRecord, load_all
-from dlt_core.reproduce import outputs
-from dlt_core.studies import contrasts as studies_of
+from dlt_core.records.record import RunRecord
 from dlt_core.studies import tables
 from dlt_core.studies.comparison import compare
-from dlt_core.studies.contrasts import ablation_differences, ablation_figure, ladder, put_in
-from dlt_core.studies.methods import LADDER, PUT_IN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import (
     NOT_RUN,
@@ -30,56 +20,14 @@ from dlt_core.studies.tables import (
     summary,
     with_gaps,
 )
+from tests.studies.conftest import BPE, IMPLIED, made_up, table_cells, variant
 
 T2 = 4.302652729911275  # Student's t of a 95 % interval with 2 degrees of freedom, from a table
-BPE = "per token of a 4,096-piece BPE"
-
-
-def made_up(
-    method: str = "dynamic",
-    seed: int = 0,
-    bits: float = 2.0,
-    *,
-    name: str = "gpt2-wikitext2",
-    preset: str = "laptop",
-    unit: str = BPE,
-    is_sample: bool = False,
-    peak: int | None = None,
-    accuracy: float | None = None,
-    independent: int = 2,
-    **changes,
-) -> RunRecord:
-    """A finished run that never was; its numbers are multiples of its bits per byte."""
-    experiment = Experiment.preset(name, preset, seed=seed, **changes)
-    test = {"perplexity": 50 * bits, "unit": unit, "bits_per_byte": bits, "selected_step": 30}
-    if accuracy is not None:
-        test["last_word"] = {"accuracy": accuracy}
-    return RunRecord(
-        experiment.to_dict(),
-        method,
-        seed,
-        {"name": experiment.corpus, "is_sample": is_sample},
-        status="finished",
-        hardware={"device": "cpu", "machine": "x86_64", "threads": 1, "cores": 2},
-        budget={"optimizer_steps": 30, "tokens": 300},
-        tie_map=[min(i, independent - 1) for i in range(experiment.n_layer)],
-        final_tie_map=[min(i, independent - 1) for i in range(experiment.n_layer)],
-        test=test,
-        parameters={"unique": int(100 * bits), "conventional": 1000},
-        bytes={"step_peak": peak},
-        seconds=10 * bits,
-    )
 
 
 def only(rows: list[dict], **identity) -> dict:
     (row,) = [row for row in rows if all(row[name] == value for name, value in identity.items())]
     return row
-
-
-def table_cells(markdown: str) -> list[list[str]]:
-    """The rows of all tables in a Markdown text, without their heads."""
-    lines = [line for line in markdown.splitlines() if line.startswith("| ") and not line.startswith("| experiment")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("| ---")]
 
 
 # --- rows ---
@@ -120,6 +68,19 @@ def test_means_and_half_widths_by_hand():
     (written,) = csv.DictReader(io.StringIO(results_csv([row])))
     assert float(written["bits_per_byte_half_width"]) == row["bits_per_byte_half_width"]
     assert written["n"] == "3"
+
+
+def test_the_table_says_what_the_records_say(tiny_data):
+    experiment = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2)
+    runs = compare(experiment, ["dynamic", "random", "conventional"], data=tiny_data)
+    rows = tables.comparison(runs)
+    assert [row["method"] for row in rows] == ["dynamic", "random", "conventional"]
+    assert rows[0]["perplexity"] == runs[0].test["perplexity"]
+    assert rows[2]["of_conventional"] == 1
+    table = tables.markdown_table(rows)
+    assert f"| {runs[0].test['perplexity']:.1f} | per token of a 512-piece BPE |" in table
+    unfinished = RunRecord(runs[0].experiment, "dynamic", 0, {}, status="stopped")
+    assert tables.comparison([unfinished]) == []
 
 
 def test_one_seed_has_no_interval():
@@ -254,74 +215,7 @@ def test_flops_of_a_run_follow_its_ties_where_tied_layers_are_constants(tiny_dat
         tables.training_flops(dynamic)
 
 
-# --- ablations ---
-
-
-def test_ablations_are_paired_with_the_unchanged_conventional_run():
-    runs = [
-        made_up("conventional", 0, 2.0, name="ablations"),
-        made_up("conventional", 1, 3.0, name="ablations"),
-        made_up("conventional", 0, 8.0, name="ablations", gradient="source"),
-        made_up("dynamic", 1, 3.5, name="ablations"),
-        made_up("dynamic", 0, 2.25, name="ablations"),
-        made_up("dynamic", 0, 1.5, name="ablations", reward="neg_loss"),
-        made_up("random", 5, 1.0, name="ablations"),
-    ]
-    assert ablation_differences(runs) == {"dynamic": {1: 0.5, 0: 0.25}, "dynamic, reward=neg_loss": {0: -0.5}}
-    ax = ablation_figure(runs).axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["dynamic, reward=neg_loss", "dynamic"]  # best first
-    assert "seeds: 1 to 2" in ax.get_xlabel()
-    (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
-    half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
-    assert interval == pytest.approx([0.375 - half, 0.375 + half])
-
-
 # --- the paper as described against the code as released ---
-
-
-IMPLIED = ("reward", "gradient", "epsilon_min", "steps_per_action", "episodes", "evaluate_every")  # by all of them
-
-
-def variant(released: ReleasedCode, seed: int, bits: float, name: str = "differences-embedded") -> RunRecord:
-    settings = released.settings(Experiment.preset(name, "laptop"))
-    options = {field: getattr(settings, field) for field in IMPLIED}
-    record = made_up(released.method, seed, bits, name=name, **options)
-    record.agent = {"released_code": dataclasses.asdict(released)}
-    return record
-
-
-def studies(*names: str) -> list[RunRecord]:
-    """The whole ladder of each study: 0.1 bits a rung; and each difference alone."""
-    found = []
-    for name in names:
-        for seed in (0, 1):
-            found.append(made_up("dynamic", seed, 2.0, name=name))
-            found += [variant(rung, seed, 3.1 - i / 10, name) for i, rung in enumerate(LADDER[:-2])]
-            found += [variant(one, seed, 1.5 + seed, name) for one in PUT_IN.values()]
-    return found
-
-
-def test_the_ladder_is_paired_with_the_last_rung():
-    runs = studies("differences-embedded")
-    rungs = ladder(runs)
-    assert list(rungs)[:2] == ["as released", "... and without marked_blocks"]
-    assert list(rungs)[-2:] == ["... and without kept_optimizer_state", "as described"]
-    assert len(rungs) == 12
-    assert rungs["as released"] == pytest.approx({0: 1.1, 1: 1.1})
-    assert rungs["... and without kept_optimizer_state"] == {0: -0.5, 1: 0.5}, "which is bf16 weights alone"
-    assert rungs["as described"] == {0: 0.0, 1: 0.0}
-    assert put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
-    table = table_cells(studies_of.singles_markdown(runs))[1:]
-    assert [row[:2] for row in table] == [[number, f"`{name}`"] for name, number in studies_of.NUMBERS.items()]
-    assert table[0][2] == "+0.000 ± 6.353: not told apart (n = 2)"
-    assert table[-1][2] == "+0.000 ± 6.353: other text (n = 2)"
-    table = table_cells(studies_of.ladder_markdown([*runs, *studies("differences-wikitext2")[:2]]))[1:]
-    assert table[0] == ["as released", "+1.100 ± 0.000: other text (n = 2)", "+1.100: other text (n = 1)"]
-    assert table[-1][1:] == ["+0.000 ± 0.000: exactly equal (n = 2)", "+0.000: exactly equal (n = 1)"]
-    assert table[2][2] == "not run"
-    without_a_rung = [r for r in runs if r.method != "released-without-marked_blocks"]
-    assert len(ladder(without_a_rung)) == 11
-    assert ladder([r for r in runs if r.method != "dynamic"]) == {}
 
 
 def test_what_a_variants_name_implies_is_not_said_again():
@@ -337,22 +231,6 @@ def test_what_a_variants_name_implies_is_not_said_again():
     assert tables.changes(made_up(reward="neg_loss")) == "reward=neg_loss"
     record.experiment["overrides"]["gamma"] = 0.5
     assert tables.row_name(record) == "released, gamma=0.5"
-
-
-def test_the_studies_have_figures_of_their_own_and_no_row_in_the_main_table(tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(outputs.figures, "save", lambda figure, path: drawn.setdefault(path.stem, figure) and path)
-    runs = studies("differences-embedded", "differences-wikitext2")
-    outputs.write_tables_and_figures(runs, tmp_path)
-    assert drawn.keys() == {"fig_released_ladder", "fig_released_singles"}
-    figure = drawn["fig_released_ladder"]
-    assert [ax.get_title() for ax in figure.axes] == ["differences-embedded", "differences-wikitext2"]
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(ladder(runs))
-    assert "seeds: 2" in figure.get_supxlabel()
-    dots = [line for line in figure.axes[1].lines if line.get_marker() == "."]
-    assert list(dots[0].get_xdata()) == pytest.approx([1.1, 1.1])
-    assert tables.main_table(summary(runs)) == []
-    assert "| differences-embedded | embedded | released | 2 |" in (tmp_path / "results.md").read_text(encoding="utf-8")
 
 
 # --- what the agent adds ---
@@ -383,114 +261,3 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others():
         run.history = {"layer": [1, 2], "action": actions, "explored": [False, False]}
     assert agent_markdown(runs).endswith("50% of 2 are the same. Chance would give 42%.")
     assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
-
-
-# --- all tables and figures ---
-
-
-@pytest.fixture(scope="module")
-def folder(tiny_data, tmp_path_factory) -> Path:
-    """Records that look as if the laptop preset had been run: smoke runs under another name."""
-    path = tmp_path_factory.mktemp("records")
-    small = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2, evaluation_tokens=256)
-    for seed in (0, 1):
-        runs = compare(small.replace(seed=seed), ["conventional", "dynamic", "random"], data=tiny_data)
-        for name in ("gpt2-wikitext2", "ablations"):
-            for record in runs:
-                record.experiment |= {"name": name, "preset": "laptop", "overrides": {}}
-                record.save(path)
-    return path
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
-
-
-def test_two_processes_write_the_same_bytes(folder, tmp_path, capsys):
-    one, two = tmp_path / "one", tmp_path / "two"
-    command = [sys.executable, "-m", "dlt_core", "figures", "--records", str(folder), "--out", str(one)]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert main(["figures", "--records", str(folder), "--out", str(two)]) == 0
-    assert contents(one) == contents(two)
-    assert done.stdout.replace(str(one), str(two)) == capsys.readouterr().out
-    drawn = (
-        "fig_ablations", "fig_final_maps", "fig_independent_layers", "fig_learning_curves", "fig_memory",
-        "fig_tie_map_evolution", "fig_tie_map_evolution_all",
-    )  # fmt: skip
-    pictures = {f"{name}.{ending}" for name in drawn for ending in ("png", "svg")}
-    found = contents(one)
-    assert found.keys() == {"results.md", "results.csv"} | pictures
-    assert {Path(line).name for line in done.stdout.splitlines()} == found.keys()
-    assert all(found[name].startswith(b"\x89PNG") for name in pictures if name.endswith("png"))
-    assert all(b"<svg" in found[name] for name in pictures if name.endswith("svg"))
-    rows = list(csv.DictReader(io.StringIO(found["results.csv"].decode())))
-    ours = [row for row in rows if (row["experiment"], row["preset"]) == ("gpt2-wikitext2", "laptop")]
-    assert [row["n"] for row in ours] == ["2"] * 3
-    cells = table_cells(found["results.md"].decode())
-    assert [len(row) for row in cells].count(12) == len(rows)
-    assert [row[0] for row in cells if len(row) == 5] == ["gpt2-wikitext2", "ablations"]  # what the agent adds
-
-
-def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, tmp_path, monkeypatch):
-    calls = {}
-
-    def note(name):
-        monkeypatch.setattr(outputs.figures, name, lambda *arguments: calls.setdefault(name, arguments))
-
-    for name in ("learning_curves", "independent_layers", "memory"):
-        note(name)
-    monkeypatch.setattr(outputs.figures, "save", lambda figure, path: path)
-    records = load_all(folder)[::-1]
-    changed = [dataclasses.replace(r, experiment=r.experiment | {"overrides": {"gamma": 0.5}}) for r in records]
-    outputs.write_tables_and_figures([*records, *changed], tmp_path)
-    for name in ("learning_curves", "independent_layers"):  # a panel for the one experiment
-        assert calls[name][0].keys() == {"gpt2-wikitext2"}
-        calls[name] = tuple(calls[name][0].values())
-    for name in ("learning_curves", "independent_layers", "memory"):
-        seeds = {0, 1} if name == "learning_curves" else {0}
-        assert {record.seed for record in calls[name][0]} == seeds, name
-        assert {record.experiment["name"] for record in calls[name][0]} == {"gpt2-wikitext2"}
-        assert not any(record.experiment["overrides"] for record in calls[name][0]), name
-    methods = [record.method for record in calls["learning_curves"][0]]
-    assert list(dict.fromkeys(methods)) == ["dynamic", "random", "conventional"]
-    assert [record.method for record in calls["independent_layers"][0]] == ["dynamic", "random"]
-    rows = tables.main_table(summary(records))
-    assert [row["n"] for row in rows] == ["2"] * 3
-    assert [row["method"] for row in rows] == ["dynamic", "random", "conventional"]
-    assert all("±" in row["test perplexity"] for row in rows)
-
-
-def test_smoke_and_unfinished_runs_are_left_out(folder, tmp_path):
-    smoke = made_up(preset="smoke", name="gpt2-embedded")
-    stopped = RunRecord(made_up().experiment, "dynamic", 9, {"name": "wikitext-2"}, status="stopped")
-    written = outputs.write_tables_and_figures([smoke, stopped], tmp_path)
-    assert [path.name for path in written] == ["results.md", "results.csv"]
-    cells = table_cells((tmp_path / "results.md").read_text())
-    assert {row[3] for row in cells} == {"not run"}
-    assert "smoke" not in (tmp_path / "results.csv").read_text()
-
-
-@pytest.mark.parametrize("there", ["nothing", "empty", "a file"])
-def test_without_records_it_says_so(there, tmp_path, capsys):
-    path = tmp_path / "records"
-    if there == "empty":
-        path.mkdir()
-    elif there == "a file":
-        path.write_text("")
-    with pytest.raises(SystemExit) as caught:
-        main(["figures", "--records", str(path), "--out", str(tmp_path / "out")])
-    assert caught.value.code == 2
-    said = "there are no records in" if there == "empty" else "there is no folder"
-    assert f"error: {said} {path}" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_committed_figures_are_those_of_the_committed_records(tmp_path):
-    """If this fails: python -m dlt_core figures, and look at what changed."""
-    committed = CHECKOUT / "figures"
-    outputs.write_tables_and_figures(load_all(committed / "records"), tmp_path)
-    made = contents(tmp_path)
-    kept = {p.name: p.read_bytes() for p in committed.iterdir() if p.suffix in (".png", ".svg", ".md", ".csv")}
-    assert sorted(kept) == sorted(made), "a picture that no record makes, or one that is missing"
-    assert [name for name in made if made[name] != kept[name]] == []

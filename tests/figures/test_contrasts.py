@@ -1,93 +1,40 @@
 """Charts of many seeds: what is drawn is what was given, whatever is missing."""
 
-import io
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from PIL import Image
 
 from dlt_core import figures
-from dlt_core.figures import METHOD_STYLES, save
+from dlt_core.figures import METHOD_STYLES
 from dlt_core.records.statistics import mean_interval
+from tests.figures.conftest import assert_drawn
 
 NAN = float("nan")
 
 
-def assert_drawn(figure) -> None:
-    shown = Image.open(io.BytesIO(figure._repr_png_()))
-    assert shown.width > 100
-    assert np.asarray(shown.convert("L")).std() > 5, "blank"
+# --- differences ---
 
 
-# --- bands ---
-
-LINES = {
-    "dynamic": ([1, 2, 3], [[3.0, 2.0, 1.0], [4.0, 2.0, 2.0], [5.0, 2.0, 6.0]]),
-    "random (last)": ([1, 2], [[1.0, 2.0]]),
-}
-
-
-def test_bands_are_means_with_their_intervals():
-    figure = figures.bands({"text": LINES}, "steps", "difference")
-    (ax,) = figure.axes
-    dynamic, random = ax.lines
-    assert dynamic.get_xdata().tolist() == [1, 2, 3]
-    assert dynamic.get_ydata().tolist() == [4.0, 2.0, 3.0]
-    middle, half = np.array([mean_interval(list(at)) for at in zip(*LINES["dynamic"][1], strict=True)]).T
-    (band,) = [path.vertices for path in ax.collections[0].get_paths()]
-    for x, low, high in zip((1, 2, 3), middle - half, middle + half, strict=True):
-        ends = [y for at, y in band if at == x]
-        assert (min(ends), max(ends)) == pytest.approx((low, high))
-    assert random.get_ydata().tolist() == [1.0, 2.0]
-    assert (figure.get_supxlabel(), figure.get_supylabel(), ax.get_title()) == ("steps", "difference", "text")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LINES)
-    assert_drawn(figure)
+def test_panels_of_differences_share_their_names():
+    panels = {"one": {"a": [1.0]}, "two": {"b": [3.0]}}
+    figure = figures.differences(panels, "difference")
+    one, two = figure.axes
+    assert [label.get_text() for label in one.get_yticklabels()] == ["a", "b"]  # of any panel
+    assert one.get_ylim() == two.get_ylim()
+    (dot,) = [line for line in two.lines if line.get_marker() == "."]
+    assert dot.get_xydata().tolist() == [[3.0, 1.28]]
+    assert figure.get_supxlabel() == "difference"
 
 
-def test_a_line_has_its_methods_colour_and_that_of_the_last_model_is_dashed():
-    names = ["dynamic", "dynamic (last)", "dynamic, k=3", "random, price 0.5"]
-    dynamic, last, often, random = figures.bands({"": dict.fromkeys(names, LINES["dynamic"])}, "", "").axes[0].lines
-    colours = [to_hex(line.get_color()) for line in (dynamic, last, often, random)]
-    expected = [to_hex(METHOD_STYLES[name][0]) for name in ("dynamic", "random")]
-    assert colours == [expected[0]] * 3 + [expected[1]]
-    assert (dynamic.get_linestyle(), last.get_linestyle(), often.get_linestyle()) == ("-", "--", "-")
-
-
-def test_methods_without_a_colour_of_their_own_get_a_free_one_each():
-    names = ["dqn", "dynamic", "thompson", "halving-4", "dqn, k=3"]
-    panels = {
-        "one": dict.fromkeys(names, LINES["dynamic"]),
-        "two": dict.fromkeys(["evolution", "dqn"], LINES["dynamic"]),
-    }
-    one, two = figures.bands(panels, "", "").axes
-    colours = [to_hex(line.get_color()) for line in [*one.lines, *two.lines]]
-    assert colours[4] == colours[6] == colours[0], "the same in each panel"
-    assert len(set(colours)) == 5
-    assert colours.count(to_hex(METHOD_STYLES["dynamic"][0])) == 1
-
-
-def test_panels_share_a_scale_with_the_zero_unless_each_has_its_own():
-    small, large = ({"dynamic": ([0, 1], [[0.0, 0.01 * by]])} for by in (1, 100))
-    shared, own = (figures.bands({"a": small, "b": large}, "x", "y", zero=True, own_scale=o) for o in (False, True))
-    assert shared.axes[0].get_ylim() == shared.axes[1].get_ylim()
-    assert own.axes[0].get_ylim()[1] < own.axes[1].get_ylim()[1] / 10
-
-
-@pytest.mark.parametrize(("number", "shape"), [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (4, (2, 3))])
-def test_bands_have_a_panel_for_each_title_and_a_line_at_zero_on_request(number, shape):
-    panels = {f"panel {i}": LINES for i in range(number)}
-    for zero in (False, True):
-        figure = figures.bands(panels, "x", "y", zero=zero)
-        shown = [ax for ax in figure.axes if ax.axison]
-        assert [ax.get_title() for ax in shown] == list(panels)
-        assert len(figure.axes) == shape[0] * shape[1]
-        for ax in shown:
-            level = [line for line in ax.lines if set(line.get_ydata()) == {0}]
-            assert len(level) == zero
-            assert len(ax.lines) == len(LINES) + zero
-        assert len(figure.legends[0].get_texts()) == len(LINES)
-    assert_drawn(figure)
+def test_differences_show_each_seed_the_mean_and_the_interval():
+    figure = figures.differences({"": {"a": [1.0, 3.0], "b": [0.5]}}, "difference")
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert [list(line.get_xdata()) for line in dots] == [[1.0, 3.0], [0.5]]
+    _, half = mean_interval([1.0, 3.0])
+    ends = [tuple(segment[:, 0]) for c in ax.collections for segment in c.get_segments()]
+    assert ends == [pytest.approx((2 - half, 2 + half))]
 
 
 # --- the front ---
@@ -228,15 +175,3 @@ def test_maps_of_signs_share_one_scale_over_panels():
     assert [ax.images[0].norm.vmax for ax in panels] == [5, 5]
     assert panels[1].images[0].get_array().tolist() == [[4, 2], [-5, 0]]
     assert [len(drawn_lines(ax)) for ax in panels] == [1, 2]
-
-
-def test_charts_are_saved_and_the_same_each_time(tmp_path):
-    draw = {
-        "bands": lambda: figures.bands({"": LINES}, "x", "y"),
-        "front": lambda: figures.front({"a": ([1.0], [2.0])}, "x", "y"),
-        "signs": lambda: figures.sign_map({"": {"a": ([1, 2], [[1.0, -1.0]])}}, "x", "y"),
-    }
-    for name, chart in draw.items():
-        first, second = (save(chart(), tmp_path / f"{name}{i}.png") for i in range(2))
-        assert Image.open(first).format == "PNG"
-        assert first.read_bytes() == second.read_bytes()

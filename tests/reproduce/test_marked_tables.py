@@ -1,0 +1,70 @@
+"""The tables in the README files: whole between their marks, and made from the right runs."""
+
+import pytest
+
+from dlt_core import CHECKOUT
+from dlt_core.records.record import load_all
+from dlt_core.reproduce import marked_tables
+from dlt_core.reproduce.marked_tables import headline, regime_gpu, write_marked_tables
+from tests.studies.conftest import made_up, table_cells
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Two files with three tables that are not yet written."""
+    tables = {"README.md": {"one": "| 1 |", "two-b": "| 2 |"}, "figures/README.md": {"one": "| 3 |"}}
+    monkeypatch.setattr(marked_tables, "marked_tables", lambda root: tables)
+    (tmp_path / "figures").mkdir()
+    text = "a\n<!-- one: begin -->\nold\n<!-- one: end -->\nb\n"
+    (tmp_path / "README.md").write_text(text + "<!-- two-b: begin -->\n<!-- two-b: end -->\nc")
+    (tmp_path / "figures" / "README.md").write_text(text)
+    return tmp_path
+
+
+def test_each_table_is_put_between_its_marks_and_nothing_else_is_touched(root):
+    expected = "a\n<!-- one: begin -->\n| {} |\n<!-- one: end -->\nb\n"
+    for _ in range(2):
+        write_marked_tables(root)
+        text = expected.format(1) + "<!-- two-b: begin -->\n| 2 |\n<!-- two-b: end -->\nc"
+        assert (root / "README.md").read_text() == text
+        assert (root / "figures" / "README.md").read_text() == expected.format(3)
+
+
+@pytest.mark.parametrize("mark", ["<!-- one: begin -->\n", "<!-- one: end -->"])
+def test_a_missing_mark_raises_before_anything_is_written(root, mark):
+    path = root / "figures" / "README.md"
+    path.write_text(path.read_text().replace(mark, ""))
+    before = (root / "README.md").read_bytes(), path.read_bytes()
+    with pytest.raises(ValueError, match=r"figures/README\.md lacks the marks of its table 'one'"):
+        write_marked_tables(root)
+    assert ((root / "README.md").read_bytes(), path.read_bytes()) == before
+
+
+def test_the_gpus_regime_lists_each_runs_values_by_seed():
+    runs = []
+    for method, seed, curve in (
+        ("sandwich-2", 1, [40.0, 30.0, 35.0]),  # the best comes first, and seed 0 before it
+        ("conventional", 0, [50.0, 60.0, 70.0]),
+        ("sandwich-2", 0, [45.0, 42.0, 41.0]),
+    ):
+        run = made_up(method, seed, 1.0 + seed, name="regime-gpu", preset="gpu")
+        run.curves["validation"]["perplexity"] = curve
+        run.parameters["unique"] = 1_000_000 * (2 + seed)
+        run.test["selected_step"] = 10 * (2 + seed)
+        runs.append(run)
+    others = [made_up(name="regime-gpu"), made_up(preset="gpu")]
+    assert table_cells(regime_gpu([*runs, *others]).partition("\n")[2]) == [
+        ["`sandwich-2`", "2", "2.50M", "50.0, 100.0", "41.0, 30.0", "20, 30", "41.0, 35.0"],
+        ["`conventional`", "1", "2.00M", "50.0", "50.0", "20", "70.0"],
+    ]
+    assert regime_gpu(others) == ""
+
+
+def test_the_committed_records_answer_the_headlines_three_questions():
+    records = [r for r in load_all(CHECKOUT / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    questions, compared, parameters, bits = zip(*table_cells(headline(records).partition("\n")[2]), strict=True)
+    assert questions == ("What does sharing weights give?", "What does the agent add?", "Is the map good?")
+    assert all(", n = " in words for words in compared)
+    assert all(words.count("M") == 2 for words in parameters)
+    assert [words.count(" ± ") for words in bits] == [2, 1, 1]
+    assert headline([]) == ""

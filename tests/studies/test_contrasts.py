@@ -1,0 +1,55 @@
+"""The studies of many short runs: paired with the right run, by hand, and in their tables."""
+
+import pytest
+
+from dlt_core.studies import contrasts
+from dlt_core.studies.contrasts import ablation_differences, ablation_figure, ladder, put_in
+from dlt_core.studies.released_code import ReleasedCode
+from tests.studies.conftest import made_up, studies, table_cells
+
+# --- ablations ---
+
+
+def test_ablations_are_paired_with_the_unchanged_conventional_run():
+    runs = [
+        made_up("conventional", 0, 2.0, name="ablations"),
+        made_up("conventional", 1, 3.0, name="ablations"),
+        made_up("conventional", 0, 8.0, name="ablations", gradient="source"),
+        made_up("dynamic", 1, 3.5, name="ablations"),
+        made_up("dynamic", 0, 2.25, name="ablations"),
+        made_up("dynamic", 0, 1.5, name="ablations", reward="neg_loss"),
+        made_up("random", 5, 1.0, name="ablations"),
+    ]
+    assert ablation_differences(runs) == {"dynamic": {1: 0.5, 0: 0.25}, "dynamic, reward=neg_loss": {0: -0.5}}
+    ax = ablation_figure(runs).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dynamic, reward=neg_loss", "dynamic"]  # best first
+    assert "seeds: 1 to 2" in ax.get_xlabel()
+    (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
+    half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
+    assert interval == pytest.approx([0.375 - half, 0.375 + half])
+
+
+# --- the paper as described against the code as released ---
+
+
+def test_the_ladder_is_paired_with_the_last_rung():
+    runs = studies("differences-embedded")
+    rungs = ladder(runs)
+    assert list(rungs)[:2] == ["as released", "... and without marked_blocks"]
+    assert list(rungs)[-2:] == ["... and without kept_optimizer_state", "as described"]
+    assert len(rungs) == 12
+    assert rungs["as released"] == pytest.approx({0: 1.1, 1: 1.1})
+    assert rungs["... and without kept_optimizer_state"] == {0: -0.5, 1: 0.5}, "which is bf16 weights alone"
+    assert rungs["as described"] == {0: 0.0, 1: 0.0}
+    assert put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
+    table = table_cells(contrasts.singles_markdown(runs))[1:]
+    assert [row[:2] for row in table] == [[number, f"`{name}`"] for name, number in contrasts.NUMBERS.items()]
+    assert table[0][2] == "+0.000 ± 6.353: not told apart (n = 2)"
+    assert table[-1][2] == "+0.000 ± 6.353: other text (n = 2)"
+    table = table_cells(contrasts.ladder_markdown([*runs, *studies("differences-wikitext2")[:2]]))[1:]
+    assert table[0] == ["as released", "+1.100 ± 0.000: other text (n = 2)", "+1.100: other text (n = 1)"]
+    assert table[-1][1:] == ["+0.000 ± 0.000: exactly equal (n = 2)", "+0.000: exactly equal (n = 1)"]
+    assert table[2][2] == "not run"
+    without_a_rung = [r for r in runs if r.method != "released-without-marked_blocks"]
+    assert len(ladder(without_a_rung)) == 11
+    assert ladder([r for r in runs if r.method != "dynamic"]) == {}
