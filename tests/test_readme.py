@@ -53,7 +53,7 @@ def test_the_tables_are_made_from_what_is_committed(page, mark, tables):
 
 
 def test_each_table_has_its_marks_and_each_mark_its_table(tables):
-    marks = {page: set(re.findall(r"<!-- (\w+): begin -->", text)) for page, text in TEXT.items()}
+    marks = {page: set(re.findall(r"<!-- ([\w-]+): begin -->", text)) for page, text in TEXT.items()}
     assert marks == {page: set(names) for page, names in MARKS.items()}
     assert {page: set(names) for page, names in tables.items()} == marks
 

@@ -12,7 +12,6 @@ from dlt_core import CHECKOUT
 from dlt_core.__main__ import main
 from dlt_core.reproduce import batch
 from dlt_core.reproduce.jobs import Job
-from dlt_core.reproduce.marked_tables import write_marked_tables
 
 GOOD = """
 from pathlib import Path
@@ -223,11 +222,6 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         assert text.endswith(f"<!-- {names[-1]}: end -->\nz")
         assert "old" not in text
     assert "| [First](notebooks/00_good.ipynb) |" in (root / "README.md").read_text()
-    (root / "dlt_core" / "README.md").write_text("# T\n<!-- released: begin -->\n")
-    before = (root / "README.md").read_bytes()
-    with pytest.raises(ValueError, match=r"dlt_core/README\.md lacks the marks of its table 'released'"):
-        write_marked_tables(root)
-    assert (root / "README.md").read_bytes() == before
 
 
 def test_a_change_in_any_file_of_any_room_is_another_fingerprint(notebooks, tmp_path, monkeypatch):
