@@ -28,7 +28,7 @@ from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 METHODS = (
     "dynamic random conventional all_tied sequence cycle cycle_rev sandwich pairs mirror policy_cycle policy_pairs "
     "policy_mirror replay permuted retrained random_map shallow dqn dqn_plus thompson best_of halving evolution"
-)  # of studies.comparison, which imports PyTorch
+)  # of studies.methods, which imports PyTorch
 OWN_OPTIONS = ("name", "preset_name", "seed")  # fields of Experiment that `train` has under its own names
 
 if TYPE_CHECKING:
