@@ -18,13 +18,13 @@ def memory(records: Sequence[RunRecord]) -> Figure:
     figure, ax = new_axes(width=6.2, height=0.9 + 0.3 * len(records))
     names = {"weights": "#0072B2", "gradients": "#56B4E9", "optimizer": "#E69F00"}
     for row, record in enumerate(records):
-        found, left = record.required(record.bytes), 0.0
-        held = found["measured_at_end"]
+        measured, left = record.required(record.bytes), 0.0
+        held = measured["measured_at_end"]
         for name, colour in names.items():
             ax.barh(row, held[name] / 2**20, left=left, color=colour, label=name if row == 0 else None)
             left += held[name] / 2**20
-        if found.get("step_peak"):
-            rest = found["step_peak"] / 2**20 - left
+        if measured.get("step_peak"):
+            rest = measured["step_peak"] / 2**20 - left
             label = "rest of the peak: activations, logits, ..." if row == 0 else None
             ax.barh(row, rest, left=left, color="0.85", label=label)
     ax.set_yticks(range(len(records)), [f"{experiment_name(r)}, {r.method}" for r in records], fontsize=8)

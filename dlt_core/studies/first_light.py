@@ -75,8 +75,8 @@ def machine(scale: str) -> Iterator[Row]:
         about = torch.cuda.get_device_properties(device)
         yield {"free GB": free / 1e9, "total GB": total / 1e9, "capability": f"{about.major}.{about.minor}"}
         yield {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "sms": about.multi_processor_count}
-    found = subprocess.run("nvidia-smi; which gcc cc", shell=True, capture_output=True, text=True, timeout=20)
-    yield {"nvidia-smi and compiler": found.stdout}
+    printed = subprocess.run("nvidia-smi; which gcc cc", shell=True, capture_output=True, text=True, timeout=20)
+    yield {"nvidia-smi and compiler": printed.stdout}
 
 
 def agreement(scale: str) -> Iterator[Row]:
@@ -93,15 +93,15 @@ def agreement(scale: str) -> Iterator[Row]:
         ("tied", TieMap([0, 1, 1, 0]), 2**28),
         ("tied, in chunks", TieMap([0, 1, 1, 0]), 2**14),
     ):
-        found = []
+        results = []
         for where in ("cpu", str(device())):
             learner = build_learner(Experiment.preset("gpt2-embedded", "smoke", device=where, n_embd=64), data)
             learner.tie(tie_map)
             learner.logits_at_once = limit
             learner.probe_gradient(0)
             gradients = {n: p.grad.cpu() for n, p in learner.model.named_parameters() if p.grad is not None}
-            found.append((learner.probe(0), gradients, learner.train(5)))
-        (ours, g, losses), (theirs, h, there) = found
+            results.append((learner.probe(0), gradients, learner.train(5)))
+        (ours, g, losses), (theirs, h, there) = results
         largest = max(float(x.abs().max()) for x in g.values())
         of_gradients = max(float((g[n] - h[n]).abs().max()) for n in g) / largest
         of_steps = max(abs(a / b - 1) for a, b in zip(losses, there, strict=True))
@@ -228,8 +228,8 @@ def benchmark(scale: str) -> Iterator[Row]:
     bench = Bench("tiny" if scale == "smoke" else "gpu", 3)
     with tempfile.TemporaryDirectory() as folder:
         for part in ("machine", "steps", "control"):
-            found = run(bench, [part], Path(folder) / f"{part}.json")
-            yield {"part": part, **found["parts"][part]}
+            benchmark_results = run(bench, [part], Path(folder) / f"{part}.json")
+            yield {"part": part, **benchmark_results["parts"][part]}
             _free()
 
 
@@ -239,8 +239,8 @@ def tests(scale: str) -> Iterator[Row]:
                "tests/test_cuda.py", "tests/learner/test_accounting.py"]  # fmt: skip
     environment = {"CUDA_VISIBLE_DEVICES": "0"} if scale != "smoke" and "CUDA_VISIBLE_DEVICES" not in os.environ else {}
     limit = 240 if scale == "smoke" else 60
-    found = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=limit)
-    yield {"status": found.returncode, "output": (found.stdout + found.stderr)[-6000:]}
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=limit)
+    yield {"status": done.returncode, "output": (done.stdout + done.stderr)[-6000:]}
 
 
 # name -> (what it does, seconds that it may take)
@@ -283,12 +283,12 @@ def _rows(worker: Worker, part: str, deadline: float) -> Iterator[Row | str]:
     worker.connection.send(part)
     while worker.connection.poll(max(0.0, deadline - time.perf_counter())):
         try:
-            found = worker.connection.recv()
+            message = worker.connection.recv()
         except EOFError:
-            found = f"the process ended with status {worker.process.exitcode}"
-        if found is not None:
-            yield found
-        if not isinstance(found, dict):
+            message = f"the process ended with status {worker.process.exitcode}"
+        if message is not None:
+            yield message
+        if not isinstance(message, dict):
             return
     yield "took too long"
 
@@ -296,7 +296,7 @@ def _rows(worker: Worker, part: str, deadline: float) -> Iterator[Row | str]:
 def measure(scale: str, parts: Sequence[str], max_seconds: float, out: Path) -> list[str]:
     """Run the parts, and write what they find to out/first_light.json; the names of those that failed."""
     started = time.perf_counter()
-    found: dict[str, Any] = {"scale": scale, "claim": CLAIM, "parts": {}}
+    results: dict[str, Any] = {"scale": scale, "claim": CLAIM, "parts": {}}
     worker = None
 
     def say(text: str) -> None:
@@ -306,7 +306,7 @@ def measure(scale: str, parts: Sequence[str], max_seconds: float, out: Path) -> 
         begun = time.perf_counter()
         left = max_seconds - (begun - started)
         part: dict[str, Any] = {"status": "running", "rows": []}
-        found["parts"][name] = part
+        results["parts"][name] = part
         if left < 8:
             part["status"] = "no time left"
             say(f"{name}: no time left")
@@ -319,7 +319,7 @@ def measure(scale: str, parts: Sequence[str], max_seconds: float, out: Path) -> 
                 part["rows"].append(row)
                 part["seconds"] = time.perf_counter() - begun
                 say(f"{name}: {row}")
-                write_json_atomically(out / "first_light.json", found)
+                write_json_atomically(out / "first_light.json", results)
             else:
                 part["error"] = row
                 say(f"{name} FAILED: {row.strip()}")
@@ -328,11 +328,11 @@ def measure(scale: str, parts: Sequence[str], max_seconds: float, out: Path) -> 
             worker.end()
             worker = None
         part["seconds"] = time.perf_counter() - begun
-        write_json_atomically(out / "first_light.json", found)
+        write_json_atomically(out / "first_light.json", results)
     if worker is not None:
         worker.end()
-    found["seconds"] = time.perf_counter() - started
-    write_json_atomically(out / "first_light.json", found)
-    failed = [name for name, part in found["parts"].items() if part["status"] == "failed"]
+    results["seconds"] = time.perf_counter() - started
+    write_json_atomically(out / "first_light.json", results)
+    failed = [name for name, part in results["parts"].items() if part["status"] == "failed"]
     say(f"done; failed: {', '.join(failed) or 'nothing'}")
     return failed

@@ -205,8 +205,8 @@ class Scheduler:
             | {name: getattr(job, name) for name in measured}
             for job in self.jobs
         ]
-        found = {"seconds": time.perf_counter() - self.started, "processes": len(self.workers), "runs": runs}
-        write_json_atomically(self.out / "summary.json", {**found, "threads": self.threads})
+        summary = {"seconds": time.perf_counter() - self.started, "processes": len(self.workers), "runs": runs}
+        write_json_atomically(self.out / "summary.json", {**summary, "threads": self.threads})
         if self.archive is not None:
             write_atomically(self.archive, self._pack)
 
