@@ -200,7 +200,7 @@ def train_over_ties(experiment, data) -> tuple[list[float], dict[str, torch.Tens
 
 
 def assert_equal_training(losses_and_weights, expected, tolerance: float = 1e-5) -> None:
-    losses, weights = losses_and_weights
+    losses, weights, *_ = losses_and_weights
     assert losses == pytest.approx(expected[0], abs=tolerance)
     for name, weight in expected[1].items():
         torch.testing.assert_close(weights[name], weight, atol=tolerance, rtol=0)
