@@ -168,8 +168,9 @@ def expected_independent(n_layer: int) -> float:
     return sum(1 / (i + 1) for i in range(n_layer))
 
 
-def all_maps(n_layer: int) -> Iterator[TieMap]:
-    """Every tie map of `n_layer` layers, in lexicographic order, from all tied to all independent.
+def all_maps(n_layer: int, num_groups: int | None = None) -> Iterator[TieMap]:
+    """Every tie map of `n_layer` layers, in lexicographic order, from all tied to all independent; with `num_groups`
+    only those with so many weight sets.
 
     There are as many as partitions of a set, the Bell numbers: 1, 2, 5, 15, 52, 203, 877, 4140, ...
     """
@@ -179,8 +180,11 @@ def all_maps(n_layer: int) -> Iterator[TieMap]:
         if i == n_layer:
             yield sources
             return
-        for j in [*(j for j in range(i) if sources[j] == j), i]:  # a root, or itself
-            yield from grow((*sources, j))
+        roots = [j for j in range(i) if sources[j] == j]
+        for j in [*roots, i]:  # a root, or itself
+            sets, left = len(roots) + (j == i), n_layer - i - 1  # each layer that is left can open one set more
+            if num_groups is None or sets <= num_groups <= sets + left:
+                yield from grow((*sources, j))
 
     if as_layer_index(n_layer, "n_layer") < 1:
         raise ValueError(f"n_layer must be at least 1, got {n_layer}")

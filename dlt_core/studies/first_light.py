@@ -8,7 +8,6 @@ on. Only "precisions" needs data or a tokenizer.
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from dlt_core.corpora.files import write_json_atomically
-from dlt_core.studies.side_by_side import Worker
+from dlt_core.studies.side_by_side import Worker, free_memory
 
 Row = dict[str, Any]
 CLAIM = "up to ten times less memory"  # the paper's abstract
@@ -145,7 +144,7 @@ def steps(scale: str) -> Iterator[Row]:
         if shape == "12 x 768":
             yield _looks(learner, shape)
         del learner
-        _free()
+        free_memory()
 
 
 def compiled(scale: str) -> Iterator[Row]:
@@ -195,7 +194,7 @@ def paper(scale: str) -> Iterator[Row]:
         tie_map = TieMap.pattern("cycle", n_layer, sets)
         learner.tie(tie_map)
         learner.optimizer.zero_grad(set_to_none=True)
-        _free()
+        free_memory()
         row = {"weight sets": sets, "parameters": sum(p.numel() for p in learner.model.parameters())}
         row |= _step_times(learner, turns=4, k=k, warm_up=2)
         row["state GB"] = accounting.measured_bytes(learner.model, learner.optimizer)["total"] / 1e9
@@ -230,7 +229,7 @@ def benchmark(scale: str) -> Iterator[Row]:
         for part in ("machine", "steps", "control"):
             benchmark_results = run(bench, [part], Path(folder) / f"{part}.json")
             yield {"part": part, **benchmark_results["parts"][part]}
-            _free()
+            free_memory()
 
 
 def tests(scale: str) -> Iterator[Row]:
@@ -256,14 +255,6 @@ PARTS: dict[str, tuple[Callable[[str], Iterator[Row]], float]] = {
 }
 
 
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _work(connection: Connection, scale: str) -> None:
     """The process that runs parts: receives their names, sends their rows, then None, or the traceback of a failure."""
     while True:
@@ -271,7 +262,7 @@ def _work(connection: Connection, scale: str) -> None:
         try:
             for row in PARTS[name][0](scale):
                 connection.send(row)
-            _free()
+            free_memory()
             connection.send(None)
         except BaseException:
             connection.send(traceback.format_exc())

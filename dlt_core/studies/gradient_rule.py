@@ -8,7 +8,7 @@ sum of those of its uses. What cancels in that sum is what sharing costs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ import torch
 from dlt_core.algorithm1 import train_conventional
 from dlt_core.blocks import find_blocks
 from dlt_core.experiments import Experiment, build_learner, load_data
-from dlt_core.tie_map import TieMap
+from dlt_core.tie_map import TieMap, all_maps
 
 if TYPE_CHECKING:
     from dlt_core.corpora.tokenization import TokenizedCorpus
@@ -45,21 +45,6 @@ def norms(gradients: torch.Tensor, groups: Groups) -> list[float]:
     return torch.stack(parts).double().sum(0).tolist()
 
 
-def maps_of(n_layer: int, num_groups: int) -> Iterator[TieMap]:
-    """Every map with so many weight sets, in lexicographic order."""
-
-    def grow(labels: tuple[int, ...], sets: int) -> Iterator[tuple[int, ...]]:
-        left = n_layer - len(labels)
-        if not left:
-            yield labels
-            return
-        for label in range(min(sets + 1, num_groups)):
-            if num_groups - max(sets, label + 1) < left:  # the layers that are left can still open the sets missing
-                yield from grow((*labels, label), max(sets, label + 1))
-
-    yield from map(TieMap.from_labels, grow((), 0))
-
-
 def best_maps(gradients: torch.Tensor, num_groups: int, top: int = 5) -> list[tuple[TieMap, float]]:
     """The maps with `num_groups` weight sets and the largest gain, best first: of all maps where they are at most
     ALL_MAPS, otherwise the one that is found by merging, time and again, the two groups that lose least by it.
@@ -69,7 +54,7 @@ def best_maps(gradients: torch.Tensor, num_groups: int, top: int = 5) -> list[tu
     n_layer = len(gradients)
     if not 1 <= num_groups <= n_layer:
         raise ValueError(f"num_groups must be between 1 and n_layer={n_layer}, got {num_groups}")
-    maps = list(itertools.islice(maps_of(n_layer, num_groups), ALL_MAPS + 1))
+    maps = list(itertools.islice(all_maps(n_layer, num_groups), ALL_MAPS + 1))
     if len(maps) <= ALL_MAPS:
         groups = list(dict.fromkeys(group for tie_map in maps for group in tie_map.groups))
         norm = dict(zip(groups, norms(gradients, groups), strict=True))
@@ -95,7 +80,6 @@ def use_gradients(learner: Learner, minibatches: int = MINIBATCHES) -> torch.Ten
     Leaves the learner untied, with copies of the same values, and without gradients; no step is taken.
     """
     learner.tie(TieMap.independent(len(learner.tie_map)))
-    learner.model.eval()
     learner.optimizer.zero_grad(set_to_none=True)
     for index in range(minibatches):
         learner.probe_gradient(index)

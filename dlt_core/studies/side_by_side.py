@@ -72,9 +72,7 @@ def _work(connection: connections.Connection, threads: int) -> None:
             wanted = (experiment.corpus, experiment.tokenizer, experiment.train_bytes)
             if text != wanted:
                 data, text = load_data(experiment), wanted
-            gc.collect()  # the model before this one
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_memory()  # of the model before this one
             connection.send(("begun",))  # the imports are behind it
             report = _Progress(connection, experiment)
             (record,) = compare(experiment, [method], data=data, out_dir=out, on_decision=report)
@@ -103,6 +101,15 @@ class _Progress:
         ms = 1e3 * record.timing["training"] / steps
         loss = record.curves["train"]["loss"][-1]
         self.connection.send(("progress", steps / self.total, steps, ms, loss, validation[-1] if validation else None))
+
+
+def free_memory() -> None:
+    """Give back what models that are not used any more have taken, also on the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class Worker:

@@ -10,7 +10,7 @@ from dlt_core.blocks import find_blocks
 from dlt_core.experiments import build_learner
 from dlt_core.studies import gradient_rule
 from dlt_core.studies.comparison import compare
-from dlt_core.studies.gradient_rule import best_maps, choose_map, gain, maps_of, use_gradients
+from dlt_core.studies.gradient_rule import best_maps, choose_map, gain, use_gradients
 from dlt_core.tie_map import TieMap, all_maps
 
 
@@ -35,7 +35,7 @@ def test_agreeing_gradients_gain_nothing_by_untying_and_opposing_ones_do():
 @pytest.mark.parametrize(("n_layer", "num_groups"), [(1, 1), (4, 2), (5, 3), (6, 6)])
 def test_maps_with_so_many_weight_sets_are_all_there_once(n_layer, num_groups):
     expected = [m for m in all_maps(n_layer) if m.num_independent == num_groups]
-    assert list(maps_of(n_layer, num_groups)) == expected
+    assert list(all_maps(n_layer, num_groups)) == expected
 
 
 @pytest.mark.parametrize("num_groups", [1, 2, 3, 5])
