@@ -11,10 +11,14 @@ PyTorch. README.md in this folder is the guide to the rest.
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+# Before PyTorch is loaded. Its threads would wait for each other at full speed: where another process wants the cores,
+# a step can take twenty times as long. A user's own setting stands.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 CHECKOUT = Path(__file__).resolve().parent.parent  # where notebooks/ and figures/ lie, unless this is an installed copy
 
 _HOME = {

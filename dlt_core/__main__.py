@@ -56,6 +56,12 @@ else:
     Settings = _settings()
 
 
+def _preset_here() -> str:
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "laptop"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """One run, in one process or in several that torchrun starts.
@@ -66,8 +72,8 @@ class Train:
 
     experiment: ExperimentName
     """Which experiment."""
-    preset: PresetName = "gpu"
-    """How large."""
+    preset: PresetName | None = None
+    """How large. Without this option: gpu where there is one, otherwise laptop."""
     method: Annotated[
         str, arg(help=f"{METHODS.replace(' ', ', ')}; with a number of weight sets, layers or maps as in sequence-2.")
     ] = "dynamic"
@@ -83,7 +89,7 @@ class Train:
     def run(self) -> int:
         from dlt_core.reproduce.train import train
 
-        experiment = Experiment.preset(self.experiment, self.preset, seed=self.seed, **self.settings)
+        experiment = Experiment.preset(self.experiment, self.preset or _preset_here(), seed=self.seed, **self.settings)
         train(experiment, self.method, out=self.out, timeout=self.timeout)
         return 0
 
@@ -177,7 +183,7 @@ class FirstLight:
     scale: Literal["gpu", "smoke"] = "gpu"
     """Size of the models; smoke: a rehearsal on a CPU, in two minutes."""
     parts: tuple[
-        Literal["machine", "agreement", "precisions", "steps", "paper", "compiled", "tests", "benchmark"], ...
+        Literal["machine", "agreement", "precisions", "steps", "graph", "paper", "compiled", "tests", "benchmark"], ...
     ] = ()  # fmt: skip
     """What to do. Without this option: everything."""
     max_seconds: float = 220.0
@@ -201,8 +207,8 @@ class SideBySide:
 
     experiment: ExperimentName
     """Which experiment."""
-    preset: PresetName = "gpu"
-    """How large."""
+    preset: PresetName | None = None
+    """How large. Without this option: gpu where there is one, otherwise laptop."""
     methods: tuple[str, ...]
     """As --method of train."""
     seeds: tuple[int, ...] = (0,)
@@ -221,7 +227,8 @@ class SideBySide:
     def run(self) -> int:
         from dlt_core.studies.side_by_side import train
 
-        experiments = [Experiment.preset(self.experiment, self.preset, seed=s, **self.settings) for s in self.seeds]
+        preset = self.preset or _preset_here()
+        experiments = [Experiment.preset(self.experiment, preset, seed=s, **self.settings) for s in self.seeds]
         how = {name: getattr(self, name) for name in ("jobs", "max_seconds", "out", "archive")}
         return bool(train(experiments, self.methods, **how))
 

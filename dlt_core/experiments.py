@@ -137,6 +137,8 @@ class Experiment:
     """Make activations again in the backward pass instead of keeping them, for less memory and more time."""
     compile_mode: Literal["default", "reduce-overhead", "max-autotune-no-cudagraphs"] | None = None
     """None, or torch.compile's mode for the blocks: "default", "reduce-overhead" (with CUDA graphs), ..."""
+    cuda_graph: bool = False
+    """On a GPU, capture a training step after each re-tie and replay it for the k steps, see `learner.step_graph`."""
     device: Annotated[str, Field(pattern="^(auto|(cpu|cuda|mps|xpu)(:[0-9]+)?)$")] = "auto"
     """A torch device; "auto" is CUDA where there is one."""
 
@@ -368,6 +370,7 @@ def build_learner(
         gradient_accumulation_steps=experiment.gradient_accumulation_steps,
         activation_checkpointing=experiment.activation_checkpointing,
         compile_mode=experiment.compile_mode,
+        cuda_graph=experiment.cuda_graph,
     )
 
 

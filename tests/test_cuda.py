@@ -87,3 +87,27 @@ def test_the_best_weights_stay_on_the_device_and_are_loaded_from_there(data):
     assert learner.probe(0) != before
     learner.load_weights(TieMap.independent(4), kept)
     assert learner.probe(0) == pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_steps_from_a_cuda_graph_are_those_taken_one_by_one(data, precision):
+    plain = build_learner(smoke(precision=precision, dropout=0.2), data)
+    captured = build_learner(smoke(precision=precision, dropout=0.2, cuda_graph=True), data)
+    for turn in range(6):
+        for learner in (plain, captured):
+            learner.tie(MAPS[turn % 4])
+        ours, theirs = plain.train(5), captured.train(5)
+        assert theirs == pytest.approx(ours, rel=1e-2 if precision == "bf16" else 1e-4), turn
+        captured.graph.batch.fill_(7)  # a replay must read its own step's batch
+    assert captured.graph_note == "on"
+    assert captured.graph.captures == 6
+    captured.train(5)
+    assert captured.graph.captures == 6  # nothing moved
+    for name, weight in plain.weights().items():
+        assert captured.weights()[name].shape == weight.shape
+
+
+def test_a_captured_dropout_mask_is_the_one_of_its_step(data):
+    learner = build_learner(smoke(dropout=0.5, learning_rate=1e-12, cuda_graph=True), data)
+    again = build_learner(smoke(dropout=0.5, learning_rate=1e-12), data)
+    assert learner.train(6) == pytest.approx(again.train(6), rel=1e-5)

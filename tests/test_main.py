@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 
 import pytest
+import torch
 
 from dlt_core import CHECKOUT
 from dlt_core import __main__ as commands
@@ -59,7 +60,9 @@ def test_a_run_prints_the_three_numbers_and_its_record(tiny_data, tmp_path, caps
     ]
 
 
-def test_without_options_it_is_the_dynamic_run_of_the_gpu_preset(monkeypatch, capsys):
+@pytest.mark.parametrize(("there", "preset"), [(True, "gpu"), (False, "laptop")])
+def test_without_options_it_is_the_dynamic_run_of_a_size_for_this_machine(monkeypatch, capsys, there, preset):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     seen = []
 
     def note(*arguments, **places) -> None:
@@ -71,8 +74,11 @@ def test_without_options_it_is_the_dynamic_run_of_the_gpu_preset(monkeypatch, ca
         with pytest.raises(SystemExit, match="2"):
             main(["train", "--experiment", "bert-wikitext2", *options])
         assert "error: enough" in capsys.readouterr().err
-    gpu, paper = (Experiment.preset("bert-wikitext2", name, seed=s) for name, s in (("gpu", 0), ("paper", 2)))
-    assert seen == [((gpu, ["dynamic"]), {"out_dir": Path("runs")}), ((paper, ["dynamic"]), {"out_dir": Path("there")})]
+    plain, paper = (Experiment.preset("bert-wikitext2", name, seed=s) for name, s in ((preset, 0), ("paper", 2)))
+    assert seen == [
+        ((plain, ["dynamic"]), {"out_dir": Path("runs")}),
+        ((paper, ["dynamic"]), {"out_dir": Path("there")}),
+    ]
 
 
 def test_another_method_and_a_pattern(tiny_data, tmp_path, capsys):

@@ -171,3 +171,11 @@ def test_the_tests_mirror_the_package():
         place, name = path.relative_to(tests), path.stem.removeprefix("test_")
         there = any((package / place).with_name(f"{stem}.py").exists() for stem in (name, f"__{name}__"))
         assert there != (name in of_no_module), f"{place} tests no module of that name"
+
+
+@pytest.mark.parametrize(("given", "then"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given, then):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    asked = "import os, dlt_core; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == then

@@ -16,7 +16,7 @@ class Text:
     """
 
     def __init__(self, read: str | Callable[[], Iterable[str]]) -> None:
-        self._read = (lambda: [read]) if isinstance(read, str) else read
+        self._read = functools.partial(iter, (read,)) if isinstance(read, str) else read
 
     def __iter__(self) -> Iterator[str]:
         """Pieces of moderate size. Each but the first begins with the white space that follows a word, so that a

@@ -23,6 +23,7 @@ from dlt_core.corpora.tokenization import Batches, TokenizedCorpus
 from dlt_core.learner import parallel
 from dlt_core.learner.evaluation import Evaluation, LastWords, evaluate, last_words, perplexity
 from dlt_core.learner.loss import mean_loss
+from dlt_core.learner.step_graph import StepGraph, reason_against
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
 
@@ -55,7 +56,8 @@ class Learner:
     gradient_accumulation_steps: so many parts of the batch go through the model one after the other.
     activation_checkpointing: see `checkpoint_activations`. compile_mode: torch.compile's, for each block by itself, so
     that ties may change without a new compilation, and raises Dynamo's limit of recompilations for the whole process;
-    None leaves the blocks as they are.
+    None leaves the blocks as they are. cuda_graph: `train` replays its steps from a CUDA graph where that can be, see
+    `StepGraph`; `graph_note` says whether.
 
     In a process group (see `parallel`) each process takes its share of every batch: B is that of all together.
     Raises ValueError where sizes and data do not fit, before anything is trained.
@@ -79,6 +81,7 @@ class Learner:
         gradient_accumulation_steps: int = 1,
         activation_checkpointing: bool = False,
         compile_mode: str | None = None,
+        cuda_graph: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -108,7 +111,17 @@ class Learner:
                     f"the {split} split of {data.corpus.name} has {len(data.tokens[split])} tokens, too few for one "
                     f"batch of {batch_size} x {block_size}: take a smaller batch_size or block_size"
                 )
+        self.graph: StepGraph | None = None
         self.restart(seed)
+        self.no_graph = "not asked for" if not cuda_graph else reason_against(self, type(self) is not Learner)
+        if self.no_graph is None:
+            self.graph = StepGraph(self)
+
+    @property
+    def graph_note(self) -> str:
+        """Whether `train` replays a CUDA graph: "on", or "off: " and why."""
+        reason = self.graph.refused if self.graph is not None else self.no_graph
+        return "on" if reason is None else f"off: {reason}"
 
     def restart(self, seed: int) -> None:
         """A new model and optimiser from `seed`, no step taken, all layers independent."""
@@ -116,6 +129,8 @@ class Learner:
         self.batches = Batches(self.data.tokens["train"], **sizes, stream=TRAINING)
         self.probes = Batches(self.data.tokens["train"], **sizes, stream=PROBING)
         self.seed = seed
+        if self.graph is not None:
+            self.graph.drop()
         dtype = torch.bfloat16 if self.precision == "bf16-weights" else torch.float32
         model: Any = self.build_model(seed=seed)
         self.model: PreTrainedModel = model.to(self.device, dtype)
@@ -154,20 +169,9 @@ class Learner:
         """
         started = time.perf_counter()
         self.model.train()
-        # walked once: at 48 layers it takes a millisecond. Not the optimiser's lists, whose order changes with the
-        # ties, and with it the last bit of the gradient's norm
-        parameters = list(self.model.parameters())
-        losses = []
         with self._own_randomness():
-            for _ in range(steps):
-                batch = self._on_device(self.batches[self.step])
-                torch.manual_seed(_mix(self.seed, DROPOUT, self.step, *self._others))
-                self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
-                losses.append(self._backward(batch))
-                parallel.average_gradients(parameters)
-                nn.utils.clip_grad_norm_(parameters, self.grad_clip)
-                self.optimizer.step()
-                self.step += 1
+            # one step alone is not worth a capture, and an allocator sees what it needs
+            losses = self.graph.train(steps) if self.graph is not None and steps > 1 else self._train(steps)
         total = parallel.total(torch.stack(losses))
         means: list[float] = (total / parallel.world_size()).tolist()  # waits for the device
         self.seconds += time.perf_counter() - started
@@ -179,6 +183,33 @@ class Learner:
                 )
             self.last_loss = loss
         return means
+
+    def _train(self, steps: int) -> list[torch.Tensor]:
+        """Take the steps one by one; their losses, on the device."""
+        # walked once: at 48 layers it takes a millisecond. Not the optimiser's lists, whose order changes with the
+        # ties, and with it the last bit of the gradient's norm
+        parameters = list(self.model.parameters())
+        losses = []
+        for _ in range(steps):
+            batch = self.on_device(self.batches[self.step])
+            self.seed_dropout()
+            losses.append(self.take_step(batch, parameters))
+            self.step += 1
+        return losses
+
+    def seed_dropout(self) -> None:
+        """Seed PyTorch's global generators for the masks of the step to come."""
+        torch.manual_seed(_mix(self.seed, DROPOUT, self.step, *self._others))
+
+    def take_step(self, batch: torch.Tensor, parameters: list[nn.Parameter]) -> torch.Tensor:
+        """One optimiser step on a batch (B, T + 1) on the device; its loss, a scalar there. parameters: the model's.
+        Waits for nothing."""
+        self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
+        loss = self._backward(batch)
+        parallel.average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+        self.optimizer.step()
+        return loss
 
     def _backward(self, batch: torch.Tensor) -> torch.Tensor:
         """Forward and backward pass, part by part; the loss."""
@@ -198,7 +229,7 @@ class Learner:
         what rewards are computed from. No training step. Raises TrainingDiverged if it is not finite."""
         self.model.eval()
         with self._precision():
-            share = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
+            share = mean_loss(self.model, self.on_device(self.probes[index]), self.logits_at_once)
         loss = float(parallel.total(share)) / parallel.world_size()
         if not math.isfinite(perplexity(loss)):
             raise TrainingDiverged(
@@ -211,7 +242,7 @@ class Learner:
         """Add the gradient of `probe`'s loss on minibatch number `index` to the Parameters'. No training step."""
         self.model.eval()
         with self._precision():
-            loss = mean_loss(self.model, self._on_device(self.probes[index]), self.logits_at_once)
+            loss = mean_loss(self.model, self.on_device(self.probes[index]), self.logits_at_once)
         with self._tf32():
             loss.backward()
 
@@ -301,8 +332,8 @@ class Learner:
         """What makes this process's dropout masks differ from those of the others, if there are any."""
         return (parallel.rank(),) if parallel.world_size() > 1 else ()
 
-    def _on_device(self, batch: np.ndarray) -> torch.Tensor:
-        """This process's share of the batch."""
+    def on_device(self, batch: np.ndarray) -> torch.Tensor:
+        """This process's share of a batch (B, T + 1), as a tensor on the device."""
         tensor = torch.from_numpy(parallel.share(batch))
         if self.device.type == "cuda":  # a pinned copy need not be waited for
             return tensor.pin_memory().to(self.device, non_blocking=True)

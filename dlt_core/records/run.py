@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,14 @@ class Run:
                 "Name another checkpoint file, or delete this one."
             )
         self.record = record
+        before, now = record.hardware["threads"], torch.get_num_threads()
+        if before != now:
+            record.hardware["threads_later"] = now
+            warnings.warn(
+                f"{self.checkpoint} was written with {before} threads, this process has {now}: the last digits of the "
+                f"results will not be those of an uninterrupted run. OMP_NUM_THREADS={before} makes it the same",
+                stacklevel=3,
+            )
         self.done = values["done"]
         self.best = saved.get("best")
         self.learner.load_state_dict(saved["learner"])
@@ -305,6 +314,8 @@ class Run:
         assert self.best is not None, "validated after the last turn"
         record, learner, experiment = self.record, self.learner, self.experiment
         record.final_tie_map = list(learner.tie_map)
+        if experiment.cuda_graph:
+            record.hardware["cuda_graph"] = learner.graph_note
         measured = measure_training(learner)
         best = self.best["values"]
         record.tie_map = best["tie_map"]

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 10.0  # to wait for the scheduler's answer
+THREADS = "1"  # of a kernel. Not a share of the cores: a run's last digits depend on it, and must not on the jobs
 POLL_SECONDS = 0.5  # between two looks at what the cluster has done
 
 
 def on_processes(jobs: Sequence[Job], number: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Execute the jobs on this machine, `number` at a time; each has its share of the cores."""
-    threads = max(1, (os.cpu_count() or 1) // number)
-    environment = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    """Execute the jobs on this machine, `number` at a time."""
+    environment = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", THREADS)}
     with ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(execute, job, environment): job for job in jobs}
         for future in as_completed(futures):
@@ -40,27 +40,26 @@ def on_cluster(jobs: Sequence[Job], client: Client) -> Iterator[tuple[Job, dict[
 
     The runs of a lost worker are taken up again by another, from the records and checkpoints in their folder. A job
     whose workers died more often than the scheduler's `distributed.scheduler.allowed-failures` has failed. Each kernel
-    has its share of its machine's cores as threads, unless OMP_NUM_THREADS is set here.
+    has one thread, unless OMP_NUM_THREADS is set here.
     """
     from distributed import KilledWorker
-    from distributed.comm import get_address_host
 
     mark = uuid.uuid4().hex[:8]  # or Dask would take what another batch has computed under the same name
     waiting = deque(jobs)
     running: dict[Any, Job] = {}
     while waiting or running:
         try:
-            workers = Counter(get_address_host(address) for address in client.nthreads())
+            workers = len(client.nthreads())
         except OSError as error:
             for job in (*running.values(), *waiting):
                 yield job, job.result("failed", f"the connection to the Dask scheduler was lost: {error}", 0.0)
             return
         # No more than there are workers: Dask holds a worker's death against all jobs that wait there, too.
-        while waiting and len(running) < max(1, workers.total()):
+        while waiting and len(running) < max(1, workers):
             job = waiting.popleft()
             key = f"{job.stem}-{job.preset}-seed{job.seed}-{mark}"
-            threads = os.environ.get("OMP_NUM_THREADS")
-            running[client.submit(_execute_on_worker, job, workers, threads, key=key, pure=False)] = job
+            threads = os.environ.get("OMP_NUM_THREADS", THREADS)
+            running[client.submit(_execute_on_worker, job, threads, key=key, pure=False)] = job
         ended = [future for future in running if future.done()]
         for future in ended:
             job = running.pop(future)
@@ -99,11 +98,9 @@ async def _kind_of_server(address: str) -> str:
         return (await server.identity())["type"]
 
 
-def _execute_on_worker(job: Job, workers: Counter[str], threads: str | None) -> dict[str, Any]:
-    """Executed by a worker of the cluster. workers: how many there are on each machine, by its address."""
-    from dask.system import CPU_COUNT
+def _execute_on_worker(job: Job, threads: str) -> dict[str, Any]:
+    """Executed by a worker of the cluster."""
     from distributed import get_worker
-    from distributed.comm import get_address_host
 
     worker = get_worker().address
     if not (job.notebook.is_file() and job.out.is_dir()):
@@ -111,7 +108,6 @@ def _execute_on_worker(job: Job, workers: Counter[str], threads: str | None) -> 
             f"the worker {worker} does not see {job.notebook} or {job.out}: the checkout and --out must be on a file "
             "system that all workers share"
         )
-    threads = threads or str(max(1, CPU_COUNT // (workers[get_address_host(worker)] or 1)))
     # MKL's too: Dask sets both to 1 when it starts a worker, and torch takes the smaller
     return execute(job, {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+
+import torch
 
 from dlt_core import records
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, load_data
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.methods import RELEASED, parse
+from dlt_core.studies.methods import RELEASED, Method, parse
 
 
 def compare(
@@ -22,6 +26,7 @@ def compare(
     out_dir: str | os.PathLike[str] | None = None,
     recorded: str | os.PathLike[str] | None = None,
     on_decision: Callable[[RunRecord], None] | None = None,
+    jobs: int = 1,
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
 
@@ -34,23 +39,35 @@ def compare(
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run.
     on_decision: called with the record after each decision (or k steps) of a run that is no search.
+    jobs: so many runs at a time, in processes that stay alive for the next one; on one GPU three fill the gaps that one
+    leaves. Results are those of jobs=1. A script that asks for it needs the guard `if __name__ == "__main__":`. A run
+    that fails does not stop the others, whose records are in `out_dir`; its error is raised at the end.
 
-    Raises ValueError, before anything is run, as `methods.parse`; and at the end if the recorded runs saw another text
-    than those run now; TrainingDiverged as in `train_dynamic`.
+    Raises ValueError, before anything is run, as `methods.parse`, and for jobs with on_decision; at the end if the
+    recorded runs saw another text than those run now; TrainingDiverged as in `train_dynamic`.
     """
+    if jobs < 1 or (jobs > 1 and on_decision is not None):
+        raise ValueError(f"jobs={jobs}: at least 1, and without on_decision, which would be called in other processes")
     asked = [parse(name, experiment) for name in methods]
     first = [parse("dynamic", experiment)] if any(method.recipe.follows for method in asked) else []
     done: dict[str, RunRecord] = {}
     taken = False
-    for method in first + asked:
-        if method.name in done:
+    for methods_now in (first, asked):
+        to_train: dict[str, Method] = {}
+        for method in methods_now:
+            record = None if recorded is None else _recorded(Path(recorded), method.name, experiment)
+            if record is not None:
+                taken, done[method.name] = True, record
+            elif method.name not in done:
+                to_train[method.name] = method
+        if not to_train:
             continue
-        record = None if recorded is None else _recorded(Path(recorded), method.name, experiment)
-        taken |= record is not None
-        if record is None:
-            data = data or load_data(experiment)
-            record = method.train(experiment, done, data=data, out_dir=out_dir, on_decision=on_decision)
-        done[method.name] = record
+        data = data or load_data(experiment)
+        if jobs > 1 and len(to_train) > 1:
+            done |= _at_a_time(jobs, list(to_train.values()), experiment, done, data=data, out_dir=out_dir)
+            continue
+        for name, method in to_train.items():
+            done[name] = method.train(experiment, done, data=data, out_dir=out_dir, on_decision=on_decision)
     # the variants of the released code have a text of their own
     texts = {record.corpus["sha256"] for name, record in done.items() if name not in RELEASED}
     if taken and len(texts) > 1:
@@ -70,3 +87,34 @@ def _recorded(folder: Path, method: str, experiment: Experiment) -> RunRecord | 
     record = RunRecord.load(path)
     defaults = {field.name: field.default for field in dataclasses.fields(Experiment) if field.name in wanted}
     return record if record.status == "finished" and defaults | record.experiment == wanted else None
+
+
+def _at_a_time(
+    jobs: int, methods: Sequence[Method], experiment: Experiment, done: Mapping[str, RunRecord], **shared: object
+) -> dict[str, RunRecord]:
+    """The finished records, `jobs` runs at a time, each with as many threads as one alone would have."""
+    context, threads = multiprocessing.get_context("spawn"), torch.get_num_threads()
+    with ProcessPoolExecutor(
+        min(jobs, len(methods)),
+        mp_context=context,
+        initializer=_begin,
+        initargs=(threads, experiment, dict(done), shared),
+    ) as pool:
+        futures = {pool.submit(_train, method.name): method.name for method in methods}
+        for future in as_completed(futures):
+            future.exception()  # the others go on, whatever became of it
+    return {name: future.result() for future, name in futures.items()}
+
+
+def _begin(threads: int, *given: object) -> None:
+    """In a process that has just started."""
+    torch.set_num_threads(threads)
+    _given.extend(given)
+
+
+_given: list[object] = []  # in such a process: experiment, records that are there, data and folder
+
+
+def _train(name: str) -> RunRecord:
+    experiment, done, shared = _given
+    return parse(name, experiment).train(experiment, done, **shared)  # type: ignore[arg-type]

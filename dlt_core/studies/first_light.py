@@ -176,6 +176,33 @@ def _looks(learner: Any, shape: str) -> Row:
     return row
 
 
+def graph(scale: str) -> Iterator[Row]:
+    """The same from one CUDA graph a decision, against steps one by one: their losses over ties and unties, ms a step
+    by turns of k = 15, and the turn in which a step is captured."""
+    from dlt_core.tie_map import TieMap
+
+    for shape in ("12 x 768", "12 x 384"):
+        plain, captured = _learner(scale, shape), _learner(scale, shape, cuda_graph=True)
+        n_layer, losses = len(plain.tie_map), []
+        for learner in (plain, captured):
+            trained = []
+            for tie_map in (TieMap.all_tied(n_layer), TieMap.pattern("cycle", n_layer, 2), TieMap.independent(n_layer)):
+                learner.tie(tie_map)
+                trained += learner.train(5)
+            losses.append(trained)
+        largest = max(abs(a / b - 1) for a, b in zip(*losses, strict=True))
+        yield {"model": shape, "graph": captured.graph_note, "largest difference": largest, "ok": largest < 1e-2}
+        for name, learner in (("one by one", plain), ("graph", captured)):
+            row = _step_times(learner, turns=5, k=15)
+            learner.tie(TieMap.all_tied(n_layer))
+            started = time.perf_counter()
+            learner.train(15)
+            row["ms of a turn after a re-tie"] = 1e3 * (time.perf_counter() - started)
+            yield {"model": shape, "steps taken": name, **row}
+        del plain, captured, learner
+        free_memory()
+
+
 def paper(scale: str) -> Iterator[Row]:
     """48 layers of width 1600 in bf16, k = 5: one model, re-tied from 48 weight sets to 12, 6, 1. State, peak of a
     step, ms a step, and whole decisions (agent, re-tie, k steps, reward; one that unties and one that ties a layer)."""
@@ -248,6 +275,7 @@ PARTS: dict[str, tuple[Callable[[str], Iterator[Row]], float]] = {
     "agreement": (agreement, 60),
     "precisions": (precisions, 50),
     "steps": (steps, 45),
+    "graph": (graph, 60),
     "paper": (paper, 60),
     "compiled": (compiled, 75),
     "tests": (tests, 65),

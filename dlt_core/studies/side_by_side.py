@@ -28,6 +28,7 @@ from dlt_core.experiments import Experiment, load_data
 from dlt_core.records import RunRecord, key
 
 PROGRESS_SECONDS = 10.0  # between two lines of a run
+THREADS = 1  # of a process, on the CPU: what a run comes to must not depend on how many others run beside it
 SPARE_SECONDS = 4.0  # a run must finish by its estimate and so much more
 
 
@@ -57,7 +58,7 @@ class Job:
         return self.record.exists() and RunRecord.load(self.record).status == "finished"
 
 
-def _work(connection: connections.Connection, threads: int) -> None:
+def _work(connection: connections.Connection) -> None:
     """A process that runs one job after the other: receives (experiment, method, out), sends ("begun",),
     ("progress", ...) and at the end ("finished", ...) or ("failed", traceback)."""
     try:
@@ -65,7 +66,7 @@ def _work(connection: connections.Connection, threads: int) -> None:
 
         from dlt_core.studies.comparison import compare
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(THREADS)
         data, text = None, None
         while (job := connection.recv()) is not None:
             experiment, method, out = job
@@ -135,8 +136,7 @@ class Scheduler:
         self, jobs: list[Job], workers: int, started: float, max_seconds: float, out: Path, archive: Path | None = None
     ) -> None:
         self.jobs, self.started, self.end, self.out, self.archive = jobs, started, started + max_seconds, out, archive
-        self.threads = max(1, min(4, (os.cpu_count() or 1) // max(1, workers)))
-        self.workers = [Worker(_work, self.threads) for _ in range(workers)]
+        self.workers = [Worker(_work) for _ in range(workers)]
 
     def say(self, text: str) -> None:
         print(f"{time.perf_counter() - self.started:6.1f} s  {text}", flush=True)
@@ -193,7 +193,7 @@ class Scheduler:
             with open(self.out / "failures.txt", "a", encoding="utf-8") as file:
                 file.write(f"=== {job.name}\n{said[0]}\n")
             worker.end()  # its device may be in no state to go on
-            self.workers[self.workers.index(worker)] = Worker(_work, self.threads)
+            self.workers[self.workers.index(worker)] = Worker(_work)
         else:
             job.share, job.steps, job.ms_a_step = said[:3]
             words = f"{job.name}: {job.share:.0%}, {job.ms_a_step:.1f} ms a step, "
@@ -213,7 +213,7 @@ class Scheduler:
             for job in self.jobs
         ]
         summary = {"seconds": time.perf_counter() - self.started, "processes": len(self.workers), "runs": runs}
-        write_json_atomically(self.out / "summary.json", {**summary, "threads": self.threads})
+        write_json_atomically(self.out / "summary.json", {**summary, "threads": THREADS})
         if self.archive is not None:
             write_atomically(self.archive, self._pack)
 
@@ -250,13 +250,13 @@ def train(
     for job in all_jobs:
         if job.is_there():
             job.status = "there already"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // jobs))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes end with this one
     scheduler = Scheduler(all_jobs, min(jobs, len(all_jobs)), started, max_seconds, out, archive)
     try:
         data = load_data(experiments[0])  # so that the workers find it cached
         sizes = {split: len(tokens) for split, tokens in data.tokens.items()}
-        scheduler.say(f"{data.corpus.name}: {sizes} tokens; {len(all_jobs)} runs, {scheduler.threads} threads each")
+        scheduler.say(f"{data.corpus.name}: {sizes} tokens; {len(all_jobs)} runs, {THREADS} thread each")
         scheduler.run()
     finally:
         scheduler.close()

@@ -134,3 +134,23 @@ def test_divergence_writes_the_record_and_then_raises(smoke, tiny_data, tmp_path
     assert len(saved.history["action"]) == 3
     assert saved.test is None
     assert dataclasses.asdict(caught.value.record) == dataclasses.asdict(saved)
+
+
+def test_going_on_with_other_threads_is_said_and_recorded(smoke, tiny_data, tmp_path):
+    path = tmp_path / "c"
+    train_conventional(smoke, data=tiny_data, checkpoint=path, max_decisions=2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.warns(UserWarning, match=f"written with {before} threads, this process has {before + 1}"):
+            record = train_conventional(smoke, data=tiny_data, checkpoint=path)
+    finally:
+        torch.set_num_threads(before)
+    assert record.hardware["threads"] == before
+    assert record.hardware["threads_later"] == before + 1
+
+
+def test_the_record_says_whether_steps_were_replayed_if_that_was_asked_for(smoke, tiny_data):
+    assert "cuda_graph" not in train_conventional(smoke, data=tiny_data).hardware
+    asked = train_conventional(smoke.replace(cuda_graph=True), data=tiny_data)
+    assert asked.hardware["cuda_graph"] == "off: the device is cpu"

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import pytest
-from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from dlt_core.__main__ import main
@@ -98,8 +97,7 @@ def test_the_runs_of_a_lost_worker_are_taken_up_again(cluster, notebooks, tmp_pa
     assert result["seconds_from_the_start"] is None  # it did not begin at the start
     folder = tmp_path / "out" / "smoke-seed0" / "01_killed"
     assert (folder / "checkpoints" / "steps").read_text() == "2"
-    share = str(max(1, CPU_COUNT // 2))
-    assert variables_of(folder)[:2] == [share, share]
+    assert variables_of(folder)[:2] == ["1", "1"]  # whatever runs beside it
 
 
 def test_a_job_that_always_loses_its_worker_fails_alone(cluster, notebooks, tmp_path, monkeypatch):

@@ -379,3 +379,26 @@ def test_the_permuted_run_is_the_dynamic_one_in_other_places(runs):
     expected = [list(permuted(TieMap(m), order)) for m in runs["dynamic"].history["tie_map"]]
     assert runs["permuted"].history["tie_map"] == expected != runs["dynamic"].history["tie_map"]
     assert runs["permuted"].history["num_independent"] == runs["dynamic"].history["num_independent"]
+
+
+def test_runs_at_a_time_are_those_one_after_the_other(tiny_data, tmp_path):
+    methods = ["all_tied", "replay", "conventional"]
+    one = compare(SMALL, methods, data=tiny_data)
+    two = compare(SMALL, methods, data=tiny_data, out_dir=tmp_path, jobs=2)
+    assert [untimed(record) for record in two] == [untimed(record) for record in one]
+    assert len(load_all(tmp_path / "records")) == 4  # with the dynamic run, which the replay follows
+
+
+def test_a_run_that_fails_does_not_stop_those_beside_it(tiny_data, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    key = f"{comparison.records.key(SMALL.to_dict(), 'all_tied', 0)}.safetensors"
+    (tmp_path / "checkpoints" / key).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=key):
+        compare(SMALL, ["all_tied", "conventional", "random"], data=tiny_data, out_dir=tmp_path, jobs=2)
+    assert {record.method for record in load_all(tmp_path / "records")} == {"conventional", "random"}
+
+
+@pytest.mark.parametrize("wrong", [{"jobs": 0}, {"jobs": 2, "on_decision": print}])
+def test_jobs_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"jobs={wrong['jobs']}"):
+        compare(SMALL, ["all_tied"], **wrong)

@@ -254,7 +254,7 @@ def scaling(bench: Bench) -> list[Row]:
         stopwatch = Stopwatch(bench.device)
         for i in range(20):
             with stopwatch("data"):
-                learner._on_device(learner.batches[i])
+                learner.on_device(learner.batches[i])
         rows.append({"layers": larger.n_layer, "width": larger.n_embd, "batch": larger.batch_size,
                      "ms_per_step": 1e3 * step, "tokens_per_second": larger.batch_size * larger.block_size / step,
                      "gflops_per_second": bench.flops(bench.shape(larger)) / step / 1e9,
