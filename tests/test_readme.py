@@ -147,7 +147,9 @@ def test_the_commands_are_understood(command, capsys):
 
 
 def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
-    assert {command.split()[0] for command in COMMANDS} == {"reproduce", "train", "figures", "benchmark", "--help"}
+    assert {command.split()[0] for command in COMMANDS} == {
+        "reproduce", "train", "figures", "benchmark", "first-light", "side-by-side", "--help"
+    }  # fmt: skip
     for command in ("reproduce", "train", "benchmark"):
         assert f"-m dlt_core {command}" in TEXT[README]
     for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
@@ -163,7 +165,7 @@ def test_the_first_line_is_the_two_lines():
 def test_the_settings_named_for_a_gpu_are_no_presets():
     plain = Experiment.preset("gpt2-wikitext2", "gpu")
     named = re.findall(r"`(\w+)=([\w\"-]+)`", section(GUIDE, "On a GPU"))
-    assert len(named) == 5
+    assert len(named) == 6
     for field, value in named:
         assert plain.replace(**{field: ast.literal_eval(value)}) != plain
 
