@@ -129,6 +129,8 @@ class Experiment:
     """Turns between two evaluations on the validation split."""
     evaluation_tokens: Annotated[int, Field(ge=2)] | None = None
     """Evaluate on at most so many tokens of validation and test; None: on all."""
+    test_in_full: bool = False
+    """Test on the whole test split, also where `evaluation_tokens` says less for validation."""
     precision: Literal["fp32", "tf32", "bf16", "bf16-weights"] = "fp32"
     """"fp32", "tf32", "bf16" (autocast over fp32 weights) or "bf16-weights", see `learner.PRECISIONS`."""
     gradient_accumulation_steps: PositiveInt = 1
@@ -295,6 +297,23 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "smoke": _CORPORA["embedded"]["smoke"],
         "laptop": {**_EMBEDDED, **_SHORT, "episodes": 50, "evaluate_every": 2},
         "gpu": {"corpus": "wikitext-2", "episodes": 120, "epsilon_decay": 0.95},
+        "paper": {"corpus": "wikitext-2"},
+    },
+    # where depth is worth something within minutes: pieces so small that words must be put together
+    "depth": {
+        "smoke": {**_CORPORA["wikitext-2"]["smoke"], "test_in_full": False},
+        "laptop": {
+            "corpus": "wikitext-2",
+            "tokenizer": "bpe-512",
+            "n_embd": 128,
+            "batch_size": 16,
+            "episodes": 30,
+            "evaluate_every": 2,
+            "evaluation_tokens": 32768,
+            "test_in_full": True,
+            "epsilon_decay": 0.9,
+        },
+        "gpu": {"corpus": "wikitext-2", "episodes": 60, "epsilon_decay": 0.9},
         "paper": {"corpus": "wikitext-2"},
     },
     # the paper's claim in its own regime: 650 parameters for each token of text, here 190k tokens for 124M parameters

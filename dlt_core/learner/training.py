@@ -246,11 +246,11 @@ class Learner:
         with self._tf32():
             loss.backward()
 
-    def evaluate(self, split: str) -> Evaluation:
-        """Perplexity and bits per byte of the first `evaluation_tokens` tokens of a split."""
+    def evaluate(self, split: str, *, in_full: bool = False) -> Evaluation:
+        """Perplexity and bits per byte of the first `evaluation_tokens` tokens of a split, or of the split in full."""
         return evaluate(
             self.model,
-            self.data.tokens[split][: self.evaluation_tokens],
+            self.data.tokens[split][: None if in_full else self.evaluation_tokens],
             block_size=self.block_size,
             batch_size=self._evaluation_batch,
             token_bytes=self.data.token_bytes,

@@ -32,6 +32,15 @@ def test_the_test_split_is_read_once_and_after_everything_else(smoke, tiny_data,
     assert splits == ["validation"] * smoke.episodes + ["test"]
 
 
+def test_the_test_may_be_on_more_text_than_validation(smoke, tiny_data):
+    short, full = (
+        train_conventional(smoke.replace(episodes=1, test_in_full=in_full), data=tiny_data) for in_full in (False, True)
+    )
+    assert short.test["tokens"] <= smoke.evaluation_tokens
+    assert full.test["tokens"] == len(tiny_data.tokens["test"]) - 1
+    assert full.curves["validation"] == short.curves["validation"]
+
+
 def test_the_tested_model_is_the_best_on_validation(smoke, tiny_data, monkeypatch):
     evaluate = Learner.evaluate
 
