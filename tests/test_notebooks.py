@@ -81,15 +81,19 @@ def test_without_data_the_embedded_corpus_will_do_if_asked_for(stem, tmp_path, m
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_refuses_an_unknown_preset(path, tmp_path, monkeypatch):
-    """Its cells one after the other, without a kernel, which would take ten seconds to start."""
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
     with pytest.raises(ValueError, match="unknown preset 'huge'; known: smoke"):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code":
-                exec(cell.source, names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names |= {"preset": "huge", "out_dir": str(tmp_path)}
+        run_cells(path, preset="huge", out_dir=str(tmp_path))
+
+
+def run_cells(path: Path, **parameters: str) -> None:
+    """The cells one after the other, without a kernel, which would take ten seconds to start."""
+    names: dict = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec("\n".join(line for line in cell.source.split("\n") if not line.startswith("%")), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= parameters
 
 
 @pytest.mark.parametrize("stem", CORPUS)
