@@ -195,6 +195,7 @@ class Run:
         self.record.status = "running"
         hidden = {} if _someone_watches() and parallel.rank() == 0 else {"disable": True}
         self.bar = tqdm(total=self.total, initial=self.done, desc=self.record.method, unit="decision", **hidden)
+        self.bar.set_postfix_str("the first decision ...")  # the bar stands still until its k steps are taken
         return self
 
     def decisions(self) -> Iterator[int]:
@@ -257,10 +258,8 @@ class Run:
         record.timing["training"] += trained
         record.timing["control"] += now - self.lap - trained
         self.lap = now
-        shown = {"perplexity": f"{perplexity(train_loss):.1f}", "independent": learner.tie_map.num_independent}
-        if "epsilon" in decision:
-            shown = {"layer": decision["layer"], **shown, "epsilon": f"{decision['epsilon']:.2f}"}
-        self.bar.set_postfix({"episode": episode + 1, **shown})
+        sets = learner.tie_map.num_independent
+        self.bar.set_postfix_str(f"turn {episode + 1}, perplexity {perplexity(train_loss):.1f}, {sets} weight sets")
 
     def validate(self) -> None:
         """Evaluate on the validation split (or what else selects), and keep the weights if they are the best so far."""
