@@ -117,6 +117,8 @@ def test_committed_notebook_is_whole(path):
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
     assert path.stat().st_size < 300_000
     assert "widgets" not in nb.metadata
+    assert nb.metadata["kernelspec"] == batch.KERNEL  # else JupyterLab calls the notebook unsaved when it is opened
+    assert nb.metadata["language_info"]["version"].startswith("3.")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "execute it: --in-place"
     shown = [o.data for cell in code for o in cell.outputs if "data" in o]
     assert any("image/png" in data for data in shown)

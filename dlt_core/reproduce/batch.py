@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 NOTEBOOKS = CHECKOUT / "notebooks"
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # Notebooks that are executed several times, each time with other parameters; the first is the one they show.
 VARIANTS = {
     "08_bert": [{"corpus": name} for name in CORPORA if name != "embedded"],
@@ -172,7 +173,7 @@ def _refresh(job: Job) -> None:
                 if "execution_count" in output:
                     output.execution_count = count
     nb.metadata = {key: nb.metadata[key] for key in ("kernelspec", "language_info") if key in nb.metadata}
-    nb.metadata.get("language_info", {}).pop("version", None)
+    nb.metadata["kernelspec"] = KERNEL  # what JupyterLab would put there, and call the notebook unsaved for it
     nbformat.write(nb, job.notebook)
 
 
