@@ -1,7 +1,7 @@
 """The exercise notebooks: students' versions made from the solved ones, the command `exercises`.
 
-One source: notebooks/exercises/solutions/. There a task is a heading "## 1 · ...", hints, a cell with a solution between
-`### BEGIN SOLUTION` and `### END SOLUTION` (nbgrader's marks), and a cell tagged "check".
+One source: notebooks/exercises/solutions/. There a task is a heading "## 1 · ...", hints, a cell with a solution
+between `### BEGIN SOLUTION` and `### END SOLUTION` (nbgrader's marks), and a cell tagged "check".
 """
 
 from __future__ import annotations
