@@ -43,7 +43,7 @@ def _compare(tie_map: TieMap, layer: int, action: int, found: list[int], call: s
 
 def check_target(target: Callable[[float, float, np.ndarray], float]) -> None:
     """target(reward, gamma, next_values): what Q(s, a) should have said."""
-    reward, gamma, values = -12.0, 0.5, np.array([-8.0, -3.0, -7.0])
+    reward, gamma, values = -12.0, 0.5, np.array([-8.0, -3.0, -6.0])
     found = ask_number(target, reward, gamma, values)
     call = f"{call_of(target, reward, gamma, values)} gave {found:g}."
     wrong = {

@@ -137,5 +137,5 @@ def check_leak(sees_the_future: Callable[[nn.Module, torch.Tensor], bool]) -> No
             f"You say that {name} sees the future. An output may well depend on its own token and earlier ones."
         )
     passed(
-        "The leak is one missing flag. The library only warns, and a perplexity that is far too good looks like success."
+        "The leak is one missing flag. The library only warns, and a perplexity too good to be true looks like success."
     )

@@ -12,7 +12,7 @@ from dlt_core.tie_map import TieMap
 
 def check_weight_sets(weight_sets: Callable[[Sequence[int]], int]) -> None:
     """weight_sets(tie_map): how many sets of weights a map keeps."""
-    for tie_map in ([0, 0, 0, 0], [0, 1, 2, 3], [0, 0, 2, 2, 2, 5], [0, 1, 0, 1], [0, 1, 1, 3, 1]):
+    for tie_map in ([0, 0, 0, 0], [0, 1, 2, 3], [0, 0, 2, 2, 0, 2], [0, 0, 2, 2, 2, 5], [0, 1, 0, 1], [0, 1, 1, 3, 1]):
         found, right = ask_number(weight_sets, list(tie_map)), len(set(tie_map))
         call = f"{call_of(weight_sets, tie_map)} gave {found:g}."
         if found == right:
