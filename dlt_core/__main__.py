@@ -250,10 +250,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "reproduce": Reproduce,
     "figures": Figures,
-    "exercises": Exercises,
     "benchmark": Benchmark,
     "first-light": FirstLight,
     "side-by-side": SideBySide,
+    "exercises": Exercises,
 }
 
 

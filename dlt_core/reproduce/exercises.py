@@ -96,7 +96,7 @@ def stub(source: str, task: str) -> str:
 
     def replace(found: re.Match[str]) -> str:
         *_, name = _DEFINED.findall(source[: found.start()]) or ["your answer"]
-        said = f"Task {task} is still yours: above, write `{name}` in place of the line that raises."
+        said = f"Task {task} is still yours: write `{name}` in place of the line that raises."
         return f"{found.group(1)}raise NotImplementedError({json.dumps(said)})\n"
 
     return _SOLUTION.sub(replace, source).rstrip("\n")

@@ -63,7 +63,7 @@ def test_an_unsolved_notebook_stops_exactly_at_its_checks(path, capsys):
     assert list(raised) == checks(path)
     for number, error in enumerate(raised.values(), start=1):
         assert isinstance(error, NotYet)
-        assert str(error).startswith(f"Task {number} is still yours: above, write `"), error
+        assert str(error).startswith(f"Task {number} is still yours: write `"), error
     assert "✓" not in capsys.readouterr().out
 
 
@@ -150,7 +150,7 @@ def test_a_solution_becomes_a_stub_and_stands_folded_behind_its_check():
     assert before == NOTEBOOK
     assert heading["source"].endswith("See [01](../01.ipynb).")
     assert answer["source"] == (
-        'def add(a, b):\n    raise NotImplementedError("Task 3 is still yours: above, write `add` in place of the line '
+        'def add(a, b):\n    raise NotImplementedError("Task 3 is still yours: write `add` in place of the line '
         'that raises.")'
     )
     assert (answer["outputs"], answer["execution_count"]) == ([], None)
