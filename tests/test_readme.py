@@ -320,3 +320,17 @@ def test_the_front_pages_words_need_no_glossary():
     words = re.sub(r"`[^`]*`|```.*?```", "", TEXT[README], flags=re.DOTALL)
     for word in ("ε", "γ", "TD", "DQN", "K =", "die"):
         assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", words), word
+
+
+def test_the_glossarys_words_are_linked_where_they_are_first_used():
+    glossary, needed = "](README.md#words-and-symbols)", {}
+    for words, number in re.findall(
+        r"^\| ([^|]+) \| [^|]+ \| ([\d, ]+) \|$", section(TEACHING, "Words and symbols"), re.M
+    ):
+        needed.setdefault(number[:2], []).append(words)
+    assert len(needed) >= 7
+    for number in needed:
+        (path,) = (CHECKOUT / "notebooks").glob(f"{number}_*.ipynb")
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert glossary in "".join(cells[0]["source"]), number
+        assert any(glossary in "".join(cell["source"]) for cell in cells[1:]), number

@@ -64,9 +64,7 @@ def check_untie(untie: Callable[[nn.Module], Any]) -> None:
     )
     shared = [name for name in values if _memory(mine[name]) == _memory(theirs[name])]
     if shared:
-        raise NotYet(
-            "New objects, but in the old memory: what one block learns still changes the other. (So did others.)"
-        )
+        raise NotYet("New objects, but in the old memory: what one block learns still changes the other.")
     moved = [name for name in values if not torch.equal(mine[name], values[name])]
     require(not moved, f"The values have changed ({moved[:1]}): a layer starts from those that it used last.")
     require(
