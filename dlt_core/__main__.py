@@ -233,6 +233,26 @@ class SideBySide:
         return bool(train(experiments, self.methods, **how))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exercises:
+    """Make the students' exercise notebooks from the solved ones.
+
+    Each task becomes a stub, and its solution stands folded behind its check.
+    """
+
+    for_marking: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave the solutions out. Needs --out, since the checkout's own notebooks keep theirs."""
+    out: Path | None = None
+    """Where they are written. Without this option: the checkout's notebooks/exercises."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.exercises import write_exercises
+
+        for path in write_exercises(for_marking=self.for_marking, out=self.out):
+            print(path)
+        return 0
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "reproduce": Reproduce,
@@ -240,6 +260,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "benchmark": Benchmark,
     "first-light": FirstLight,
     "side-by-side": SideBySide,
+    "exercises": Exercises,
 }
 
 

@@ -15,13 +15,16 @@ from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import gpt2_parameters
 from dlt_core.studies import contrasts
 
-README, GUIDE, RESULTS = PAGES = ("README.md", "dlt_core/README.md", "figures/README.md")
+README, GUIDE, RESULTS, TEACHING = PAGES = (
+    "README.md", "dlt_core/README.md", "figures/README.md", "notebooks/README.md"
+)  # fmt: skip
 TEXT = {page: (CHECKOUT / page).read_text(encoding="utf-8") for page in PAGES}
 PROSE = {page: " ".join(text.split()) for page, text in TEXT.items()}
 MARKS = {
     README: ["headline", "notebooks", "benchmark"],
     GUIDE: ["released"],
     RESULTS: ["results", "agent", "learning", "regime_gpu"],
+    TEACHING: ["needs"],
 }
 PYTHON = [
     pytest.param(code, id=f"{page}-{number}")
@@ -148,7 +151,7 @@ def test_the_commands_are_understood(command, capsys):
 
 def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
     assert {command.split()[0] for command in COMMANDS} == {
-        "reproduce", "train", "figures", "benchmark", "first-light", "side-by-side", "--help"
+        "reproduce", "train", "figures", "benchmark", "first-light", "side-by-side", "exercises", "--help"
     }  # fmt: skip
     for command in ("reproduce", "train", "benchmark"):
         assert f"-m dlt_core {command}" in TEXT[README]
@@ -287,7 +290,47 @@ def test_the_oldest_versions_are_those_that_the_package_asks_for():
     assert set(oldest) == {"torch", "transformers"}
 
 
+def test_the_plan_of_a_class_fills_it_and_each_notebook_is_on_a_route():
+    plan = [int(minutes) for minutes in re.findall(r"^\| (\d+) \|", section(TEACHING, "Ninety minutes"), re.MULTILINE)]
+    assert sum(plan) == 90
+    days = re.findall(r"^\| (\d+) \|", section(TEACHING, "Two weeks"), re.MULTILINE)
+    assert days == [str(day) for day in range(1, 11)]
+    numbers = [path.name[:2] for path in sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb"))]
+    assert all(number in section(TEACHING, "Two weeks") for number in numbers if not "05" <= number <= "07")
+    assert "one of 05 to 08" in section(TEACHING, "Two weeks")
+
+
+def test_the_lecturers_plan_names_sections_and_tasks_that_are_there():
+    text = {
+        path.name[:2]: "\n".join(
+            "".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        )
+        for path in (CHECKOUT / "notebooks").glob("[0-9]*.ipynb")
+    }
+    for number, last in (("02", 9), ("12", 6)):  # numbered headings, with "·" or "."
+        assert re.search(rf"^## {last}(?: ·|\.) ", text[number], re.MULTILINE)
+    needs = section(TEACHING, "What each notebook needs")
+    assert re.search(r"\[5, \d+ minutes\]\(exercises/02_q_learning_for_architecture\.ipynb\)", needs)
+    assert "nor more than 3 GB of memory" in needs
+    memory = re.findall(r"(?:under|below) (\d+) GB", "\n".join(text.values()))
+    assert max(map(int, memory)) == 3
+
+
 def test_the_front_pages_words_need_no_glossary():
     words = re.sub(r"`[^`]*`|```.*?```", "", TEXT[README], flags=re.DOTALL)
     for word in ("ε", "γ", "TD", "DQN", "K =", "die"):
         assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", words), word
+
+
+def test_the_glossarys_words_are_linked_where_they_are_first_used():
+    glossary, needed = "](README.md#words-and-symbols)", {}
+    for words, number in re.findall(
+        r"^\| ([^|]+) \| [^|]+ \| ([\d, ]+) \|$", section(TEACHING, "Words and symbols"), re.M
+    ):
+        needed.setdefault(number[:2], []).append(words)
+    assert len(needed) >= 7
+    for number in needed:
+        (path,) = (CHECKOUT / "notebooks").glob(f"{number}_*.ipynb")
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert glossary in "".join(cells[0]["source"]), number
+        assert any(glossary in "".join(cell["source"]) for cell in cells[1:]), number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.reproduce import exercises
 from dlt_core.studies import contrasts, findings, tables
 from dlt_core.tie_map import PATTERNS, expected_independent
 
@@ -52,6 +54,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "learning": findings.findings(records),
             "regime_gpu": regime_gpu(everything),
         },
+        "notebooks/README.md": {"needs": needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
 
@@ -158,6 +161,31 @@ def notebooks(root: Path) -> str:
         seconds = times.get(path.stem)
         took = f"{seconds} s" if seconds is not None else "not timed"
         rows.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
+    return tables.markdown_table(rows)
+
+
+def needs(root: Path) -> str:
+    """What each notebook needs: its time, the text that its parameters cell names, and its exercises."""
+    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
+    rows = []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        cells = exercises.load(path)["cells"]
+        (parameters,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+        corpus = re.search(r'^corpus = "([\w-]+)"', parameters, re.MULTILINE)
+        to_fetch = f"`{corpus.group(1)}`" if corpus and corpus.group(1) != "embedded" else "nothing to fetch"
+        seconds, exercise = times.get(path.stem), root / "notebooks" / "exercises" / path.name
+        tasks: list[int] = []
+        if exercise.exists():
+            words = "\n".join(cell["source"] for cell in exercises.load(exercise)["cells"])
+            tasks = [int(minutes) for minutes in re.findall(r"^\*Difficulty .* (\d+) minutes\*$", words, re.MULTILINE)]
+        rows.append(
+            {
+                "notebook": f"[{cells[0]['source'].splitlines()[0].removeprefix('# ')}]({path.name})",
+                "time": f"{seconds} s" if seconds is not None else "not timed",
+                "data": to_fetch,
+                "exercises": f"[{len(tasks)}, {sum(tasks)} minutes](exercises/{path.name})" if tasks else "",
+            }
+        )
     return tables.markdown_table(rows)
 
 

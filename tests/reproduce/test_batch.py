@@ -196,6 +196,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     marks = {
         "README.md": ("headline", "notebooks"),
         "figures/README.md": ("results", "agent", "learning", "regime_gpu"),
+        "notebooks/README.md": ("needs",),
         "dlt_core/README.md": ("released",),
     }
     for name, names in marks.items():
