@@ -1,0 +1,1 @@
+"""Widgets: records or a tiny live model in, a widget out."""
