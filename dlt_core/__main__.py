@@ -226,6 +226,25 @@ class SideBySide:
         return bool(train(experiments, self.methods, **how))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Html:
+    """Write the notebooks as pages, and playground.html with the widgets alive, to be read without Python or network.
+
+    Needs what `pip install dlt-core[site]` brings.
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """Folder for the pages; begin with its index.html."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.site import write_site
+
+        paths = write_site(self.directory)
+        size = sum(path.stat().st_size for path in paths)
+        print(f"{len(paths)} files, {size / 1e6:.1f} MB: open {self.directory / 'index.html'}")
+        return 0
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "reproduce": Reproduce,
@@ -233,6 +252,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "benchmark": Benchmark,
     "first-light": FirstLight,
     "side-by-side": SideBySide,
+    "html": Html,
 }
 
 
