@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 RECORDS = CHECKOUT / "figures" / "records"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 880px; margin: 1.5em auto; padding: 0 16px;
@@ -101,9 +100,8 @@ def notebook_page(nb: Any, title: str) -> str:
     """A notebook as a page of HTML without scripts; formulas are MathML, which browsers know themselves."""
     for cell in nb.cells:
         for output in cell.get("outputs", []):
-            if WIDGET_VIEW in output.get("data", {}):
-                words = html.escape("".join(output.data.get("text/plain", "a widget")))
-                output.data = {"text/html": f'<p><a href="playground.html">{words}</a></p>'}
+            if (found := re.match(r"\w+, a widget: ", output.get("data", {}).get("text/plain", ""))) is not None:
+                output.data = {"text/html": f'<p><a href="playground.html">{found.group()}see the playground</a></p>'}
     nb.metadata["title"] = title
     exporter = _exporter()
     text, _ = exporter.from_notebook_node(nb)
@@ -223,8 +221,8 @@ def _shared_style(pages: dict[str, str]) -> tuple[dict[str, str], str]:
     def without(found: re.Match[str]) -> str:
         return "" if found.group(1) in sheets else found.group(0)
 
-    link = '<link rel="stylesheet" href="notebook.css">'
-    shared = {name: pattern.sub(without, text).replace("</title>", f"</title>{link}", 1) for name, text in pages.items()}
+    head = '</title><link rel="stylesheet" href="notebook.css">'
+    shared = {name: pattern.sub(without, text).replace("</title>", head, 1) for name, text in pages.items()}
     return shared, "\n".join(sheets)
 
 

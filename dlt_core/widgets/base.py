@@ -33,4 +33,4 @@ class Widget(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         """What a reader without a kernel sees in the widget's place."""
-        return f"{type(self).__name__}: alive while the notebook runs, and in playground.html; below it stands still"
+        return f"{type(self).__name__}, a widget: alive while the notebook runs, and in playground.html"

@@ -36,7 +36,7 @@ class Stepper(Widget):
 
     lines = traitlets.List(traitlets.Unicode()).tag(sync=True)
     run = traitlets.Dict().tag(sync=True)
-    frames = traitlets.List().tag(sync=True)
+    frames: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     position = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, record: RunRecord, **traits: Any) -> None:

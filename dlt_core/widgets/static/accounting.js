@@ -1,6 +1,7 @@
 // The closed forms of dlt_core/learner/accounting.py, number for number; tests hold the two together.
 const PARTS = ["weights", "gradients", "optimizer", "activations"];
-const PART_NAMES = { weights: "weights", gradients: "gradients", optimizer: "AdamW's moments", activations: "activations" };
+const PART_NAMES = { weights: "weights", gradients: "gradients", optimizer: "moments", activations: "activations" };
+const PART_LETTERS = { weights: "W", gradients: "G", optimizer: "M", activations: "A" };
 const PART_COLOURS = { weights: "#0072B2", gradients: "#56B4E9", optimizer: "#E69F00", activations: "#9a9a9a" };
 const PART_INK = { weights: "#fff", gradients: "#000", optimizer: "#000", activations: "#000" };
 

@@ -85,7 +85,7 @@ function render({ model, el }) {
           bar.append(element("text", {
             x: x + step / 2, y: y(sum + memory[part] / 2) + 4, "text-anchor": "middle", class: "dlt-in",
             style: `fill: ${PART_INK[part]}; font-size: 11px`,
-          }, PART_NAMES[part][0]));
+          }, PART_LETTERS[part]));
         }
         sum += memory[part];
       }
@@ -110,8 +110,7 @@ function render({ model, el }) {
     const tenth = y(stack(whole) / 10);
     svg.append(
       element("line", { x1: left, x2: width - 6, y1: tenth, y2: tenth, stroke: "var(--dlt-ink)", "stroke-width": 2, "stroke-dasharray": "7 4", "pointer-events": "none" }),
-      element("rect", { x: left + 2, y: tenth - 18, width: 208, height: 16, fill: "var(--dlt-back)", opacity: 0.85, "pointer-events": "none" }),
-      element("text", { x: left + 6, y: tenth - 6, "pointer-events": "none" }, "the claim: a tenth of no ties"),
+      element("text", { x: left + 6, y: tenth - 6, class: "dlt-halo", "pointer-events": "none" }, "the claim: a tenth of no ties"),
     );
     if (n === 48) {
       const [from, to] = [all.indexOf(7), all.indexOf(10)];
@@ -124,7 +123,7 @@ function render({ model, el }) {
     svg.append(element("text", { x: left - 6, y: high + 16, "text-anchor": "end", class: "dlt-small" }, "sets"));
     const legend = element("div", { class: "dlt-controls" }, ...parts.map((part) => element("span", {},
       element("span", { class: "dlt-swatch", style: `background: ${PART_COLOURS[part]}` }),
-      `${PART_NAMES[part]} (${PART_NAMES[part][0]})`)));
+      `${PART_NAMES[part]} (${PART_LETTERS[part]})`)));
     if (model.get("activations")) {
       legend.append(element("span", {}, element("span", { style: "color: #D55E00" }, "◆ "), "peak of one step"));
     }

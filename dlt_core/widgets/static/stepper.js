@@ -29,11 +29,11 @@ function render({ model, el }) {
   const curve = element("div");
   el.append(
     element("div", { class: "dlt-controls" },
-      button("first", "to the start", "⏮", () => go(0)),
-      button("back", "a line back", "◀", () => go(model.get("position") - 1)),
+      button("first", "to the start", "Start", () => go(0)),
+      button("back", "a line back", "◂ Back", () => go(model.get("position") - 1)),
       play,
       button("step", "a line on", "Step ▸", () => go(model.get("position") + 1)),
-      button("decision", "to the next decision", "Decision ⏭", nextDecision),
+      button("decision", "to the next decision", "Next decision", nextDecision),
       element("label", {}, "speed ", speed)),
     element("div", { class: "dlt-controls" }, slider, place),
     element("div", { class: "dlt-columns" }, listing, facts),
@@ -159,7 +159,7 @@ function render({ model, el }) {
     const [low, top] = [Math.min(0, ...q), Math.max(0, ...q)];
     const y = (value) => 18 + ((top - value) / (top - low || 1)) * (high - 36);
     const svg = element("svg", {
-      width: Math.max(140, q.length * step), height: high + 34, role: "img",
+      width: Math.max(140, q.length * step), height: high + 44, role: "img",
       "aria-label": `Q-values ${q.map((value, a) => `action ${a}: ${number(value)}`).join(", ")}; greedy ${now.greedy}` +
         (line >= 3 ? `, chosen ${now.action}` : ""),
     });
@@ -180,9 +180,10 @@ function render({ model, el }) {
       if (step >= 16 || a % 4 === 0) {
         svg.append(element("text", { x, y: high + 12, "text-anchor": "middle" }, step >= 40 ? `a = ${a}` : String(a)));
       }
-      const marks = [a === now.greedy ? (step >= 40 ? "greedy" : "★") : "", chosen ? (step >= 40 ? "chosen" : "▲") : ""];
-      svg.append(element("text", { x, y: high + 27, "text-anchor": "middle", class: "dlt-small", style: "fill: var(--dlt-ink)" },
-        marks.filter(Boolean).join(step >= 100 ? ", " : step >= 40 ? "+" : "")));
+      [a === now.greedy ? (step >= 40 ? "greedy" : "★") : "", chosen ? (step >= 40 ? "chosen" : "▲") : ""]
+        .filter(Boolean).forEach((mark, row) => svg.append(element("text", {
+          x, y: high + 26 + 13 * row, "text-anchor": "middle", class: "dlt-small", style: "fill: var(--dlt-ink)",
+        }, mark)));
     });
     svg.append(element("line", { x1: 0, x2: q.length * step, y1: y(0), y2: y(0), stroke: "var(--dlt-ink)" }));
     const note = step >= 40 ? null : element("div", { class: "dlt-faint" }, "★ greedy, ▲ chosen");

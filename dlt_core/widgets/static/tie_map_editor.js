@@ -47,6 +47,7 @@ function render({ model, el }) {
     const { n_layer: n, batch_size } = model.get("shapes")[name];
     chosen = null;
     focused = 0;
+    patterns.value = "";
     change(model, { model: name, tie_map: Array(n).fill(0), batch_size });
   });
   const patterns = element("select", { "data-control": "pattern", "aria-label": "pattern of ties", onchange: take });
@@ -129,7 +130,9 @@ function render({ model, el }) {
     const columns = perRow();
     const cell = Math.min(64, Math.floor(width / columns));
     const rows = Math.ceil(n / columns);
-    const arcs = rows === 1 ? Math.min(110, 18 + 0.28 * cell * n) : 0;
+    const longest = Math.max(...map.map((source, i) => i - source));
+    const rise = (long) => 16 + 84 * Math.min(1, long / 12);
+    const arcs = rows === 1 && longest ? 0.75 * rise(longest) + 6 : 0;
     const height = cell + 18;
     const svg = element("svg", {
       width: columns * cell, height: arcs + rows * height + 4, role: "group",
@@ -139,7 +142,7 @@ function render({ model, el }) {
     if (arcs) {
       map.forEach((source, i) => {
         if (source === i) return;
-        const high = arcs - 8 - (arcs - 20) * Math.min(1, (2 * (i - source) + 1) / (2 * n));
+        const high = arcs - rise(i - source);
         svg.append(element("path", {
           d: `M ${x(i)} ${arcs} C ${x(i)} ${high}, ${x(source)} ${high}, ${x(source)} ${arcs}`,
           fill: "none", stroke: colour(source, n), "stroke-width": 2,
@@ -185,7 +188,7 @@ function render({ model, el }) {
     hint.textContent =
       chosen === null
         ? "Press a layer, then the layer it is to share weights with; or drag one onto the other. A frame: weights of its own."
-        : `Layer ${chosen} is chosen${members.length ? ` (shares with ${members.join(", ")})` : ""}. ` +
+        : `Layer ${chosen} is chosen${members.length ? ` (shares with ${members.length > 8 ? `${members.length} others` : members.join(", ")})` : ""}. ` +
           `Press a layer to share with, or layer ${chosen} again for weights of its own.`;
   }
 
@@ -214,7 +217,7 @@ function render({ model, el }) {
             stroke: "var(--dlt-back)",
           }, element("title", {}, `${PART_NAMES[part]}: ${inBytes(of[part])}`)),
         );
-        const word = wide > 7 * PART_NAMES[part].length ? PART_NAMES[part] : wide > 14 ? PART_NAMES[part][0] : "";
+        const word = wide > 7 * PART_NAMES[part].length ? PART_NAMES[part] : wide > 14 ? PART_LETTERS[part] : "";
         svg.append(element("text", {
           x: left + wide / 2, y: row * 36 + 23, "text-anchor": "middle", class: "dlt-in",
           style: `fill: ${PART_INK[part]}`,
@@ -229,7 +232,7 @@ function render({ model, el }) {
       ["parameters", "parameters", here.parameters, whole.parameters, thousands],
       ["weights", "weights", here.weights, whole.weights, inBytes],
       ["gradients", "gradients", here.gradients, whole.gradients, inBytes],
-      ["AdamW's moments", "optimizer", here.optimizer, whole.optimizer, inBytes],
+      ["moments (AdamW's two)", "optimizer", here.optimizer, whole.optimizer, inBytes],
       ["activations", "activations", here.activations, whole.activations, inBytes],
       ["all four", "total", here.total, whole.total, inBytes],
     ];
