@@ -5,6 +5,7 @@ The notebooks as they are committed, a page of contents, the guide, and playgrou
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import logging
@@ -108,6 +109,7 @@ def notebook_page(nb: Any, title: str) -> str:
     return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
 
 
+@functools.cache
 def _exporter() -> Any:
     from latex2mathml.converter import convert
     from nbconvert import HTMLExporter
@@ -127,7 +129,9 @@ def _exporter() -> Any:
         markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # figures have no other words than the text around them
-    return Exporter()
+    exporter = Exporter()
+    exporter.register_filter("clean_html", str)  # of highlighted code, seconds a page; all scripts go anyway
+    return exporter
 
 
 def playground_page() -> str:

@@ -144,7 +144,7 @@ def replayed_targets(record: RunRecord) -> list[float] | None:
     columns = (history[name] for name in ("layer", "action", "reward", "tie_map", "q_values", "td_loss"))
     for layer, action, reward, tie_map, q_values, td_loss in zip(*columns, strict=True):
         after = TieMap(tie_map)
-        if reward is None or td_loss is None or q_values is None or None in q_values:
+        if _finite(reward) is None or _finite(td_loss) is None or q_values is None or None in q_values:
             return None
         if not np.allclose(agent.q_values(before, layer), q_values, rtol=1e-3, atol=1e-3):
             return None

@@ -47,8 +47,9 @@ function fitted(el, draw) {
   return () => observer.disconnect();
 }
 
-// The class, and keys that are the widget's and not the notebook's.
-function prepare(el) {
+// The class, a name to find it by, and keys that are the widget's and not the notebook's.
+function prepare(el, name) {
+  el.setAttribute("data-dlt", name);
   el.classList.add("dlt-widget");
   el.setAttribute("data-lm-suppress-shortcuts", "true");
   el.addEventListener("keydown", (event) => event.stopPropagation());

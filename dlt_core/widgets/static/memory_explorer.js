@@ -2,7 +2,7 @@
 const COUNTS = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 48];
 
 function render({ model, el }) {
-  prepare(el);
+  prepare(el, "memory_explorer");
   let width = 700;
   const shape = () => model.get("shapes")[model.get("model")];
   const controls = element("div", { class: "dlt-controls" });

@@ -2,7 +2,7 @@
 const SPEEDS = { slow: 1200, normal: 500, fast: 120 };
 
 function render({ model, el }) {
-  prepare(el);
+  prepare(el, "stepper");
   const run = model.get("run");
   const frames = model.get("frames");
   const last = frames.length - 1;

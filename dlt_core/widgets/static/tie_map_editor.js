@@ -35,7 +35,7 @@ function regroup(tieMap, layer, other) {
 }
 
 function render({ model, el }) {
-  prepare(el);
+  prepare(el, "tie_map_editor");
   let chosen = null;
   let focused = 0;
   let width = 700;
