@@ -47,16 +47,17 @@ _HOME = {
     "load_records": "records",
     "compare": "studies.comparison",
 }
-_ROOMS = ("corpora", "figures", "learner", "records", "reproduce", "studies")
+_ROOMS = ("corpora", "figures", "learner", "records", "reproduce", "studies", "widgets")
 __all__ = [
     "Experiment", "FixedAgent", "LayerTyingEnv", "Learner", "QAgent", "RandomAgent", "ReplayAgent", "RunRecord",
     "TieMap", "build_agent", "build_bert", "build_env", "build_gpt2", "build_learner", "compare", "corpora",
     "count_parameters", "expected_independent", "figures", "find_blocks", "learner", "load_data", "load_records",
-    "read_tie_map", "records", "reproduce", "studies", "tie_layers", "train_conventional", "train_dynamic"
+    "read_tie_map", "records", "reproduce", "studies", "tie_layers", "train_conventional", "train_dynamic",
+    "widgets"
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from dlt_core import corpora, figures, learner, records, reproduce, studies
+    from dlt_core import corpora, figures, learner, records, reproduce, studies, widgets
     from dlt_core.agents import FixedAgent, QAgent, RandomAgent, ReplayAgent
     from dlt_core.algorithm1 import train_conventional, train_dynamic
     from dlt_core.blocks import build_bert, build_gpt2, find_blocks

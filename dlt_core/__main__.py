@@ -253,6 +253,25 @@ class Exercises:
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Html:
+    """Write the notebooks as pages, and playground.html with the widgets alive, to be read without Python or network.
+
+    Needs what `pip install dlt-core[site]` brings.
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """Folder for the pages; begin with its index.html."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.site import write_site
+
+        paths = write_site(self.directory)
+        size = sum(path.stat().st_size for path in paths)
+        print(f"{len(paths)} files, {size / 1e6:.1f} MB: open {self.directory / 'index.html'}")
+        return 0
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "reproduce": Reproduce,
@@ -261,6 +280,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "first-light": FirstLight,
     "side-by-side": SideBySide,
     "exercises": Exercises,
+    "html": Html,
 }
 
 

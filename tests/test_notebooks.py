@@ -15,7 +15,7 @@ from dlt_core.corpora.sources import LOCAL, SPLITS
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.reproduce import batch
 
-NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # The notebooks that have a parameter `corpus`, and the corpora it may be beside "embedded".
 CORPUS = {
     "04_gpt2_wikitext2": ("wikitext-2",),
@@ -131,6 +131,33 @@ def test_committed_notebook_is_whole(path):
     text = path.read_text(encoding="utf-8")
     assert str(Path.home()) + "/" not in text
     assert str(CHECKOUT) not in text
+
+
+def test_no_committed_notebook_shows_a_widget_whose_kernel_is_gone():
+    for path in (CHECKOUT / "notebooks").glob("*.ipynb"):
+        nb = nbformat.read(path, as_version=4)
+        data = [o.data for cell in nb.cells for o in cell.get("outputs", []) if "data" in o]
+        assert not any(batch.WIDGET_VIEW in shown for shown in data), path.name
+
+
+def test_the_playground_runs_and_is_whole(tmp_path):
+    path = CHECKOUT / "notebooks" / "playground.ipynb"
+    out = papermill.execute_notebook(
+        str(path), str(tmp_path / path.name), kernel_name="python3", execution_timeout=120, progress_bar=False
+    )
+    shown = [o.data for cell in out.cells for o in cell.get("outputs", []) if "data" in o]
+    widgets = [data for data in shown if batch.WIDGET_VIEW in data]
+    nb = nbformat.read(path, as_version=4)
+    nbformat.validate(nb)
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    committed = [o.data for cell in code for o in cell.outputs if "data" in o]
+    assert [data["text/plain"] for data in widgets] == [
+        data["text/plain"] for data in committed if "a widget" in data["text/plain"]
+    ]
+    assert sum("image/png" in data for data in committed) >= len(widgets) >= 3, "a figure for each"
+    assert "widgets" not in nb.metadata
+    assert str(CHECKOUT) not in path.read_text(encoding="utf-8")
 
 
 def test_committed_records_can_be_read_and_are_finished():

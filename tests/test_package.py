@@ -24,6 +24,7 @@ TESTED_ELSEWHERE = {
     "records/refusals.py": "records/test_record.py",  # the words are those of a record that cannot be
     "reproduce/jobs.py": "reproduce/test_workers.py",  # a job is what a worker does
     "reproduce/train.py": "test_main.py",  # the command; several processes: learner/test_parallel.py
+    "widgets/__init__.py": "test_package.py",
     "studies/first_light.py": "test_cuda.py",  # which it runs, on a new GPU; `--scale smoke` rehearses it
     # parts of one benchmark, whose rows are tested together
     "studies/benchmark/ddp.py": "studies/benchmark/test_report.py",
@@ -67,6 +68,9 @@ def test_the_wheel_holds_every_room_and_its_types(installed):
     source = CHECKOUT / "dlt_core"
     assert {p.relative_to(CHECKOUT).as_posix() for p in source.rglob("*.py")} <= there
     assert "dlt_core/py.typed" in there
+    static = {p.relative_to(CHECKOUT).as_posix() for p in (source / "widgets" / "static").iterdir()}
+    assert static
+    assert static <= there
     (scripts,) = installed.glob("dlt_core-*.dist-info/entry_points.txt")
     assert "dlt = dlt_core.__main__:main" in scripts.read_text()
 
@@ -114,7 +118,8 @@ def test_every_package_that_is_imported_is_a_dependency():
                 continue
             for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"dlt_core"}:
                 names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions[module]}
-                allowed = needed | extras if id(node) in lazy or module == "distributed" else needed
+                optional = id(node) in lazy or module == "distributed" or path.parent.name == "widgets"
+                allowed = needed | extras if optional else needed
                 # dask comes with distributed, which names its version
                 assert names & allowed.keys() or names == {"dask"}, f"{path.name} imports {module}"
 
@@ -125,6 +130,8 @@ def test_every_package_that_is_imported_is_a_dependency():
         ("import dlt_core; dir(dlt_core)", HEAVY),
         ("from dlt_core import TieMap, expected_independent", HEAVY),
         ("import dlt_core.corpora; dir(dlt_core.corpora)", HEAVY),
+        ("import dlt_core.widgets; dir(dlt_core.widgets)", HEAVY),
+        ("from dlt_core.widgets import MemoryExplorer, Stepper, TieMapEditor; TieMapEditor()", {"torch", "matplotlib"}),
         ("from dlt_core import RunRecord", {"torch", "transformers", "pandas", "matplotlib", "scipy", "tokenizers"}),
     ],
 )
@@ -135,7 +142,8 @@ def test_a_light_name_does_not_wait_for_heavy_packages(code, heavy, tmp_path):
 def test_every_public_name_is_there():
     assert sorted(dlt_core.__all__) == sorted([*dlt_core._HOME, *dlt_core._ROOMS])
     assert sorted(dlt_core.corpora.__all__) == sorted(dlt_core.corpora._HOME)
-    for module in (dlt_core, dlt_core.corpora):
+    assert sorted(dlt_core.widgets.__all__) == sorted(dlt_core.widgets._HOME)
+    for module in (dlt_core, dlt_core.corpora, dlt_core.widgets):
         assert set(module.__all__) <= {*dir(module)}
         for name in module.__all__:
             assert getattr(module, name) is not None
@@ -145,7 +153,7 @@ def test_every_public_name_is_there():
 
 def test_type_checkers_see_what_is_loaded_late():
     """The imports under TYPE_CHECKING are the names that __getattr__ knows, from the same modules."""
-    for module in (dlt_core, dlt_core.corpora):
+    for module in (dlt_core, dlt_core.corpora, dlt_core.widgets):
         seen = {}
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(module.__name__):
@@ -166,7 +174,7 @@ def test_the_tests_mirror_the_package():
             alone.add(place.as_posix())
     assert alone == TESTED_ELSEWHERE.keys()
     assert all((tests / elsewhere).exists() for elsewhere in TESTED_ELSEWHERE.values())
-    of_no_module = {"cuda", "notebooks", "package", "readme"}
+    of_no_module = {"cuda", "jupyterlab", "notebooks", "package", "page", "readme"}
     for path in tests.rglob("test_*.py"):
         place, name = path.relative_to(tests), path.stem.removeprefix("test_")
         there = any((package / place).with_name(f"{stem}.py").exists() for stem in (name, f"__{name}__"))

@@ -5,7 +5,7 @@ against each other. costs: memory and time.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
-from dlt_core.figures.costs import benchmark, memory
+from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
@@ -51,4 +51,5 @@ __all__ = [
     "tie_map_evolution",
     "tie_maps",
     "weight_set_colours",
+    "weight_set_memory",
 ]

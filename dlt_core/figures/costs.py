@@ -34,6 +34,25 @@ def memory(records: Sequence[RunRecord]) -> Figure:
     return figure
 
 
+def weight_set_memory(sizes: Mapping[int, Mapping[str, int]]) -> Figure:
+    """Training memory for numbers of weight sets, in closed form: `sizes[g]` has the bytes of `weights`, `gradients`,
+    `optimizer`, `activations` and the `peak` of one step. The line is at a tenth of the last one's four parts."""
+    figure, ax = new_axes(width=6.2, height=3.2)
+    parts = {"weights": "#0072B2", "gradients": "#56B4E9", "optimizer": "#E69F00", "activations": "0.85"}
+    places, floor = range(len(sizes)), [0.0] * len(sizes)
+    for name, colour in parts.items():
+        heights = [size[name] / 1e9 for size in sizes.values()]
+        ax.bar(places, heights, bottom=floor, color=colour, label="moments" if name == "optimizer" else name)
+        floor = [low + height for low, height in zip(floor, heights, strict=True)]
+    ax.plot(places, [size["peak"] / 1e9 for size in sizes.values()], "D", color="#D55E00", label="peak of one step")
+    ax.axhline(floor[-1] / 10, color="black", linestyle="--", linewidth=1.2, label="a tenth of no ties")
+    ax.set_xticks(places, [str(groups) for groups in sizes])
+    ax.set_xlabel("weight sets", fontsize=9)
+    ax.set_ylabel("GB in training, closed form", fontsize=9)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
 def benchmark(results: Mapping[str, Any]) -> Figure:
     """A benchmark in up to three panels, as far as its parts are there: steps against conventional ones, control
     against its k steps, and memory against the number of weight sets."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Notebooks that are executed several times, each time with other parameters; the first is the one they show.
 VARIANTS = {
     "08_bert": [{"corpus": name} for name in CORPORA if name != "embedded"],
@@ -170,6 +171,7 @@ def _refresh(job: Job) -> None:
             count += 1
             cell.execution_count = count
             for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET_VIEW, None)  # of a kernel that is gone; its words stay
                 if "execution_count" in output:
                     output.execution_count = count
     nb.metadata = {key: nb.metadata[key] for key in ("kernelspec", "language_info") if key in nb.metadata}

@@ -1,0 +1,236 @@
+"""Everything as HTML that needs neither Python nor a network: the command `html`.
+
+The notebooks as they are committed, a page of contents, the guide, and playground.html with the widgets alive in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlt_core import CHECKOUT
+from dlt_core.corpora.files import write_text_atomically
+
+if TYPE_CHECKING:
+    from dlt_core.records.record import RunRecord
+    from dlt_core.widgets.base import Widget
+
+NOTEBOOKS = CHECKOUT / "notebooks"
+RECORDS = CHECKOUT / "figures" / "records"
+_PAGE_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 880px; margin: 1.5em auto; padding: 0 16px;
+  background: Canvas; color: CanvasText; }
+a { color: LinkText; }
+section { border-top: 1px solid #9998; margin-top: 2em; }
+td, th { padding: 2px 14px 2px 0; text-align: left; vertical-align: top; }
+"""
+
+
+@dataclass(frozen=True)
+class Playable:
+    """A widget of the playground: a title, what to do with it, and how it is made."""
+
+    title: str
+    words: str
+    make: Callable[[], Widget]
+
+
+def playables() -> dict[str, Playable]:
+    """The widgets that run without a kernel, by their module's name, in the order of the page."""
+    from dlt_core import widgets
+
+    return {
+        "tie_map_editor": Playable(
+            "Tie-map editor",
+            "Let layers share their weights, and watch parameters and memory follow. "
+            "Which map of the paper's 48 layers needs ten times less for weights, gradients and moments?",
+            lambda: widgets.TieMapEditor("laptop", [0, 0, 2, 2, 2, 5]),
+        ),
+        "stepper": Playable(
+            "Algorithm 1, line by line",
+            "A recorded run of the agent. Play it, or go on line by line and say before each step what will happen.",
+            lambda: widgets.Stepper(_record("gpt2-embedded-laptop-dynamic-seed0")),
+        ),
+        "memory_explorer": Playable(
+            "Memory explorer",
+            "Choose a number of weight sets, then a batch. "
+            "Which part follows the weight sets, which the batch, and which does checkpointing take away?",
+            lambda: widgets.MemoryExplorer(),
+        ),
+    }
+
+
+def write_site(folder: Path) -> list[Path]:
+    """Write all pages to `folder`; returns their paths. Raises ValueError where there are no notebooks."""
+    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
+        raise ValueError(f"no notebooks in {NOTEBOOKS}: run this from a checkout, installed with pip install -e .")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder} ({error}): name another folder") from error
+    import nbformat
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    pages, titles = {}, {}
+    for path in notebooks:
+        nb = nbformat.read(path, as_version=4)
+        titles[path.stem] = _title(nb, path.stem)
+        pages[path.stem] = notebook_page(nb, titles[path.stem])
+    guide = new_notebook(cells=[new_markdown_cell((CHECKOUT / "dlt_core" / "README.md").read_text(encoding="utf-8"))])
+    pages["guide"] = _small_ids(notebook_page(guide, "The guide to the house"))
+    there = {*pages, "index", "playground"}
+    pages, sheet = _shared_style({name: _links(text, there) for name, text in pages.items()})
+    pages["playground"] = playground_page()
+    pages["index"] = _contents(titles)
+    files = {f"{name}.html": text for name, text in pages.items()} | {"notebook.css": sheet}
+    for name, text in files.items():
+        write_text_atomically(folder / name, text)
+    return [folder / name for name in sorted(files)]
+
+
+def notebook_page(nb: Any, title: str) -> str:
+    """A notebook as a page of HTML without scripts; formulas are MathML, which browsers know themselves."""
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            if (found := re.match(r"\w+, a widget: ", output.get("data", {}).get("text/plain", ""))) is not None:
+                output.data = {"text/html": f'<p><a href="playground.html">{found.group()}see the playground</a></p>'}
+    nb.metadata["title"] = title
+    exporter = _exporter()
+    text, _ = exporter.from_notebook_node(nb)
+    return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
+
+
+@functools.cache
+def _exporter() -> Any:
+    from latex2mathml.converter import convert
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Renderer(IPythonRenderer):
+        def inline_math(self, body: str) -> str:
+            return convert(body)
+
+        def block_math(self, body: str) -> str:
+            return convert(body.strip(), display="block")
+
+    class Exporter(HTMLExporter):
+        def markdown2html(self, context: Any, source: str) -> str:
+            return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+
+        markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
+
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # figures have no other words than the text around them
+    exporter = Exporter()
+    exporter.register_filter("clean_html", str)  # of highlighted code, seconds a page; all scripts go anyway
+    return exporter
+
+
+def playground_page() -> str:
+    """The page with the widgets alive: their own modules over a model that is nothing but their JSON state."""
+    from dlt_core.widgets.base import STATIC, style
+
+    sections, scripts = [], [f"<script>{(STATIC / 'page.js').read_text(encoding='utf-8')}</script>"]
+    for name, playable in playables().items():
+        widget = playable.make()
+        state = json.dumps(widget.state(), allow_nan=False).replace("</", "<\\/")
+        sections.append(
+            f'<section id="{name}"><h2>{html.escape(playable.title)}</h2><p>{html.escape(playable.words)}</p>'
+            f'<div data-widget="{name}"></div></section>'
+        )
+        scripts.append(f'<script type="application/json" id="state-{name}">{state}</script>')
+        module = str(widget.trait_metadata("_esm", "default", None) or widget._esm)
+        if module.count("export default") != 1 or "</script" in module:
+            raise ValueError(f"the module of {name} cannot stand in a page: it needs one default export")
+        module = module.replace("export default", "const widget =")
+        scripts.append(f'<script type="module">{module}\ndltMount("{name}", widget);</script>')
+    words = (
+        "These widgets run in your browser, without Python and without a network. "
+        '<a href="index.html">Contents</a> · the same in a notebook: <code>notebooks/playground.ipynb</code>.'
+    )
+    noscript = "<noscript><p>The widgets need JavaScript, which is switched off here.</p></noscript>"
+    body = f"<h1>Playground</h1><p>{words}</p>{noscript}{''.join(sections)}{''.join(scripts)}"
+    return _page("Playground · Dynamic Layer Tying", body, style())
+
+
+def _contents(titles: dict[str, str]) -> str:
+    rows = "".join(f'<li><a href="{name}.html">{html.escape(title)}</a></li>' for name, title in titles.items())
+    body = (
+        "<h1>Dynamic Layer Tying</h1><p>A teaching reproduction of Hay and Wolf, <i>Dynamic Layer Tying for "
+        "Parameter-Efficient Transformers</i> (ICLR 2024). Everything here can be read offline.</p>"
+        '<p><b><a href="playground.html">Playground</a></b>: the widgets, alive in the browser.</p>'
+        f"<h2>Notebooks</h2><ul style='list-style: none; padding: 0'>{rows}</ul>"
+        '<p><a href="guide.html">The guide to the code</a></p>'
+    )
+    return _page("Dynamic Layer Tying", body)
+
+
+def _page(title: str, body: str, more_style: str = "") -> str:
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_PAGE_STYLE}{more_style}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def _title(nb: Any, otherwise: str) -> str:
+    """The first heading."""
+    for cell in nb.cells:
+        if cell.cell_type == "markdown" and (found := re.match(r"# (.+)", cell.source)):
+            return found.group(1)
+    return otherwise
+
+
+def _links(text: str, there: set[str]) -> str:
+    """Links between notebooks lead to their pages; what leads out of the site's folder is only its words."""
+
+    def lead(found: re.Match[str]) -> str:
+        before, target, after, words = found.groups()
+        path, _, anchor = target.partition("#")
+        if re.match(r"https?:|mailto:", target) or not path:
+            return found.group(0)
+        if path == "../dlt_core/README.md":
+            path = "guide.ipynb"
+        name = Path(path).name.removesuffix(".ipynb").removesuffix(".html")
+        if name not in there or path.startswith("../"):
+            return words
+        return f'<a{before}href="{name}.html{"#" + anchor if anchor else ""}"{after}>{words}</a>'
+
+    return re.sub(r'<a\b([^>]*?)href="([^"]*)"([^>]*)>(.*?)</a>', lead, text, flags=re.DOTALL)
+
+
+def _small_ids(text: str) -> str:
+    """Headings named as GitHub names them, so that links into the guide arrive."""
+
+    def name(found: re.Match[str]) -> str:
+        plain = re.sub(r"[^\w\- ]", "", found.group(2).lower()).replace(" ", "-")
+        return f'<h{found.group(1)} id="{plain}">'
+
+    return re.sub(r'<h(\d) id="([^"]*)">', name, text)
+
+
+def _shared_style(pages: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The pages with one style sheet beside them in place of the copies within them, and that sheet."""
+    pattern = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL)
+    sheets = {sheet: None for sheet in pattern.findall(next(iter(pages.values()))) if len(sheet) > 5_000}
+
+    def without(found: re.Match[str]) -> str:
+        return "" if found.group(1) in sheets else found.group(0)
+
+    head = '</title><link rel="stylesheet" href="notebook.css">'
+    shared = {name: pattern.sub(without, text).replace("</title>", head, 1) for name, text in pages.items()}
+    return shared, "\n".join(sheets)
+
+
+def _record(key: str) -> RunRecord:
+    from dlt_core.records.record import RunRecord
+
+    return RunRecord.load(RECORDS / f"{key}.json")

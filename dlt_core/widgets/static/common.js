@@ -1,0 +1,70 @@
+// What all widgets share: elements, colours, numbers. Their own module follows this text.
+const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#888888"];
+
+function element(tag, attributes = {}, ...children) {
+  const svg = ["svg", "g", "rect", "circle", "line", "path", "text", "polyline", "title", "polygon"];
+  const made = svg.includes(tag)
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== null && value !== false) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+function colour(layer, numLayers) {
+  if (numLayers <= COLOURS.length) return COLOURS[layer];
+  return `hsl(${Math.round((360 * layer) / numLayers)} 65% 50%)`;
+}
+
+// Black or white, whichever can be read better on a colour that `colour` gives.
+function inkOn(layer, numLayers) {
+  if (numLayers <= COLOURS.length) return [0, 5].includes(layer) ? "#fff" : "#000";
+  const hue = (360 * layer) / numLayers;
+  return hue > 215 && hue < 300 ? "#fff" : "#000";
+}
+
+// Set several traits and tell the kernel, if there is one.
+function change(model, values) {
+  for (const [name, value] of Object.entries(values)) model.set(name, value);
+  model.save_changes();
+}
+
+// Call draw(width) now and whenever the room for the widget changes. Returns how to stop.
+function fitted(el, draw) {
+  let last = 0;
+  const look = () => {
+    const width = Math.max(300, Math.min(860, Math.floor(el.clientWidth || 700)));
+    if (width === last) return;
+    last = width;
+    draw(width);
+  };
+  look();
+  const observer = new ResizeObserver(look);
+  observer.observe(el);
+  return () => observer.disconnect();
+}
+
+// The class, a name to find it by, and keys that are the widget's and not the notebook's.
+function prepare(el, name) {
+  el.setAttribute("data-dlt", name);
+  el.classList.add("dlt-widget");
+  el.setAttribute("data-lm-suppress-shortcuts", "true");
+  el.addEventListener("keydown", (event) => event.stopPropagation());
+}
+
+function thousands(number) {
+  return Math.round(number).toLocaleString("en-US");
+}
+
+function inBytes(number) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (number >= 1000 && unit < units.length - 1) {
+    number /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? number : number.toPrecision(3)} ${units[unit]}`;
+}
