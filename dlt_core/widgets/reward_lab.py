@@ -52,7 +52,8 @@ class RewardLab(Widget):
     other than the paper's, such as reward="log_improvement"; see RANGES. The world is that of
     `studies.diagnosis.TableLearner`, the agent that of `agents.QAgent`, both written again in the module's JavaScript.
     `trend` is what each step of training takes off every loss, and a decision is `steps_per_action` steps. `initial`:
-    Q starts near 0, above every negative reward ("optimistic"), or at what an average map is worth ("neutral"). `table="turned"` makes the best map the worst and the worst the best.
+    Q starts near 0, above every negative reward ("optimistic"), or at what an average map is worth ("neutral").
+    `table="turned"` makes the best map the worst and the worst the best.
 
     After each computation `summary` has the late regret (mean of the last quarter of the decisions, nats per token),
     the random agent's, their difference with half its 95 % interval over seeds, and the map that was visited most.
