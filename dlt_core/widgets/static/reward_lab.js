@@ -221,13 +221,14 @@ const SLIDERS = [
   ["decisions", "decisions", 300, 6000, 300], ["seeds", "seeds", 2, 20, 1],
 ];
 const LAB_STYLE = `
+.dlt-lab { --dlt-mark: var(--jp-brand-color1, light-dark(#0072b2, #56b4e9)); }
 .dlt-lab .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 4px 14px; }
 .dlt-lab label { display: block; font-size: 12.5px; }
 .dlt-lab label output { float: right; font-variant-numeric: tabular-nums; }
 .dlt-lab input[type=range], .dlt-lab select { width: 100%; margin: 0; box-sizing: border-box; height: 22px; }
 .dlt-lab .presets { display: flex; flex-wrap: wrap; gap: 8px; margin: 0 0 8px; }
 .dlt-lab .verdict { margin: 8px 0; padding: 6px 10px; border-left: 4px solid var(--dlt-mark); min-height: 4.2em; }
-.dlt-lab .panels { display: flex; flex-wrap: wrap; gap: 10px; }
+.dlt-lab .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
 .dlt-lab .panels > svg { flex: 1 1 400px; min-width: 0; }
 .dlt-lab [role=option] { cursor: pointer; }
 .dlt-lab .chosen { fill: none; stroke: var(--dlt-ink); stroke-width: 1.5; }
@@ -326,7 +327,7 @@ function drawBeliefs(world, result, settings, chosen) {
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": "Q-values of the chosen map, believed and true, less the mean of each layer" },
   text(4, 14, "What Q believes in this state, and the truth", { class: "head" }),
-  ...tieMapPicture(world.maps[chosen], 290, 1, 16),
+  ...tieMapPicture(world.maps[chosen], 310, 1, 16),
   text(4, 34, "Each less the mean of its layer, in units of its reward; mean over seeds. ★ the largest: what the agent would do.",
     { class: "faint" }));
   columns.forEach(([name], c) => svg.append(text(c ? 660 : 340, 54, name, { "text-anchor": "middle", class: "head" })));
@@ -355,15 +356,16 @@ function drawBeliefs(world, result, settings, chosen) {
 function verdictText(world, result, settings) {
   const { difference, half } = result;
   const word = Math.abs(difference) <= half ? "cannot be told apart from" : difference < 0 ? "better than" : "worse than";
-  const where = result.rank === 1 ? "the best map" : result.rank === world.maps.length ? "the worst map"
-    : `the map of rank ${result.rank} of ${world.maps.length}`;
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
+  const [best, worst] = [world.best, Math.max(...world.losses)].map((loss) => world.losses.indexOf(loss));
+  const at = (m) => `${percent(result.shares[m][0])} (random agent: ${percent(result.chance[m])})`;
   const all = (of) => mean(of.flatMap((layers) => layers.slice(1).flatMap((values) => Math.max(...values))));
   const level = settings.reward === "log_improvement" ? "" :
     ` Q has come to ${short(all(result.q))} on average; the truth is ${short(all(trueValues(world, settings)))}.`;
   return `The Q-agent is ${word} the random agent: in the last quarter its regret is ${said(difference, 4)} ± ${half.toFixed(4)} ` +
     `nats (${result.ours.toFixed(4)} against ${result.theirs.toFixed(4)}; 95 % interval, ${settings.seeds} seeds). ` +
-    `It is most often at ${where}, ${world.maps[result.most].join(" ")}, ${(100 * result.shares[result.most][0]).toFixed(0)} % ` +
-    `of the time; the random agent is there ${(100 * result.chance[result.most]).toFixed(0)} %.${level}`;
+    `At the best map it is ${at(best)} of the time, at the worst, ${world.maps[worst].join(" ")}, ${at(worst)}; ` +
+    `most often at ${world.maps[result.most].join(" ")}, of rank ${result.rank} of ${world.maps.length}.${level}`;
 }
 
 function render({ model, el }) {
@@ -440,9 +442,9 @@ function render({ model, el }) {
     controls.append(element("label", {}, label, output, input));
   }
   const presets = element("div", { class: "presets", role: "group", "aria-label": "Worlds to start from" },
-    ...[["the paper's reward", { reward: "neg_perplexity" }], ["an improvement instead", { reward: "log_improvement" }],
-      ["the paper's reward, neutral start", { initial: "neutral" }],
-      ["the paper's reward, table turned round", { table: "turned" }]].map(([words, changes]) =>
+    ...[["the paper's reward", { reward: "neg_perplexity" }], ["an improvement", { reward: "log_improvement" }],
+      ["neutral start", { initial: "neutral" }],
+      ["table turned round", { table: "turned" }]].map(([words, changes]) =>
       element("button", { type: "button", "data-preset": Object.values(changes)[0],
         onclick: () => changed({ ...paper, reward: "neg_perplexity", initial: "optimistic", table: "given", ...changes }) }, words)));
   el.append(element("style", {}, LAB_STYLE), presets, controls, verdict, panels, beliefs);
