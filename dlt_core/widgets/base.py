@@ -27,5 +27,5 @@ class Widget(anywidget.AnyWidget):
 
     def state(self) -> dict[str, object]:
         """The traits that the module reads, as JSON has them; what a page without a kernel starts from."""
-        ours = set(self.trait_names(sync=True)) - Widget.class_traits(sync=True).keys()
-        return {name: getattr(self, name) for name in sorted(ours) if not name.startswith("_")}
+        inherited = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
+        return {name: getattr(self, name) for name in self.trait_names(sync=True) if name not in inherited}

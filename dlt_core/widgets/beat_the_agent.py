@@ -16,8 +16,8 @@ from dlt_core.widgets.base import Widget, module
 
 YOU = "you"
 # a model so small that four of them take a decision's steps in well under two seconds on two cores
-SIZE = {"n_embd": 48, "batch_size": 8, "episodes": 6, "steps_per_action": 10, "learning_rate": 3e-3,
-        "epsilon_decay": 0.5, "evaluation_tokens": 2048, "device": "cpu"}  # fmt: skip
+SIZE = {"n_embd": 32, "batch_size": 4, "episodes": 8, "steps_per_action": 15, "learning_rate": 1e-2,
+        "epsilon_decay": 0.5, "evaluation_tokens": 1024, "device": "cpu"}  # fmt: skip
 
 
 class Player:

@@ -1,4 +1,4 @@
-"""The game: everybody trains on the same batches from the same weights, a turn is all or nothing, chance is measured."""
+"""The game: all train on the same batches from the same weights, a turn is all or nothing, chance is measured."""
 
 import json
 import statistics

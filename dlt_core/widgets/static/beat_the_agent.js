@@ -17,7 +17,7 @@ const GAME_WORDS = (x, y, words, more = {}) => element("text", { x, y, ...more }
 
 // The validation losses over the decisions, a line for each player, named at its end.
 function drawRace(game) {
-  const [width, height, left, right, top, bottom] = [470, 290, 46, 150, 42, 250];
+  const [width, height, left, right, top, bottom] = [450, 290, 40, 160, 42, 250];
   const all = game.players.flatMap((player) => player.losses);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const pad = 0.06 * (high - low) + 0.01;
@@ -50,7 +50,7 @@ function drawRace(game) {
 // Each player's ties now: boxes of one colour and number share weights; the layer at hand is framed.
 function drawMaps(game) {
   const size = Math.min(40, 250 / game.n_layer);
-  const [width, rowHeight, left] = [370, 58, 116];
+  const [width, rowHeight, left] = [390, 58, 126];
   const svg = element("svg", { viewBox: `0 0 ${width} ${40 + game.players.length * rowHeight}`, role: "img", "aria-label":
     game.players.map(({ name, tie_map }) => `${name}: ${tie_map.join(" ")}`).join("; ") },
   GAME_WORDS(4, 14, "Who ties what", { class: "head" }),
@@ -97,6 +97,8 @@ function drawChance(game) {
 
 function render({ model, el }) {
   el.classList.add("dlt-widget", "dlt-game");
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the widget's, not the notebook's
+  el.addEventListener("keydown", (event) => event.stopPropagation());
   const alive = typeof model.send === "function"; // a page without a kernel has none
   const [turn, foot] = [element("div", { class: "turn", role: "group" }), element("div", { class: "foot" })];
   const message = element("div", { class: "message", role: "status", "aria-live": "polite", "data-role": "message" });
@@ -146,7 +148,6 @@ function render({ model, el }) {
     const game = model.get("game_state");
     if (game.over || event.ctrlKey || event.metaKey || event.altKey || !/^[0-9]$/.test(event.key)) return;
     event.preventDefault();
-    event.stopPropagation(); // the notebook has keys of its own
     if (Number(event.key) <= game.layer) ask("play", Number(event.key));
   });
   el.append(element("style", {}, GAME_STYLE), turn, message, panels, chance, foot);

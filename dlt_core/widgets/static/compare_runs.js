@@ -6,7 +6,7 @@ const COMPARE_STYLE = `
 .dlt-compare { --dlt-first: light-dark(#0072b2, #56b4e9); }
 .dlt-compare .choices { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 4px 14px; }
 .dlt-compare label { font-size: 12.5px; }
-.dlt-compare select { width: 100%; height: 26px; }
+.dlt-widget.dlt-compare select { width: 100%; height: 26px; }
 .dlt-compare .verdict { margin: 8px 0; padding: 6px 10px; border-left: 4px solid var(--dlt-mark); min-height: 2.8em; }
 .dlt-compare .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
 .dlt-compare .panels > svg { flex: 1 1 380px; min-width: 0; }
@@ -106,6 +106,8 @@ function drawDifference(found, [a, b]) {
 
 function render({ model, el }) {
   el.classList.add("dlt-widget", "dlt-compare");
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the widget's, not the notebook's
+  el.addEventListener("keydown", (event) => event.stopPropagation());
   let measure = "bits_per_byte";
   const verdict = element("div", { class: "verdict", role: "status", "aria-live": "polite", "data-role": "verdict" });
   const [choices, panels, below] = ["choices", "panels", "below"].map((name) => element("div", { class: name }));

@@ -225,7 +225,7 @@ const LAB_STYLE = `
 .dlt-lab .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 4px 14px; }
 .dlt-lab label { display: block; font-size: 12.5px; }
 .dlt-lab label output { float: right; font-variant-numeric: tabular-nums; }
-.dlt-lab input[type=range], .dlt-lab select { width: 100%; margin: 0; box-sizing: border-box; height: 22px; }
+.dlt-widget.dlt-lab input[type=range], .dlt-widget.dlt-lab select { width: 100%; margin: 0; box-sizing: border-box; height: 22px; }
 .dlt-lab .presets { display: flex; flex-wrap: wrap; gap: 8px; margin: 0 0 8px; }
 .dlt-lab .verdict { margin: 8px 0; padding: 6px 10px; border-left: 4px solid var(--dlt-mark); min-height: 4.2em; }
 .dlt-lab .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
@@ -370,6 +370,8 @@ function verdictText(world, result, settings) {
 
 function render({ model, el }) {
   el.classList.add("dlt-widget", "dlt-lab");
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the widget's, not the notebook's
+  el.addEventListener("keydown", (event) => event.stopPropagation());
   const paper = { ...model.get("settings") };
   let [settings, result, run] = [{ ...paper }, null, 0];
   const pairs = () => (settings.table === "turned" ? turnRound(model.get("losses")) : model.get("losses"));
