@@ -18,10 +18,11 @@ const GAME_WORDS = (x, y, words, more = {}) => element("text", { x, y, ...more }
 // The validation losses over the decisions, a line for each player, named at its end.
 function drawRace(game) {
   const [width, height, left, right, top, bottom] = [450, 290, 40, 160, 42, 250];
-  const all = game.players.flatMap((player) => player.losses);
+  const from = game.decision > 4 ? 3 : 0; // the fall of the first decisions, alike for all, would hide the rest
+  const all = game.players.flatMap((player) => player.losses.slice(from));
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const pad = 0.06 * (high - low) + 0.01;
-  const x = (n) => left + (n / game.total) * (width - left - right);
+  const x = (n) => left + ((n - from) / (game.total - from)) * (width - left - right);
   const y = (loss) => bottom - ((loss - low + pad) / (high - low + 2 * pad)) * (bottom - top);
   const ends = game.players.map((player, p) => ({ p, name: player.name, loss: player.losses.at(-1) }))
     .sort((a, b) => b.loss - a.loss);
@@ -32,18 +33,18 @@ function drawRace(game) {
     `Validation losses after ${game.decision} of ${game.total} decisions: ` +
     [...ends].reverse().map(({ name, loss }) => `${name} ${loss.toFixed(3)}`).join(", ") },
   GAME_WORDS(4, 14, "Validation loss (nats per token)", { class: "head" }),
-  GAME_WORDS(4, 32, "lower is better; all began alike", { class: "faint" }),
+  GAME_WORDS(4, 32, from ? `lower is better; all began at ${game.players[0].losses[0].toFixed(2)}` : "lower is better; all began alike", { class: "faint" }),
   ...[0, 0.5, 1].flatMap((f) => { const loss = low + f * (high - low); return [
     element("line", { x1: left, x2: width - right, y1: y(loss), y2: y(loss), stroke: "var(--dlt-line)", "stroke-width": 0.8 }),
     GAME_WORDS(left - 6, y(loss) + 4, loss.toFixed(2), { "text-anchor": "end" })]; }),
   ...game.players.map((player, p) => element("polyline", { "data-player": player.name, fill: "none", stroke: PLAYERS[p][0],
     "stroke-width": p ? 1.8 : 3, "stroke-dasharray": PLAYERS[p][1],
-    points: player.losses.map((loss, n) => `${x(n)},${y(loss)}`).join(" ") })),
+    points: player.losses.map((loss, n) => `${x(n)},${y(loss)}`).slice(from).join(" ") })),
   ...ends.flatMap(({ p, name, loss, y: at }) => [
     GAME_WORDS(x(game.decision), y(loss) + 4, PLAYERS[p][2], { "text-anchor": "middle", style: `fill: ${PLAYERS[p][0]}` }),
     GAME_WORDS(width - right + 10, at + 4 - over, `${PLAYERS[p][2]} ${name} ${loss.toFixed(3)}`,
       { style: `fill: ${PLAYERS[p][0]}; ${p ? "" : "font-weight: 600"}` })]),
-  ...[0, game.total].map((n) => GAME_WORDS(x(n), bottom + 16, String(n), { "text-anchor": n ? "end" : "start" })),
+  ...[from, game.total].map((n) => GAME_WORDS(x(n), bottom + 16, String(n), { "text-anchor": n > from ? "end" : "start" })),
   GAME_WORDS((left + width - right) / 2, bottom + 32, "decision", { "text-anchor": "middle" }));
 }
 

@@ -31,7 +31,7 @@ function drawCurves(groups, measure, { corpus, unit }) {
   return element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label":
     `${MEASURES[measure]} over the steps: ` + groups.map(({ name }, g) => `${name} ends at ${curves[g].at(-1)[1].toFixed(3)}`).join(", ") },
   label(4, 14, `${MEASURES[measure][0].toUpperCase()}${MEASURES[measure].slice(1)}, ${corpus}`, { class: "head" }),
-  label(4, 32, `mean over seeds; band: 95 % interval${measure === "perplexity" ? `; ${unit}` : ""}`, { class: "faint" }),
+  label(4, 32, measure === "perplexity" ? `${unit}; band: 95 % interval` : "mean over seeds; band: 95 % interval", { class: "faint" }),
   ...groups.map(({ name, seeds }, g) => label(4 + g * 205, 50, `${TWO[g][2]} ${clip(name, 22)}, n = ${seeds.length}`,
     { style: `fill: ${TWO[g][0]}` })),
   ...[0, 0.5, 1].flatMap((f) => { const v = low + f * (high - low); return [
