@@ -11,7 +11,12 @@ from dlt_core.env import REWARDS
 from dlt_core.tie_map import TieMap, all_maps
 from dlt_core.widgets.base import Widget, module
 
-CHOICES = {"reward": tuple(REWARDS), "initial": ("optimistic", "neutral"), "table": ("given", "turned")}
+CHOICES = {
+    "reward": tuple(REWARDS),
+    "initial": ("optimistic", "neutral"),
+    "table": ("given", "turned"),
+    "input": ("plain", "mirrored"),
+}
 # setting -> (the paper's value or ours, smallest, largest)
 RANGES: dict[str, tuple[float, float, float]] = {
     "gamma": (0.99, 0.0, 0.99),
@@ -53,7 +58,8 @@ class RewardLab(Widget):
     `studies.diagnosis.TableLearner`, the agent that of `agents.QAgent`, both written again in the module's JavaScript.
     `trend` is what each step of training takes off every loss, and a decision is `steps_per_action` steps. `initial`:
     Q starts near 0, above every negative reward ("optimistic"), or at what an average map is worth ("neutral").
-    `table="turned"` makes the best map the worst and the worst the best.
+    `table="turned"` makes the best map the worst and the worst the best; with `input="mirrored"` the network reads
+    L - 1 - s in place of the state s.
 
     After each computation `summary` has the late regret (mean of the last quarter of the decisions, nats per token),
     the random agent's, their difference with half its 95 % interval over seeds, and the map that was visited most.

@@ -63,6 +63,11 @@ class Draws:
         return self.noise[self.decision]
 
 
+def read(state, settings) -> list[int]:
+    """What the network reads of a state."""
+    return [3 - j for j in state] if settings["input"] == "mirrored" else list(state)
+
+
 def python_run(losses, settings, draws, agent, *, level=0.0):
     """The core's agent in the core's world with these draws; with a level, the reward is moved instead of Q."""
     fall = settings["trend"] * settings["steps_per_action"]
@@ -71,11 +76,11 @@ def python_run(losses, settings, draws, agent, *, level=0.0):
     env = LayerTyingEnv(learner, reward=settings["reward"])
     actions, rewards, believed, visited = [], [], [], []
     for draws.decision in range(settings["decisions"]):
-        state, layer = env.tie_map, env.layer
+        state, layer = read(env.tie_map, settings), env.layer
         believed.append((agent.q_values(state, layer) + level).tolist())
         actions.append(agent.act(state, layer))
         _, reward, ended, _, _ = env.step(actions[-1])
-        agent.learn(state, layer, actions[-1], reward - level * (1 - settings["gamma"]), env.tie_map)
+        agent.learn(state, layer, actions[-1], reward - level * (1 - settings["gamma"]), read(env.tie_map, settings))
         rewards.append(reward)
         visited.append(list(env.tie_map))
         if ended:
@@ -107,6 +112,7 @@ WORLDS = {
     "noise and trend": {"noise": 0.2, "trend": 2e-5, "steps_per_action": 10},
     "improvement": {"reward": "log_improvement", "noise": 0.1},
     "minus loss, fast": {"reward": "neg_loss", "learning_rate": 1e-2, "gamma": 0.5},
+    "mirrored input": {"input": "mirrored"},
     "clipped": {"reward": "neg_perplexity_clipped", "epsilon_decay": 0.9, "epsilon_min": 0.02},
 }
 
@@ -124,7 +130,9 @@ def test_the_same_draws_give_the_cores_decisions_and_q_values(page, double, worl
         assert theirs == pytest.approx(mine, abs=1e-6)
     for m, tie_map in enumerate(losses):
         for layer in range(1, 4):
-            assert there["q"][m][layer] == pytest.approx(agent.q_values(tie_map, layer).tolist(), abs=1e-6)
+            assert there["q"][m][layer] == pytest.approx(
+                agent.q_values(read(tie_map, settings), layer).tolist(), abs=1e-6
+            )
 
 
 def test_in_single_precision_too_as_the_core_runs_it(page):
@@ -191,3 +199,33 @@ def test_a_table_without_some_maps_is_refused():
     del losses[TieMap([0, 1, 0, 1])]
     with pytest.raises(ValueError, match="every map"):
         RewardLab(losses)
+
+
+LOSSES_OF_TWO_SIDES = {
+    "the worst": lambda m: 5.0 + 0.2 * (4 - m.num_independent) / 3,
+    "the best": lambda m: 5.0 + 0.2 * (m.num_independent - 1) / 3,
+}
+
+
+def last_quarter(page, losses, **changes) -> np.ndarray:
+    """Share of the last quarter of 3000 decisions at each map, mean over three seeds."""
+    pairs, settings = [[list(m), loss] for m, loss in losses.items()], settings_of(changes)
+    runs = [page.evaluate(SIMULATE, [module("reward_lab"), pairs, settings, seed])["visited"] for seed in range(3)]
+    return np.mean([np.bincount(run[-750:], minlength=15) / 750 for run in runs], axis=0)
+
+
+@pytest.mark.parametrize("what", LOSSES_OF_TWO_SIDES)
+def test_minus_perplexity_drives_the_agent_to_all_tied_be_it_the_worst_map_or_the_best(page, what):
+    """What the lab is there to show. All tied is where the network's input is 0; mirrored, that is all independent."""
+    losses = {m: LOSSES_OF_TWO_SIDES[what](m) for m in all_maps(4)}
+    maps = list(losses)
+    tied, independent = maps.index(TieMap.all_tied(4)), maps.index(TieMap.independent(4))
+    assert last_quarter(page, losses)[tied] > 0.5
+    mirrored = last_quarter(page, losses, input="mirrored")
+    assert mirrored[tied] < 0.25 < mirrored[independent]
+
+
+def test_an_improvement_does_not_drive_it_there(page):
+    losses = {m: LOSSES_OF_TWO_SIDES["the worst"](m) for m in all_maps(4)}
+    tied = list(losses).index(TieMap.all_tied(4))
+    assert last_quarter(page, losses, reward="log_improvement")[tied] < 0.25

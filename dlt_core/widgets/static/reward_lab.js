@@ -127,11 +127,14 @@ function simulate(pairs, settings, seed, agent = "q", given = null) {
   const draw = (name, n) => (given && given[name] ? given[name][n] : own[name]());
   const network = agent === "q" ? makeNetwork(world.numLayers, own, given && given.weights) : null;
   const level = startLevel(world, settings);
+  // what the network reads of each map: its numbers, as in the paper, or mirrored, so that other maps are the small ones
+  const read = world.maps.map((sources) =>
+    settings.input === "mirrored" ? sources.map((source) => world.numLayers - 1 - source) : sources);
   let [map, layer, epsilon, baseline] = [world.start, 1, settings.epsilon, null];
   const visited = new Int32Array(settings.decisions);
   const [actions, rewards, believed] = [[], [], []];
   for (let n = 0; n < settings.decisions; n++) {
-    const state = world.maps[map];
+    const state = read[map];
     const values = network && (given || n % 10 === 0) ? network.values(state, layer) : null;
     let action;
     if (!network || draw("explore", n) < epsilon) action = Math.floor(draw("choice", n) * (layer + 1));
@@ -147,7 +150,7 @@ function simulate(pairs, settings, seed, agent = "q", given = null) {
     const reward = REWARDS[settings.reward](loss, baseline);
     baseline += BASELINE_RATE * (loss - baseline);
     if (network) {
-      const best = Math.max(...network.values(world.maps[after], layer)) + level;
+      const best = Math.max(...network.values(read[after], layer)) + level;
       network.learn(state, layer, action, reward + settings.gamma * best - level, settings.learning_rate);
     }
     visited[n] = after;
@@ -163,7 +166,7 @@ function simulate(pairs, settings, seed, agent = "q", given = null) {
       epsilon = Math.max(settings.epsilon_min, epsilon * settings.epsilon_decay);
     }
   }
-  const q = network && world.maps.map((sources) => sources.map((_, i) => network.values(sources, i).map((v) => v + level)));
+  const q = network && read.map((state) => state.map((_, i) => network.values(state, i).map((v) => v + level)));
   return { visited, actions, rewards, believed, q };
 }
 
@@ -435,6 +438,7 @@ function render({ model, el }) {
   };
   menu("reward", "reward", REWARD_NAMES);
   menu("table", "table of losses", { given: "as it is", turned: "turned round: the best map is the worst" });
+  menu("input", "the network reads", { plain: "the numbers s (the paper)", mirrored: "L − 1 − s" });
   menu("initial", "Q starts", { optimistic: "near 0 (the paper): optimistic", neutral: "at an average map's worth: neutral" });
   for (const [name, label, min, max, step, log] of SLIDERS) {
     const output = element("output", {});
@@ -446,9 +450,11 @@ function render({ model, el }) {
   const presets = element("div", { class: "presets", role: "group", "aria-label": "Worlds to start from" },
     ...[["the paper's reward", { reward: "neg_perplexity" }], ["an improvement", { reward: "log_improvement" }],
       ["neutral start", { initial: "neutral" }],
-      ["table turned round", { table: "turned" }]].map(([words, changes]) =>
+      ["table turned round", { table: "turned" }],
+      ["mirrored input", { input: "mirrored" }]].map(([words, changes]) =>
       element("button", { type: "button", "data-preset": Object.values(changes)[0],
-        onclick: () => changed({ ...paper, reward: "neg_perplexity", initial: "optimistic", table: "given", ...changes }) }, words)));
+        onclick: () => changed({ ...paper, reward: "neg_perplexity", initial: "optimistic", table: "given", input: "plain",
+          ...changes }) }, words)));
   el.append(element("style", {}, LAB_STYLE), presets, controls, verdict, panels, beliefs);
   show();
   compute();
