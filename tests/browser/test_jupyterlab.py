@@ -69,7 +69,7 @@ def lab(folder, theme):
 
 def run_all(page, menu="Run", entry="Run All Cells"):
     page.get_by_role("menuitem", name=menu, exact=True).click()
-    page.get_by_role("menuitem", name=entry).click()
+    page.get_by_role("menuitem", name=entry, exact=True).click()
 
 
 def wait_until_idle(page, cells):
