@@ -130,7 +130,7 @@ def _exporter() -> Any:
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # figures have no other words than the text around them
     exporter = Exporter()
-    exporter.register_filter("clean_html", str)  # of highlighted code, seconds a page; all scripts go anyway
+    exporter.register_filter("clean_html", lambda code: code)  # takes seconds a page; all scripts go anyway
     return exporter
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.browser.operate")  # so that its failures say what was there
+
 FLAGS = [
     "--headless",
     "--no-sandbox",

@@ -23,7 +23,7 @@ def slide(root, control: str, to: int) -> None:
 def shows_map(root, sources, model: str, **how) -> None:
     """The list, the tiles and every number are those of this map."""
     expected = TieMapEditor(model, sources, **how)
-    assert root.locator('[data-output="list"]').inner_text() == str(list(sources))
+    assert root.locator('[data-output="list"]').text_content() == str(list(sources))
     assert [int(tile.get_attribute("data-source")) for tile in root.locator("svg [data-layer]").all()] == list(sources)
     for name, number in expected.numbers().items():
         if root.locator(f'[data-output="{name}"]').count():
@@ -76,7 +76,7 @@ def stepper(root, record) -> None:
         assert (int(root.get_attribute("data-decision")), int(root.get_attribute("data-line"))) == (t, line)
         lit = root.locator('li[aria-current="step"]')
         assert lit.count() == 1
-        assert root.locator("li").all_inner_texts().index(lit.inner_text()) == line - 1
+        assert root.locator("li").all_text_contents().index(lit.text_content()) == line - 1
         now = told[t]
         for name, known_from in (("reward", 6), ("target", 7), ("error", 7), ("epsilon", 3), ("action", 3)):
             written = value(root, name)

@@ -102,7 +102,7 @@ function render({ model, el }) {
         const known = line >= from;
         return element("tr", { class: line === from ? "dlt-new" : null },
           element("th", { scope: "row" }, name),
-          element("td", { "data-output": id, "data-value": known ? value : null },
+          element("td", { "data-output": id, "data-value": known && value !== null ? String(value) : null },
             known ? shown : element("span", { class: "dlt-faint", "aria-label": "not yet" }, "·")));
       }))));
   }

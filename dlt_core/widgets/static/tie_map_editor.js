@@ -183,7 +183,9 @@ function render({ model, el }) {
       );
       svg.append(tile);
     });
+    const hadFocus = tiles.contains(document.activeElement);
     tiles.replaceChildren(svg);
+    if (hadFocus) tiles.querySelector(`[data-layer="${focused}"]`).focus({ preventScroll: true });
     const members = chosen === null ? [] : map.flatMap((source, i) => (source === map[chosen] && i !== chosen ? [i] : []));
     hint.textContent =
       chosen === null
