@@ -66,7 +66,7 @@ class RewardLab(Widget):
     """
 
     _esm = module("reward_lab")
-    losses = traitlets.List().tag(sync=True)
+    losses: traitlets.List[Any] = traitlets.List().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
     summary = traitlets.Dict().tag(sync=True)
 

@@ -228,4 +228,5 @@ def test_minus_perplexity_drives_the_agent_to_all_tied_be_it_the_worst_map_or_th
 def test_an_improvement_does_not_drive_it_there(page):
     losses = {m: LOSSES_OF_TWO_SIDES["the worst"](m) for m in all_maps(4)}
     tied = list(losses).index(TieMap.all_tied(4))
-    assert last_quarter(page, losses, reward="log_improvement")[tied] < 0.25
+    driven = last_quarter(page, losses)[tied]
+    assert last_quarter(page, losses, reward="log_improvement")[tied] < 0.5 * driven
