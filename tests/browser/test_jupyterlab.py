@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -44,6 +45,7 @@ def lab(folder):
     }  # fmt: skip
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+        "--LabApp.expose_app_in_browser=True",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder / 'notebooks'}",
     ]  # fmt: skip
     log = folder / "log"
@@ -93,8 +95,8 @@ def looked_at(page, pictures, roots, width, height):
     """Nothing sticks out at this size, in either theme; leaves the light one."""
     page.set_viewport_size({"width": width, "height": height})
     for theme in ("Dark", "Light"):
-        choose(page, "Settings", "Theme", f"JupyterLab {theme}")
-        page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for()
+        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}")
+        page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(state="attached")
         for name, root in roots.items():
             root.scroll_into_view_if_needed()
             page.wait_for_timeout(300)
@@ -110,6 +112,7 @@ def test_the_playground_in_jupyterlab(browser, tmp_path, pictures):
         page.set_default_timeout(60_000)
         page.goto(address)
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
+        page.get_by_text(re.compile(r"\| Idle")).wait_for()
         choose(page, "Run", "Run All Cells")
         roots = {name: page.locator(f'[data-dlt="{name}"]') for name in WIDGETS}
         for root in roots.values():
