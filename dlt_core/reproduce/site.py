@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from dlt_core import CHECKOUT
@@ -20,10 +21,12 @@ from dlt_core.corpora.files import write_text_atomically
 
 if TYPE_CHECKING:
     from dlt_core.records.record import RunRecord
+    from dlt_core.tie_map import TieMap
     from dlt_core.widgets.base import Widget
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 RECORDS = CHECKOUT / "figures" / "records"
+COMPARED = ("dynamic", "random", "conventional", "sandwich-2", "shallow-2")
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 880px; margin: 1.5em auto; padding: 0 16px;
@@ -57,13 +60,27 @@ def playables() -> dict[str, Playable]:
         "stepper": Playable(
             "Algorithm 1, line by line",
             "A recorded run of the agent. Play it, or go on line by line and say before each step what will happen.",
-            lambda: widgets.Stepper(_record("gpt2-embedded-laptop-dynamic-seed0")),
+            lambda: widgets.Stepper(*_records("gpt2-embedded-laptop-dynamic-seed0")),
         ),
         "memory_explorer": Playable(
             "Memory explorer",
             "Choose a number of weight sets, then a batch. "
             "Which part follows the weight sets, which the batch, and which does checkpointing take away?",
             lambda: widgets.MemoryExplorer(),
+        ),
+        "reward_lab": Playable(
+            "Reward lab",
+            "A model of four layers of which every map was trained: a world that is a table. "
+            "Where does the paper's reward lead the agent, where the same reward with the table turned round, and which "
+            "reward beats a random agent?",
+            lambda: widgets.RewardLab(_table()),
+        ),
+        "compare_runs": Playable(
+            "Compare runs",
+            "Recorded runs of one experiment, some seeds each. Choose two and say how sure you are of the difference.",
+            lambda: widgets.CompareRuns(
+                [r for method in COMPARED for r in _records(f"agents-embedded-laptop-{method}-seed?")]
+            ),
         ),
     }
 
@@ -230,7 +247,15 @@ def _shared_style(pages: dict[str, str]) -> tuple[dict[str, str], str]:
     return shared, "\n".join(sheets)
 
 
-def _record(key: str) -> RunRecord:
+def _records(pattern: str) -> list[RunRecord]:
+    """The committed records whose names match, by name."""
     from dlt_core.records.record import RunRecord
 
-    return RunRecord.load(RECORDS / f"{key}.json")
+    return [RunRecord.load(path) for path in sorted(RECORDS.glob(f"{pattern}.json"))]
+
+
+def _table() -> dict[TieMap, float]:
+    """Of each map of four layers the test loss, nats per token, trained from scratch; mean over the seeds."""
+    from dlt_core.studies.diagnosis import truth
+
+    return {tie_map: fmean(losses) for tie_map, losses in truth(_records("truth-laptop-map-*")).items()}

@@ -9,16 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dlt_core.widgets.beat_the_agent import BeatTheAgent
+    from dlt_core.widgets.compare_runs import CompareRuns
     from dlt_core.widgets.memory_explorer import MemoryExplorer
+    from dlt_core.widgets.reward_lab import RewardLab
     from dlt_core.widgets.stepper import Stepper
     from dlt_core.widgets.tie_map_editor import TieMapEditor
 
 _HOME = {
+    "BeatTheAgent": "beat_the_agent",
+    "CompareRuns": "compare_runs",
     "MemoryExplorer": "memory_explorer",
+    "RewardLab": "reward_lab",
     "Stepper": "stepper",
     "TieMapEditor": "tie_map_editor",
 }
-__all__ = ["MemoryExplorer", "Stepper", "TieMapEditor"]
+__all__ = ["BeatTheAgent", "CompareRuns", "MemoryExplorer", "RewardLab", "Stepper", "TieMapEditor"]
 
 
 def __getattr__(name: str) -> Any:

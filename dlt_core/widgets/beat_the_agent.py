@@ -193,6 +193,9 @@ class BeatTheAgent(Widget):
         super().__init__(game_state=self.game.to_json(), message="Choose what layer 1 shall do.")
         self.observe(self._on_request, names="request")
 
+    def __repr__(self) -> str:
+        return "BeatTheAgent, a game: alive while the notebook runs"
+
     def play(self, action: int) -> dict[str, float]:
         """One turn; returns each player's validation loss."""
         losses = self.game.play(action)
