@@ -17,7 +17,7 @@ def answer(page, widget) -> None:
     """Let Python answer what the page asked, and give the page its new state."""
     widget.request = page.evaluate("window.state.request")
     page.evaluate(
-        "state => { for (const name of Object.keys(state)) if (name !== 'request') window.model.set(name, state[name]); }",
+        "state => Object.keys(state).forEach((name) => name === 'request' || window.model.set(name, state[name]))",
         widget.state(),
     )
 
