@@ -153,7 +153,7 @@ def test_the_playground_runs_and_is_whole(tmp_path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     committed = [o.data for cell in code for o in cell.outputs if "data" in o]
     assert [data["text/plain"] for data in widgets] == [
-        data["text/plain"] for data in committed if "a widget" in data["text/plain"]
+        data["text/plain"] for data in committed if "alive while the notebook runs" in data["text/plain"]
     ]
     assert sum("image/png" in data for data in committed) >= len(widgets) >= 3, "a figure for each"
     assert "widgets" not in nb.metadata

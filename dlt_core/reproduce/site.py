@@ -71,8 +71,8 @@ def playables() -> dict[str, Playable]:
         "reward_lab": Playable(
             "Reward lab",
             "A model of four layers of which every map was trained: a world that is a table. "
-            "Where does the paper's reward lead the agent, where the same reward with the table turned round, and which "
-            "reward beats a random agent?",
+            "Where does the paper's reward lead the agent, where does it with the table turned round, "
+            "and which reward beats a random agent?",
             lambda: widgets.RewardLab(_table()),
         ),
         "compare_runs": Playable(

@@ -84,6 +84,20 @@ def comparison(records: Sequence[RunRecord]) -> list[dict[Any, Any]]:
     return run_rows(records).reindex(columns=columns).to_dict("records")
 
 
+def comparison_table(records: Sequence[RunRecord]) -> str:
+    """`comparison` as a Markdown table that fits on a small screen: what all runs share, their seed, steps and unit, is
+    said in a sentence above it. Seconds are left out, since other work on the machine decides them."""
+    rows = comparison(records)
+    said = {
+        "seed": "seed {}", "steps": "{:,} optimiser steps each", "unit": "perplexity {}"
+    }  # fmt: skip
+    shared = [name for name in said if len({row[name] for row in rows}) == 1]
+    words = "; ".join(said[name].format(rows[0][name]) for name in shared)
+    left = [{name: value for name, value in row.items() if name not in (*shared, "seconds")} for row in rows]
+    sentence = f"{words[0].upper()}{words[1:]}.\n\n" if words else ""
+    return sentence + markdown_table(left)
+
+
 def data_table(data: TokenizedCorpus) -> list[dict[str, str]]:
     """A row for each split: words with each line's end as one more, bytes, and tokens."""
     return [

@@ -1,6 +1,7 @@
 """From records to rows and tables: the means by hand, the gaps said aloud."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -81,6 +82,16 @@ def test_the_table_says_what_the_records_say(tiny_data):
     assert f"| {runs[0].test['perplexity']:.1f} | per token of a 512-piece BPE |" in table
     unfinished = RunRecord(runs[0].experiment, "dynamic", 0, {}, status="stopped")
     assert tables.comparison([unfinished]) == []
+    assert tables.comparison_table([unfinished]) == ""
+    steps = runs[0].budget["optimizer_steps"]
+    caption, _, short = tables.comparison_table(runs).partition("\n\n")
+    assert caption == f"Seed 0; {steps} optimiser steps each; perplexity per token of a 512-piece BPE."
+    assert short.splitlines()[0] == (
+        "| method | test perplexity | bits per byte | parameters | of conventional | independent layers | best at step |"
+    )
+    assert short.splitlines()[2].startswith(f"| dynamic | {runs[0].test['perplexity']:.1f} | ")
+    other = dataclasses.replace(runs[1], seed=1)
+    assert "| method | seed |" in tables.comparison_table([runs[0], other])
 
 
 def test_one_seed_has_no_interval():
