@@ -30,9 +30,11 @@ def test_a_game_by_click_and_key_to_its_end(chromium, widget):  # noqa: F811
     answer(page, widget)
     assert page.get_attribute("#widget", "data-decision") == "1"
     assert "layer 2" in page.inner_text("[data-role=message]")
+    assert page.evaluate("document.activeElement.dataset.action") == "0", (
+        "who plays by keys need not look for the buttons"
+    )
     points = page.get_attribute("[data-player=you]", "points").split()
     assert len(points) == len(widget.game.players["you"].losses) == 2
-    page.focus("[data-action='0']")
     page.keyboard.press("7")
     assert page.evaluate("window.state.request.number") == 1, "layer 2 has no action 7"
     page.keyboard.press("2")

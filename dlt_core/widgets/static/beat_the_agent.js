@@ -117,7 +117,7 @@ function render({ model, el }) {
   }
   function draw() {
     const game = model.get("game_state");
-    const held = turn.contains(document.activeElement);
+    const held = turn.contains(document.activeElement) || document.activeElement === el;
     const button = (words, about, onclick, more = {}) =>
       element("button", { type: "button", "aria-label": about, disabled: !alive || asked !== null, onclick, ...more }, words);
     turn.setAttribute("aria-label", `Decision ${game.decision + 1} of ${game.total}`);
@@ -128,7 +128,8 @@ function render({ model, el }) {
           action === game.layer ? `${action}: be independent` : `${action}: tie to layer ${action}`,
           action === game.layer ? `make layer ${action} independent` : `tie layer ${game.layer} to layer ${action}`,
           () => ask("play", action), { "data-action": action }))]));
-    if (held && asked === null) turn.querySelector("button").focus();
+    // who plays by keys keeps the focus: on the widget while it waits, then on the first action
+    if (held) (asked === null ? turn.querySelector("button") : el).focus({ preventScroll: true });
     foot.replaceChildren(button("new game", "a new game with the next seed", () => ask("new"), { "data-action": "new" }),
       element("span", {}, `seed ${game.seed}; ${game.steps} steps of training for each decision; keys 0 to ${game.n_layer - 1} play, too`));
     panels.replaceChildren(drawRace(game), drawMaps(game));
