@@ -133,7 +133,7 @@ def test_the_playground_in_jupyterlab(browser, tmp_path, pictures):
         choose(page, "Run", "Run All Cells")
         asks.get_by_text("[0, 0, 2, 2, 2, 5] 538,464 parameters").wait_for()
         choose(page, "Kernel", "Restart Kernel and Run All Cells…")
-        page.get_by_role("button", name="Restart", exact=True).click()
+        page.locator(".jp-Dialog .jp-mod-accept").click()
         page.wait_for_timeout(1000)
         until_executed(page, 8)
         roots["tie_map_editor"].scroll_into_view_if_needed()

@@ -14,16 +14,20 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// Neighbours far apart, by the golden angle.
+function hue(layer) {
+  return Math.round((137.5 * layer) % 360);
+}
+
 function colour(layer, numLayers) {
   if (numLayers <= COLOURS.length) return COLOURS[layer];
-  return `hsl(${Math.round((360 * layer) / numLayers)} 65% 50%)`;
+  return `hsl(${hue(layer)} 65% 55%)`;
 }
 
 // Black or white, whichever can be read better on a colour that `colour` gives.
 function inkOn(layer, numLayers) {
   if (numLayers <= COLOURS.length) return [0, 5].includes(layer) ? "#fff" : "#000";
-  const hue = (360 * layer) / numLayers;
-  return hue > 215 && hue < 300 ? "#fff" : "#000";
+  return hue(layer) > 215 && hue(layer) < 300 ? "#fff" : "#000";
 }
 
 // Set several traits and tell the kernel, if there is one.

@@ -110,7 +110,6 @@ function render({ model, el }) {
     const tenth = y(stack(whole) / 10);
     svg.append(
       element("line", { x1: left, x2: width - 6, y1: tenth, y2: tenth, stroke: "var(--dlt-ink)", "stroke-width": 2, "stroke-dasharray": "7 4", "pointer-events": "none" }),
-      element("text", { x: left + 6, y: tenth - 6, class: "dlt-halo", "pointer-events": "none" }, "the claim: a tenth of no ties"),
     );
     if (n === 48) {
       const [from, to] = [all.indexOf(7), all.indexOf(10)];
@@ -127,6 +126,7 @@ function render({ model, el }) {
     if (model.get("activations")) {
       legend.append(element("span", {}, element("span", { style: "color: #D55E00" }, "◆ "), "peak of one step"));
     }
+    legend.append(element("span", {}, "╌╌ the claim: a tenth of what the model without ties needs"));
     const hadFocus = chart.contains(document.activeElement);
     chart.replaceChildren(svg, legend);
     if (hadFocus) chart.querySelector('[aria-checked="true"]')?.focus({ preventScroll: true });
@@ -157,7 +157,7 @@ function render({ model, el }) {
         element("td", { "data-output": id, "data-value": here[id] }, show(here[id])),
         element("td", { "data-output": `conventional-${id}`, "data-value": whole[id] }, show(whole[id])),
         element("td", { class: "dlt-faint" },
-          whole[id] / here[id] < 1.005 ? "as much" : `${(whole[id] / here[id]).toFixed(2)} times less`))))));
+          whole[id] / here[id] < 1.005 ? "the same" : `÷ ${(whole[id] / here[id]).toFixed(2)}`))))));
   }
 
   function draw() {

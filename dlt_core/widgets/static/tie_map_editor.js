@@ -228,7 +228,7 @@ function render({ model, el }) {
       }
     });
     bars.replaceChildren(svg);
-    const times = (a, b) => (b / a < 1.005 ? "as much" : `${(b / a).toFixed(2)} times less`);
+    const times = (a, b) => (b / a < 1.005 ? "the same" : `÷ ${(b / a).toFixed(2)}`);
     const rows = [
       ["weight sets", "groups", groups, map.length, thousands],
       ["parameters", "parameters", here.parameters, whole.parameters, thousands],
