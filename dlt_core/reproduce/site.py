@@ -141,7 +141,7 @@ def playground_page() -> str:
     sections, scripts = [], [f"<script>{(STATIC / 'page.js').read_text(encoding='utf-8')}</script>"]
     for name, playable in playables().items():
         widget = playable.make()
-        state = json.dumps(widget.state(), allow_nan=False).replace("</", "<\\/")
+        state = json.dumps(widget.state(), allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
         sections.append(
             f'<section id="{name}"><h2>{html.escape(playable.title)}</h2><p>{html.escape(playable.words)}</p>'
             f'<div data-widget="{name}"></div></section>'
@@ -210,11 +210,11 @@ def _links(text: str, there: set[str]) -> str:
 def _small_ids(text: str) -> str:
     """Headings named as GitHub names them, so that links into the guide arrive."""
 
-    def name(found: re.Match[str]) -> str:
+    def small(found: re.Match[str]) -> str:
         plain = re.sub(r"[^\w\- ]", "", found.group(2).lower()).replace(" ", "-")
-        return f'<h{found.group(1)} id="{plain}">'
+        return f'{found.group(1)}{plain}"'
 
-    return re.sub(r'<h(\d) id="([^"]*)">', name, text)
+    return re.sub(r'(<h\d id="|href="#)([^"]*)"', small, text)
 
 
 def _shared_style(pages: dict[str, str]) -> tuple[dict[str, str], str]:
