@@ -124,7 +124,9 @@ def _exporter() -> Any:
 
     class Exporter(HTMLExporter):
         def markdown2html(self, context: Any, source: str) -> str:
-            return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+            return MarkdownWithMath(
+                renderer=Renderer(escape=False, embed_images=True, path=str(CHECKOUT / "dlt_core"))
+            ).render(source)
 
         markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
 
