@@ -5,6 +5,7 @@ The notebooks as they are committed, a page of contents, the guide, and playgrou
 
 from __future__ import annotations
 
+import base64
 import functools
 import html
 import json
@@ -106,6 +107,7 @@ def notebook_page(nb: Any, title: str) -> str:
     nb.metadata["title"] = title
     exporter = _exporter()
     text, _ = exporter.from_notebook_node(nb)
+    text = re.sub(r'(<img\b[^>]*?src=")\.\./(figures/[^"]+\.png)"', _within, text)
     return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
 
 
@@ -124,9 +126,7 @@ def _exporter() -> Any:
 
     class Exporter(HTMLExporter):
         def markdown2html(self, context: Any, source: str) -> str:
-            return MarkdownWithMath(
-                renderer=Renderer(escape=False, embed_images=True, path=str(CHECKOUT / "dlt_core"))
-            ).render(source)
+            return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
 
         markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
 
@@ -207,6 +207,12 @@ def _links(text: str, there: set[str]) -> str:
         return f'<a{before}href="{name}.html{"#" + anchor if anchor else ""}"{after}>{words}</a>'
 
     return re.sub(r'<a\b([^>]*?)href="([^"]*)"([^>]*)>(.*?)</a>', lead, text, flags=re.DOTALL)
+
+
+def _within(found: re.Match[str]) -> str:
+    """A committed figure as part of the page."""
+    data = base64.b64encode((CHECKOUT / found.group(2)).read_bytes()).decode()
+    return f'{found.group(1)}data:image/png;base64,{data}"'
 
 
 def _small_ids(text: str) -> str:
