@@ -5,6 +5,7 @@ The notebooks as they are committed, a page of contents, the guide, and playgrou
 
 from __future__ import annotations
 
+import base64
 import functools
 import html
 import json
@@ -123,6 +124,7 @@ def notebook_page(nb: Any, title: str) -> str:
     nb.metadata["title"] = title
     exporter = _exporter()
     text, _ = exporter.from_notebook_node(nb)
+    text = re.sub(r'(<img\b[^>]*?src=")\.\./(figures/[^"]+\.png)"', _within, text)
     return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
 
 
@@ -158,7 +160,7 @@ def playground_page() -> str:
     sections, scripts = [], [f"<script>{(STATIC / 'page.js').read_text(encoding='utf-8')}</script>"]
     for name, playable in playables().items():
         widget = playable.make()
-        state = json.dumps(widget.state(), allow_nan=False).replace("</", "<\\/")
+        state = json.dumps(widget.state(), allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
         sections.append(
             f'<section id="{name}"><h2>{html.escape(playable.title)}</h2><p>{html.escape(playable.words)}</p>'
             f'<div data-widget="{name}"></div></section>'
@@ -224,14 +226,20 @@ def _links(text: str, there: set[str]) -> str:
     return re.sub(r'<a\b([^>]*?)href="([^"]*)"([^>]*)>(.*?)</a>', lead, text, flags=re.DOTALL)
 
 
+def _within(found: re.Match[str]) -> str:
+    """A committed figure as part of the page."""
+    data = base64.b64encode((CHECKOUT / found.group(2)).read_bytes()).decode()
+    return f'{found.group(1)}data:image/png;base64,{data}"'
+
+
 def _small_ids(text: str) -> str:
     """Headings named as GitHub names them, so that links into the guide arrive."""
 
-    def name(found: re.Match[str]) -> str:
+    def small(found: re.Match[str]) -> str:
         plain = re.sub(r"[^\w\- ]", "", found.group(2).lower()).replace(" ", "-")
-        return f'<h{found.group(1)} id="{plain}">'
+        return f'{found.group(1)}{plain}"'
 
-    return re.sub(r'<h(\d) id="([^"]*)">', name, text)
+    return re.sub(r'(<h\d id="|href="#)([^"]*)"', small, text)
 
 
 def _shared_style(pages: dict[str, str]) -> tuple[dict[str, str], str]:

@@ -59,7 +59,7 @@ def test_every_link_arrives_and_nothing_comes_from_outside(folder):
 
 def test_formulas_are_mathml_and_outputs_are_there(folder):
     text = (folder / "01_tying_layers.html").read_text(encoding="utf-8")
-    assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"' in text
+    assert re.search('<math [^>]*display="block"', text)
     assert "<mfrac>" in text
     assert not re.search(r"\$[^$<>]*\\(frac|mathcal|sum)", text)
     nb = nbformat.read(site.NOTEBOOKS / "01_tying_layers.ipynb", as_version=4)
@@ -81,7 +81,7 @@ def test_the_playground_holds_state_and_modules():
     text = site.playground_page()
     page = Page(text)
     assert {f"state-{name}" for name in site.playables()} <= page.ids
-    assert LINES[6] in text or LINES[6].encode("ascii", "backslashreplace").decode() in text
+    assert LINES[6] in text
     assert "export default" not in text
     assert page.fetched == []
 
