@@ -1,16 +1,11 @@
 """A widget alone on a plain page: no kernel, no network, a model that is nothing but its JSON state."""
 
 import json
-import shutil
 
 import pytest
 
 from dlt_core.widgets.base import Widget, module, style
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 PAGE = """<!doctype html><meta charset="utf-8"><style>STYLE</style><div id="widget"></div><script type="module">
 const state = STATE, listeners = {}, SENDS;
 const model = {
@@ -24,18 +19,6 @@ const made = await import(URL.createObjectURL(new Blob([SOURCE], { type: "text/j
 made.default.render({ model, el: document.getElementById("widget") });
 window.ready = true;
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def alone(browser, widget: Widget, name: str, *, kernel: bool = False):

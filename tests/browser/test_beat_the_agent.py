@@ -4,7 +4,7 @@ import pytest
 
 from dlt_core.experiments import Experiment
 from dlt_core.widgets.beat_the_agent import BeatTheAgent, Game
-from tests.browser.alone import alone, chromium  # noqa: F401 - a fixture
+from tests.browser.alone import alone
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def answer(page, widget) -> None:
     )
 
 
-def test_a_game_by_click_and_key_to_its_end(chromium, widget):  # noqa: F811
-    page = alone(chromium, widget, "beat_the_agent", kernel=True)
+def test_a_game_by_click_and_key_to_its_end(browser, widget):
+    page = alone(browser, widget, "beat_the_agent", kernel=True)
     page.click("[data-action='1']")
     assert page.evaluate("window.state.request.action") == 1
     assert page.is_disabled("[data-action='0']"), "until there is an answer"
@@ -52,8 +52,8 @@ def test_a_game_by_click_and_key_to_its_end(chromium, widget):  # noqa: F811
     assert "seed 1" in page.inner_text("#widget")
 
 
-def test_without_a_kernel_it_says_so_and_asks_nothing(chromium, widget):  # noqa: F811
-    page = alone(chromium, widget, "beat_the_agent")
+def test_without_a_kernel_it_says_so_and_asks_nothing(browser, widget):
+    page = alone(browser, widget, "beat_the_agent")
     assert "needs a kernel" in page.inner_text("[data-role=message]")
     assert page.is_disabled("[data-action='0']")
     page.focus("#widget")

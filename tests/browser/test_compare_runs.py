@@ -3,7 +3,7 @@
 import pytest
 
 from dlt_core.widgets.compare_runs import CompareRuns, by_method
-from tests.browser.alone import alone, chromium  # noqa: F401 - a fixture
+from tests.browser.alone import alone
 from tests.widgets.test_compare_runs import run
 
 
@@ -15,8 +15,8 @@ def widget():
     return CompareRuns(by_method([*records, run("conventional", 9, 1.9)]))
 
 
-def test_the_verdict_is_pythons(chromium, widget):  # noqa: F811
-    page = alone(chromium, widget, "compare_runs")
+def test_the_verdict_is_pythons(browser, widget):
+    page = alone(browser, widget, "compare_runs")
     found = widget.runs["differences"]["dynamic minus random"]
     words = page.inner_text("[data-role=verdict]").replace("−", "-")
     assert f"{found['mean']:+.4f} ± {found['half']:.4f}, {found['verdict']} (4 pairs)" in words
@@ -24,8 +24,8 @@ def test_the_verdict_is_pythons(chromium, widget):  # noqa: F811
     assert dots == pytest.approx(found["values"])
 
 
-def test_others_can_be_chosen_and_without_pairs_it_says_so(chromium, widget):  # noqa: F811
-    page = alone(chromium, widget, "compare_runs")
+def test_others_can_be_chosen_and_without_pairs_it_says_so(browser, widget):
+    page = alone(browser, widget, "compare_runs")
     page.select_option("[data-choice=second]", "conventional")
     assert page.evaluate("window.state.second") == "conventional"
     assert "no seed in common" in page.inner_text("[data-role=verdict]")

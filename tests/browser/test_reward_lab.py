@@ -4,13 +4,13 @@ import pytest
 
 from dlt_core.tie_map import all_maps
 from dlt_core.widgets.reward_lab import RewardLab
-from tests.browser.alone import alone, chromium  # noqa: F401 - a fixture
+from tests.browser.alone import alone
 
 
 @pytest.fixture
-def page(chromium):  # noqa: F811
+def page(browser):
     losses = {m: 5.0 + 0.2 * (4 - m.num_independent) / 3 for m in all_maps(4)}
-    return alone(chromium, RewardLab(losses, seeds=3, decisions=900), "reward_lab")
+    return alone(browser, RewardLab(losses, seeds=3, decisions=900), "reward_lab")
 
 
 def computed(page) -> dict:

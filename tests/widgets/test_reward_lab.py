@@ -1,7 +1,6 @@
 """The lab's JavaScript is the core's world and agent: the same decisions and Q-values from the same draws."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +12,13 @@ from dlt_core.tie_map import all_maps
 from dlt_core.widgets.base import module
 from dlt_core.widgets.reward_lab import RewardLab, settings_of
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
-def page():
-    """A page of Chromium, without a network."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser.new_page()
-        browser.close()
+def page(browser):
+    """A page without a network."""
+    opened = browser.new_page()
+    yield opened
+    opened.close()
 
 
 SIMULATE = """async ([source, ...given]) => {
