@@ -22,7 +22,7 @@ CORPUS = {
     "05_gpt2_wikitext103": ("wikitext-103",),
     "06_gpt2_lambada": ("lambada",),
     "07_gpt2_one_billion_words": ("lm1b",),
-    "08_bert": ("wikitext-2", "lambada"),  # of four; a text with and one without passages
+    "08_bert": ("lambada",),  # of four, the one with passages
 }
 SHOWS_EMBEDDED = {"11_paper_vs_released_code": ("wikitext-2",)}  # ... that is "embedded" unless another is asked for
 SOME = {**CORPUS, **SHOWS_EMBEDDED}
@@ -53,8 +53,6 @@ def test_notebook_runs_and_its_record_shows_the_mechanism(path, corpus, tmp_path
     if corpus is not None and not is_here(corpus):
         corpus = "embedded"
     seeds = {"num_seeds": 2} if path.stem in batch.SEVERAL_SEEDS else {}
-    if path.stem in SHOWS_EMBEDDED:  # thirty runs a seed
-        seeds = {"num_seeds": 1}
     nb = execute(path, tmp_path, **({"corpus": corpus} if corpus else {}), **seeds)
     records = load_all(tmp_path / "records")
     dynamic = [r for r in records if r.method == "dynamic"]
@@ -73,7 +71,7 @@ def test_notebook_runs_and_its_record_shows_the_mechanism(path, corpus, tmp_path
     assert all(cell.execution_count for cell in code)
 
 
-@pytest.mark.parametrize("stem", ["04_gpt2_wikitext2", "06_gpt2_lambada", "08_bert"])  # 05 and 07 have 04's cells
+@pytest.mark.parametrize("stem", ["04_gpt2_wikitext2", "08_bert"])  # the others have 04's cells
 def test_without_data_the_embedded_corpus_will_do_if_asked_for(stem, tmp_path, monkeypatch):
     monkeypatch.delenv("DLT_DATA_DIR", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
