@@ -90,7 +90,7 @@ CHROMIUM_FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, an event loop runs, and no test beside can have its own
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright's Python package is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
