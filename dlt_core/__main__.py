@@ -56,12 +56,6 @@ else:
     Settings = _settings()
 
 
-def _preset_here() -> str:
-    import torch
-
-    return "gpu" if torch.cuda.is_available() else "laptop"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """One run, in one process or in several that torchrun starts.
@@ -87,9 +81,11 @@ class Train:
     """Fields of the experiment, instead of the preset's values."""
 
     def run(self) -> int:
+        from dlt_core.learner import parallel
         from dlt_core.reproduce.train import train
 
-        experiment = Experiment.preset(self.experiment, self.preset or _preset_here(), seed=self.seed, **self.settings)
+        preset = self.preset or parallel.preset()
+        experiment = Experiment.preset(self.experiment, preset, seed=self.seed, **self.settings)
         train(experiment, self.method, out=self.out, timeout=self.timeout)
         return 0
 
@@ -225,9 +221,10 @@ class SideBySide:
     """Fields of the experiment, instead of the preset's values."""
 
     def run(self) -> int:
+        from dlt_core.learner import parallel
         from dlt_core.studies.side_by_side import train
 
-        preset = self.preset or _preset_here()
+        preset = self.preset or parallel.preset()
         experiments = [Experiment.preset(self.experiment, preset, seed=s, **self.settings) for s in self.seeds]
         how = {name: getattr(self, name) for name in ("jobs", "max_seconds", "out", "archive")}
         return bool(train(experiments, self.methods, **how))

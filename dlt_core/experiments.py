@@ -301,15 +301,14 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     # where depth is worth something within minutes: pieces so small that words must be put together
     "depth": {
-        "smoke": {**_CORPORA["wikitext-2"]["smoke"], "test_in_full": False},
+        "smoke": _CORPORA["wikitext-2"]["smoke"],
         "laptop": {
-            "corpus": "wikitext-2",
+            **_CORPORA["wikitext-2"]["laptop"],
             "tokenizer": "bpe-512",
             "n_embd": 128,
             "batch_size": 16,
             "episodes": 30,
             "evaluate_every": 2,
-            "evaluation_tokens": 32768,
             "test_in_full": True,
             "epsilon_decay": 0.9,
         },

@@ -46,6 +46,11 @@ def device(name: str = "auto") -> torch.device:
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if distributed.is_initialized() else torch.device("cuda")
 
 
+def preset() -> str:
+    """The size of model for this machine: "gpu" where there is one, otherwise "laptop"."""
+    return "gpu" if torch.cuda.is_available() else "laptop"
+
+
 @contextlib.contextmanager
 def process_group(name: str = "auto", *, timeout: float = 1800.0) -> Iterator[None]:
     """The processes that were started together, until the block ends; nothing for a process started alone.

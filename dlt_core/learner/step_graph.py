@@ -55,17 +55,20 @@ class StepGraph:
             self.graph.reset()
         self.graph = self.loss = self.captured_for = None
 
-    def train(self, steps: int) -> list[torch.Tensor]:
-        """Take so many steps; their losses, on the device. A step is taken by itself, not replayed, as long as AdamW
-        has no moments for some Parameter: a capture would set them to zero at each replay."""
+    def train(self, steps: int) -> torch.Tensor:
+        """Take so many steps; their losses, shape (steps,), on the device. A step is taken by itself, not replayed, as
+        long as AdamW has no moments for some Parameter: a capture would set them to zero at each replay."""
         learner = self.learner
         parameters = list(learner.model.parameters())
         first = learner.step
         staged = learner.on_device(np.stack([learner.batches[first + i] for i in range(steps)]))  # in one transfer
         losses = torch.empty(steps, device=learner.device)
+        ready = False  # once it is, it stays so: within a call nothing moves
         with self.apart():
             for i in range(steps):
-                ready = self.refused is None and self.has_moments(parameters) and self.is_captured(parameters)
+                ready = ready or (
+                    self.refused is None and self.has_moments(parameters) and self.is_captured(parameters)
+                )
                 learner.seed_dropout()  # right before: a replay draws from where the generator stands then
                 if ready and self.loss is not None:
                     self.batch.copy_(staged[i])
@@ -74,7 +77,7 @@ class StepGraph:
                 else:
                     losses[i] = learner.take_step(staged[i], parameters)
                 learner.step += 1
-        return list(losses)
+        return losses
 
     def has_moments(self, parameters: list[torch.nn.Parameter]) -> bool:
         """Whether AdamW has begun with all of them."""

@@ -161,6 +161,11 @@ class RunRecord:
         return key(self.experiment, self.method, self.seed)
 
     @property
+    def changes(self) -> str:
+        """The settings that differ from the preset's, such as "gamma=0.5, price=1"."""
+        return ", ".join(f"{k}={v}" for k, v in sorted(self.experiment.get("overrides", {}).items()))
+
+    @property
     def unit(self) -> str:
         """What the perplexity is per; the tokenizer's name for a run that was not finished."""
         return self.test["unit"] if self.test else f"per token ({self.experiment['tokenizer']})"
@@ -339,7 +344,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     return {
         "experiment": record.experiment["name"],
         "preset": record.experiment["preset"],
-        "changes": ", ".join(f"{k}={v}" for k, v in sorted(record.experiment.get("overrides", {}).items())),
+        "changes": record.changes,
         "method": record.method,
         "seed": record.seed,
         "corpus": record.corpus["name"],

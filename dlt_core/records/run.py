@@ -319,7 +319,7 @@ class Run:
         best = self.best["values"]
         record.tie_map = best["tie_map"]
         learner.load_weights(TieMap(best["tie_map"]), self.best["tensors"])
-        test = learner.evaluate("test", in_full=True) if experiment.test_in_full else learner.evaluate("test")
+        test = learner.evaluate("test", in_full=experiment.test_in_full)
         record.test = {
             "perplexity": test.perplexity,
             "unit": f"per {learner.data.unit}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,41 +152,45 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
 
 def notebooks(root: Path) -> str:
     """The notebooks by their titles, each with the time it took."""
-    import nbformat
-
-    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
-    rows = []
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
-        seconds = times.get(path.stem)
-        took = f"{seconds} s" if seconds is not None else "not timed"
-        rows.append({"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took})
-    return tables.markdown_table(rows)
+    return tables.markdown_table(
+        [
+            {"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took}
+            for path, _, title, took in _listed(root)
+        ]
+    )
 
 
 def needs(root: Path) -> str:
     """What each notebook needs: its time, the text that its parameters cell names, and its exercises."""
-    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
     rows = []
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        cells = exercises.load(path)["cells"]
+    for path, cells, title, took in _listed(root):
         (parameters,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
         corpus = re.search(r'^corpus = "([\w-]+)"', parameters, re.MULTILINE)
         to_fetch = f"`{corpus.group(1)}`" if corpus and corpus.group(1) != "embedded" else "nothing to fetch"
-        seconds, exercise = times.get(path.stem), root / "notebooks" / "exercises" / path.name
+        exercise = root / "notebooks" / "exercises" / path.name
         tasks: list[int] = []
         if exercise.exists():
             words = "\n".join(cell["source"] for cell in exercises.load(exercise)["cells"])
             tasks = [int(minutes) for minutes in re.findall(r"^\*Difficulty .* (\d+) minutes\*$", words, re.MULTILINE)]
         rows.append(
             {
-                "notebook": f"[{cells[0]['source'].splitlines()[0].removeprefix('# ')}]({path.name})",
-                "time": f"{seconds} s" if seconds is not None else "not timed",
+                "notebook": f"[{title}]({path.name})",
+                "time": took,
                 "data": to_fetch,
                 "exercises": f"[{len(tasks)}, {sum(tasks)} minutes](exercises/{path.name})" if tasks else "",
             }
         )
     return tables.markdown_table(rows)
+
+
+def _listed(root: Path) -> Iterator[tuple[Path, list[dict[str, Any]], str, str]]:
+    """Path, cells, title and time of each numbered notebook."""
+    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        cells = exercises.load(path)["cells"]
+        seconds = times.get(path.stem)
+        took = f"{seconds} s" if seconds is not None else "not timed"
+        yield path, cells, cells[0]["source"].splitlines()[0].removeprefix("# "), took
 
 
 def regime_gpu(records: Sequence[RunRecord]) -> str:

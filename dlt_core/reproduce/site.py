@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from dlt_core import CHECKOUT
@@ -22,7 +21,6 @@ from dlt_core.corpora.files import write_text_atomically
 
 if TYPE_CHECKING:
     from dlt_core.records.record import RunRecord
-    from dlt_core.tie_map import TieMap
     from dlt_core.widgets.base import Widget
 
 NOTEBOOKS = CHECKOUT / "notebooks"
@@ -50,6 +48,7 @@ class Playable:
 def playables() -> dict[str, Playable]:
     """The widgets that run without a kernel, by their module's name, in the order of the page."""
     from dlt_core import widgets
+    from dlt_core.reproduce.checks.learning import true_losses
 
     return {
         "tie_map_editor": Playable(
@@ -74,7 +73,7 @@ def playables() -> dict[str, Playable]:
             "A model of four layers of which every map was trained: a world that is a table. "
             "Where does the paper's reward lead the agent, where does it with the table turned round, "
             "and which reward beats a random agent?",
-            lambda: widgets.RewardLab(_table()),
+            lambda: widgets.RewardLab(true_losses()),
         ),
         "compare_runs": Playable(
             "Compare runs",
@@ -260,10 +259,3 @@ def _records(pattern: str) -> list[RunRecord]:
     from dlt_core.records.record import RunRecord
 
     return [RunRecord.load(path) for path in sorted(RECORDS.glob(f"{pattern}.json"))]
-
-
-def _table() -> dict[TieMap, float]:
-    """Of each map of four layers the test loss, nats per token, trained from scratch; mean over the seeds."""
-    from dlt_core.studies.diagnosis import truth
-
-    return {tie_map: fmean(losses) for tie_map, losses in truth(_records("truth-laptop-map-*")).items()}

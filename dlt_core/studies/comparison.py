@@ -55,10 +55,12 @@ def compare(
     for methods_now in (first, asked):
         to_train: dict[str, Method] = {}
         for method in methods_now:
+            if method.name in done:
+                continue
             record = None if recorded is None else _recorded(Path(recorded), method.name, experiment)
             if record is not None:
                 taken, done[method.name] = True, record
-            elif method.name not in done:
+            else:
                 to_train[method.name] = method
         if not to_train:
             continue

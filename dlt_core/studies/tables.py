@@ -28,13 +28,8 @@ PAPER = {
 MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
-STUDIES = (
-    "ablations",
-    *DIFFERENCES,
-    *LEARNING,
-    "regime-gpu",
-    "depth",
-)  # many short runs, shown in `contrasts` and `findings`
+# Many short runs, shown in `contrasts` and `findings`.
+STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu", "depth")
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
 GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer

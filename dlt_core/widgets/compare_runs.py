@@ -19,8 +19,7 @@ def by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """The records of each method, with the settings that differ from the preset's in its name."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        changes = ", ".join(f"{k}={v}" for k, v in sorted(record.experiment.get("overrides", {}).items()))
-        groups.setdefault(", ".join(filter(None, (record.method, changes))), []).append(record)
+        groups.setdefault(", ".join(filter(None, (record.method, record.changes))), []).append(record)
     return groups
 
 

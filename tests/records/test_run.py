@@ -27,7 +27,9 @@ def test_an_unknown_option_is_named_before_anything_is_built(smoke):
 def test_the_test_split_is_read_once_and_after_everything_else(smoke, tiny_data, monkeypatch):
     splits = []
     evaluate = Learner.evaluate
-    monkeypatch.setattr(Learner, "evaluate", lambda self, split: splits.append(split) or evaluate(self, split))
+    monkeypatch.setattr(
+        Learner, "evaluate", lambda self, split, **how: splits.append(split) or evaluate(self, split, **how)
+    )
     train_dynamic(smoke, data=tiny_data)
     assert splits == ["validation"] * smoke.episodes + ["test"]
 
@@ -44,9 +46,9 @@ def test_the_test_may_be_on_more_text_than_validation(smoke, tiny_data):
 def test_the_tested_model_is_the_best_on_validation(smoke, tiny_data, monkeypatch):
     evaluate = Learner.evaluate
 
-    def overfitting(self, split):
+    def overfitting(self, split, **how):
         """As if the validation loss rose by a nat for each step after step 18."""
-        found = evaluate(self, split)
+        found = evaluate(self, split, **how)
         if split == "test":
             return found
         return dataclasses.replace(found, nll=found.nll + found.tokens * max(0, self.step - 18))

@@ -20,6 +20,7 @@ import torch
 
 from dlt_core import figures, records
 from dlt_core.corpora.files import write_json_atomically, write_text_atomically
+from dlt_core.learner import parallel
 from dlt_core.studies.benchmark import memory, timings
 from dlt_core.studies.benchmark.timings import SCALES, Bench, Row
 from dlt_core.studies.tables import markdown_table
@@ -213,7 +214,7 @@ def measure(
     """
     if repetitions < 1:
         raise ValueError(f"--repetitions must be at least 1, got {repetitions}")
-    bench = Bench(scale or ("gpu" if torch.cuda.is_available() else "laptop"), repetitions)
+    bench = Bench(scale or parallel.preset(), repetitions)
     path = out / f"{name_of(bench.device)}.json"
     text = report(run(bench, list(parts or PARTS), path, max_seconds))
     return text, [path, *show(path)]

@@ -1,19 +1,13 @@
 // Beat the agent: four players, four small models. The models are trained by the kernel; the page asks and shows.
 
-const PLAYERS = [["var(--dlt-you)", "", "●"], ["#D55E00", "7 3", "■"], ["#009E73", "2 3", "▲"], ["#888888", "10 3 2 3", "◆"]];
+const PLAYERS = [["var(--dlt-blue)", "", "●"], ["#D55E00", "7 3", "■"], ["#009E73", "2 3", "▲"], ["#888888", "10 3 2 3", "◆"]];
 const GAME_STYLE = `
-.dlt-game { --dlt-you: light-dark(#0072b2, #56b4e9); }
 .dlt-game .turn { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; min-height: 34px; }
 .dlt-game .turn button { padding: 5px 12px; }
 .dlt-game .turn button:disabled { opacity: 0.5; cursor: wait; }
 .dlt-game .message { margin: 6px 0; padding: 4px 10px; border-left: 4px solid var(--dlt-mark); min-height: 1.4em; }
-.dlt-game .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
-.dlt-game .panels > svg { flex: 1 1 380px; min-width: 0; }
-.dlt-game svg .faint { fill: var(--dlt-faint); }
-.dlt-game svg .head { font-weight: 600; }
-.dlt-game svg .number { fill: #fff; font-size: 11px; paint-order: stroke; stroke: #000a; stroke-width: 2px; }
+.dlt-game svg .number { font-size: 11px; }
 .dlt-game .foot { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 6px; }`;
-const GAME_WORDS = (x, y, words, more = {}) => element("text", { x, y, ...more }, words);
 
 // The validation losses over the decisions, a line for each player, named at its end.
 function drawRace(game) {
@@ -32,20 +26,20 @@ function drawRace(game) {
   return element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label":
     `Validation losses after ${game.decision} of ${game.total} decisions: ` +
     [...ends].reverse().map(({ name, loss }) => `${name} ${loss.toFixed(3)}`).join(", ") },
-  GAME_WORDS(4, 14, "Validation loss (nats per token)", { class: "head" }),
-  GAME_WORDS(4, 32, from ? `lower is better; all began at ${game.players[0].losses[0].toFixed(2)}` : "lower is better; all began alike", { class: "faint" }),
+  label(4, 14, "Validation loss (nats per token)", { class: "head" }),
+  label(4, 32, from ? `lower is better; all began at ${game.players[0].losses[0].toFixed(2)}` : "lower is better; all began alike", { class: "faint" }),
   ...[0, 0.5, 1].flatMap((f) => { const loss = low + f * (high - low); return [
     element("line", { x1: left, x2: width - right, y1: y(loss), y2: y(loss), stroke: "var(--dlt-line)", "stroke-width": 0.8 }),
-    GAME_WORDS(left - 6, y(loss) + 4, loss.toFixed(2), { "text-anchor": "end" })]; }),
+    label(left - 6, y(loss) + 4, loss.toFixed(2), { "text-anchor": "end" })]; }),
   ...game.players.map((player, p) => element("polyline", { "data-player": player.name, fill: "none", stroke: PLAYERS[p][0],
     "stroke-width": p ? 1.8 : 3, "stroke-dasharray": PLAYERS[p][1],
     points: player.losses.map((loss, n) => `${x(n)},${y(loss)}`).slice(from).join(" ") })),
   ...ends.flatMap(({ p, name, loss, y: at }) => [
-    GAME_WORDS(x(game.decision), y(loss) + 4, PLAYERS[p][2], { "text-anchor": "middle", style: `fill: ${PLAYERS[p][0]}` }),
-    GAME_WORDS(width - right + 10, at + 4 - over, `${PLAYERS[p][2]} ${name} ${loss.toFixed(3)}`,
+    label(x(game.decision), y(loss) + 4, PLAYERS[p][2], { "text-anchor": "middle", style: `fill: ${PLAYERS[p][0]}` }),
+    label(width - right + 10, at + 4 - over, `${PLAYERS[p][2]} ${name} ${loss.toFixed(3)}`,
       { style: `fill: ${PLAYERS[p][0]}; ${p ? "" : "font-weight: 600"}` })]),
-  ...[from, game.total].map((n) => GAME_WORDS(x(n), bottom + 16, String(n), { "text-anchor": n > from ? "end" : "start" })),
-  GAME_WORDS((left + width - right) / 2, bottom + 32, "decision", { "text-anchor": "middle" }));
+  ...[from, game.total].map((n) => label(x(n), bottom + 16, String(n), { "text-anchor": n > from ? "end" : "start" })),
+  label((left + width - right) / 2, bottom + 32, "decision", { "text-anchor": "middle" }));
 }
 
 // Each player's ties now: boxes of one colour and number share weights; the layer at hand is framed.
@@ -54,15 +48,15 @@ function drawMaps(game) {
   const [width, rowHeight, left] = [390, 58, 126];
   const svg = element("svg", { viewBox: `0 0 ${width} ${40 + game.players.length * rowHeight}`, role: "img", "aria-label":
     game.players.map(({ name, tie_map }) => `${name}: ${tie_map.join(" ")}`).join("; ") },
-  GAME_WORDS(4, 14, "Who ties what", { class: "head" }),
-  ...game.players[0].tie_map.map((_, i) => GAME_WORDS(left + i * size + size / 2, 32, `${i}`,
-    { "text-anchor": "middle", class: "faint" })), GAME_WORDS(4, 32, "layer", { class: "faint" }));
+  label(4, 14, "Who ties what", { class: "head" }),
+  ...game.players[0].tie_map.map((_, i) => label(left + i * size + size / 2, 32, `${i}`,
+    { "text-anchor": "middle", class: "faint" })), label(4, 32, "layer", { class: "faint" }));
   game.players.forEach(({ name, tie_map }, p) => {
     const y = 42 + p * rowHeight;
-    svg.append(GAME_WORDS(4, y + size / 2 + 4, `${PLAYERS[p][2]} ${name}`, { style: `fill: ${PLAYERS[p][0]}` }));
+    svg.append(label(4, y + size / 2 + 4, `${PLAYERS[p][2]} ${name}`, { style: `fill: ${PLAYERS[p][0]}` }));
     tie_map.forEach((source, i) => svg.append(
       element("rect", { x: left + i * size + 1, y, width: size - 4, height: size - 4, rx: 4, fill: colour(source, game.n_layer) }),
-      GAME_WORDS(left + i * size + size / 2 - 1, y + size / 2 + 2, String(source), { "text-anchor": "middle", class: "number" })));
+      label(left + i * size + size / 2 - 1, y + size / 2 + 2, String(source), { "text-anchor": "middle", class: "number" })));
     if (p === 0 && !game.over) svg.append(element("rect", { x: left + game.layer * size - 2, y: y - 3, width: size + 2,
       height: size + 2, rx: 5, fill: "none", stroke: "var(--dlt-ink)", "stroke-width": 2.5, "stroke-dasharray": "4 2" }));
   });
@@ -81,8 +75,8 @@ function drawChance(game) {
   const bottom = 74 + 18 * marks.length;
   return element("svg", { viewBox: `0 0 ${width} ${bottom + 34}`, role: "img", "data-role": "chance",
     "aria-label": `Losses of ${chance.length} random plays: mean ${centre.toFixed(3)}${spread}; yours ${losses.you.toFixed(3)}` },
-  GAME_WORDS(4, 14, `What chance alone gives: ${chance.length} random plays of this game (|)`, { class: "head" }),
-  GAME_WORDS(4, 32, `mean ${centre.toFixed(3)}${spread}; left is better; you beat ${game.score.beaten} of ${chance.length}`,
+  label(4, 14, `What chance alone gives: ${chance.length} random plays of this game (|)`, { class: "head" }),
+  label(4, 32, `mean ${centre.toFixed(3)}${spread}; left is better; you beat ${game.score.beaten} of ${chance.length}`,
     { class: "faint" }),
   element("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: "var(--dlt-line)" }),
   ...chance.map((loss) => element("line", { x1: x(loss), x2: x(loss), y1: bottom - 12, y2: bottom, stroke: "var(--dlt-ink)",
@@ -90,16 +84,15 @@ function drawChance(game) {
   ...marks.flatMap(({ p, name, at }, row) => [
     element("line", { x1: at, x2: at, y1: 56 + 18 * row, y2: bottom, stroke: PLAYERS[p][0], "stroke-width": p ? 1.4 : 2.6,
       "stroke-dasharray": PLAYERS[p][1] }),
-    GAME_WORDS(at + (at < width - 160 ? 5 : -5), 58 + 18 * row, `${PLAYERS[p][2]} ${name} ${losses[name].toFixed(3)}`,
+    label(at + (at < width - 160 ? 5 : -5), 58 + 18 * row, `${PLAYERS[p][2]} ${name} ${losses[name].toFixed(3)}`,
       { "text-anchor": at < width - 160 ? "start" : "end", style: `fill: ${PLAYERS[p][0]}` })]),
-  ...[low, high].map((loss) => GAME_WORDS(x(loss), bottom + 16, loss.toFixed(3), { "text-anchor": loss === low ? "start" : "end" })),
-  GAME_WORDS(width / 2, bottom + 28, "validation loss at the end (nats per token)", { "text-anchor": "middle" }));
+  ...[low, high].map((loss) => label(x(loss), bottom + 16, loss.toFixed(3), { "text-anchor": loss === low ? "start" : "end" })),
+  label(width / 2, bottom + 28, "validation loss at the end (nats per token)", { "text-anchor": "middle" }));
 }
 
 function render({ model, el }) {
-  el.classList.add("dlt-widget", "dlt-game");
-  el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the widget's, not the notebook's
-  el.addEventListener("keydown", (event) => event.stopPropagation());
+  prepare(el, "beat_the_agent");
+  el.classList.add("dlt-game");
   const alive = typeof model.send === "function"; // a page without a kernel has none
   const [turn, foot] = [element("div", { class: "turn", role: "group" }), element("div", { class: "foot" })];
   const message = element("div", { class: "message", role: "status", "aria-live": "polite", "data-role": "message" });

@@ -59,6 +59,15 @@ function prepare(el, name) {
   el.addEventListener("keydown", (event) => event.stopPropagation());
 }
 
+// Words in a drawing.
+function label(x, y, words, attributes = {}) {
+  return element("text", { x, y, ...attributes }, words);
+}
+
+function signed(number, digits = 4) {
+  return `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(digits)}`;
+}
+
 function thousands(number) {
   return Math.round(number).toLocaleString("en-US");
 }

@@ -1,20 +1,12 @@
 // Compare runs: all numbers come with the state, computed in Python; here they are chosen and drawn.
 
-const TWO = [["var(--dlt-first)", "", "●"], ["#D55E00", "7 3", "■"]];
+const TWO = [["var(--dlt-blue)", "", "●"], ["#D55E00", "7 3", "■"]];
 const MEASURES = { bits_per_byte: "validation bits per byte", perplexity: "validation perplexity" };
 const COMPARE_STYLE = `
-.dlt-compare { --dlt-first: light-dark(#0072b2, #56b4e9); }
 .dlt-compare .choices { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 4px 14px; }
 .dlt-compare label { font-size: 12.5px; }
 .dlt-widget.dlt-compare select { width: 100%; height: 26px; }
-.dlt-compare .verdict { margin: 8px 0; padding: 6px 10px; border-left: 4px solid var(--dlt-mark); min-height: 2.8em; }
-.dlt-compare .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
-.dlt-compare .panels > svg { flex: 1 1 380px; min-width: 0; }
-.dlt-compare svg .faint { fill: var(--dlt-faint); }
-.dlt-compare svg .head { font-weight: 600; }
-.dlt-compare svg .number { fill: #fff; font-size: 10px; paint-order: stroke; stroke: #000a; stroke-width: 2px; }`;
-const label = (x, y, words, more = {}) => element("text", { x, y, ...more }, words);
-const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(4)}`;
+.dlt-compare .verdict { margin: 8px 0; padding: 6px 10px; border-left: 4px solid var(--dlt-mark); min-height: 2.8em; }`;
 const clip = (words, most) => (words.length > most ? `${words.slice(0, most - 1)}…` : words);
 
 function drawCurves(groups, measure, { corpus, unit }) {
@@ -93,7 +85,7 @@ function drawDifference(found, [a, b]) {
   label(x(0) + 10, 36, `${clip(b, 30)} is better →`, { class: "faint" }),
   element("line", { x1: x(0), x2: x(0), y1: 26, y2: bottom, stroke: "var(--dlt-ink)", "stroke-dasharray": "3 3" }),
   ...found.values.flatMap((value, i) => [
-    element("circle", { cx: x(value), cy: first + i * rowHeight, r: 4, fill: "none", stroke: "var(--dlt-first)", "stroke-width": 1.8,
+    element("circle", { cx: x(value), cy: first + i * rowHeight, r: 4, fill: "none", stroke: "var(--dlt-blue)", "stroke-width": 1.8,
       "data-seed": found.seeds[i], "data-value": value }, element("title", {}, `seed ${found.seeds[i]}: ${signed(value)}`)),
     label(x(value) + 9, first + i * rowHeight + 4, `seed ${found.seeds[i]}`, { class: "faint" })]),
   element("line", { x1: x(mean - half), x2: x(mean + half), y1: bottom - 14, y2: bottom - 14, stroke: "var(--dlt-ink)", "stroke-width": 2.5 }),
@@ -105,9 +97,8 @@ function drawDifference(found, [a, b]) {
 }
 
 function render({ model, el }) {
-  el.classList.add("dlt-widget", "dlt-compare");
-  el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the widget's, not the notebook's
-  el.addEventListener("keydown", (event) => event.stopPropagation());
+  prepare(el, "compare_runs");
+  el.classList.add("dlt-compare");
   let measure = "bits_per_byte";
   const verdict = element("div", { class: "verdict", role: "status", "aria-live": "polite", "data-role": "verdict" });
   const [choices, panels, below] = ["choices", "panels", "below"].map((name) => element("div", { class: name }));

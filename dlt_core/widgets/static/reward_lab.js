@@ -224,31 +224,24 @@ const SLIDERS = [
   ["decisions", "decisions", 300, 6000, 300], ["seeds", "seeds", 2, 20, 1],
 ];
 const LAB_STYLE = `
-.dlt-lab { --dlt-mark: var(--jp-brand-color1, light-dark(#0072b2, #56b4e9)); }
+.dlt-lab { --dlt-mark: var(--jp-brand-color1, var(--dlt-blue)); }
 .dlt-lab .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 4px 14px; }
 .dlt-lab label { display: block; font-size: 12.5px; }
 .dlt-lab label output { float: right; font-variant-numeric: tabular-nums; }
 .dlt-widget.dlt-lab input[type=range], .dlt-widget.dlt-lab select { width: 100%; margin: 0; box-sizing: border-box; height: 22px; }
 .dlt-lab .presets { display: flex; flex-wrap: wrap; gap: 8px; margin: 0 0 8px; }
 .dlt-lab .verdict { margin: 8px 0; padding: 6px 10px; border-left: 4px solid var(--dlt-mark); min-height: 4.2em; }
-.dlt-lab .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
-.dlt-lab .panels > svg { flex: 1 1 400px; min-width: 0; }
 .dlt-lab [role=option] { cursor: pointer; }
 .dlt-lab .chosen { fill: none; stroke: var(--dlt-ink); stroke-width: 1.5; }
-.dlt-lab svg .faint { fill: var(--dlt-faint); }
-.dlt-lab svg .head { font-weight: 600; }
-.dlt-lab svg .number { fill: #fff; font-size: 10px; paint-order: stroke; stroke: #000a; stroke-width: 2px; }
 .dlt-lab [role=option]:focus-visible .chosen { stroke-dasharray: 3 2; stroke: var(--dlt-mark); stroke-width: 2.5; }`;
 
 const LINE = "var(--dlt-line)";
-const said = (x, digits = 3) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
 const short = (x) => (x === 0 ? "0" : Math.abs(x) < 0.001 ? x.toExponential(0).replace("-", "−") : String(+x.toPrecision(3)));
-const text = (x, y, words, more = {}) => element("text", { x, y, ...more }, words);
 
 function tieMapPicture(sources, x, y, size) {
   return sources.flatMap((source, i) => [
     element("rect", { x: x + i * size, y, width: size - 2, height: size - 2, fill: colour(source, sources.length), rx: 2 }),
-    text(x + i * size + size / 2 - 1, y + size - 5, String(source), { class: "number", "text-anchor": "middle" })]);
+    label(x + i * size + size / 2 - 1, y + size - 5, String(source), { class: "number", "text-anchor": "middle" })]);
 }
 
 // Maps from best to worst with the share of the last quarter that each agent spent there; a row chooses the state below.
@@ -260,9 +253,9 @@ function drawShares(world, result, chosen, choose) {
   const at = (share) => left + (Math.min(share, widest) / widest) * (right - left);
   const svg = element("svg", { viewBox: `0 0 ${width} ${top + order.length * rowHeight + 22}`, role: "listbox",
     "aria-label": "Maps from best to worst; share of the last quarter of the decisions" },
-  text(4, 14, "Where the agents are in the last quarter", { class: "head" }),
-  text(4, 33, "map", { class: "faint" }), text(left - 8, 33, "loss", { class: "faint", "text-anchor": "end" }),
-  text(left, 33, "bar: Q-agent, 95 % interval · ◇ random", { class: "faint" }));
+  label(4, 14, "Where the agents are in the last quarter", { class: "head" }),
+  label(4, 33, "map", { class: "faint" }), label(left - 8, 33, "loss", { class: "faint", "text-anchor": "end" }),
+  label(left, 33, "bar: Q-agent, 95 % interval · ◇ random", { class: "faint" }));
   order.forEach((m, row) => {
     const y = top + row * rowHeight;
     const [share, half] = result.shares[m];
@@ -278,16 +271,16 @@ function drawShares(world, result, chosen, choose) {
       "aria-label": note, "data-map": world.maps[m].join(), "data-share": share, onclick: pick, onkeydown: pick },
     element("title", {}, note), element("rect", { x: 0, y: y - 2, width, height: rowHeight, fill: "transparent" }),
     ...tieMapPicture(world.maps[m], 6, y, size),
-    text(left - 8, y + 12, world.losses[m].toFixed(3), { "text-anchor": "end" }),
+    label(left - 8, y + 12, world.losses[m].toFixed(3), { "text-anchor": "end" }),
     element("rect", { x: left, y: y + 2, width: Math.max(0, at(share) - left), height: 11, fill: "var(--dlt-mark)", opacity: 0.75 }),
     element("line", { x1: at(Math.max(0, share - half)), x2: at(share + half), y1: y + 7.5, y2: y + 7.5,
       stroke: "var(--dlt-ink)", "stroke-width": 1.5 }),
     element("polygon", { points: `${x - 4},${y + 7.5} ${x},${y + 3} ${x + 4},${y + 7.5} ${x},${y + 12}`,
       fill: "var(--dlt-back)", stroke: "var(--dlt-ink)", "stroke-width": 1.3 }),
-    text(width - 4, y + 12, `${(100 * share).toFixed(0)} %`, { "text-anchor": "end" }),
+    label(width - 4, y + 12, `${(100 * share).toFixed(0)} %`, { "text-anchor": "end" }),
     m === chosen ? element("rect", { x: 1.5, y: y - 2.5, width: width - 3, height: rowHeight - 1, rx: 3, class: "chosen" }) : null));
   });
-  svg.append(text(4, top + order.length * rowHeight + 14, "top: best map · bottom: worst · choose a row to see Q there",
+  svg.append(label(4, top + order.length * rowHeight + 14, "top: best map · bottom: worst · choose a row to see Q there",
     { class: "faint" }));
   return svg;
 }
@@ -301,20 +294,20 @@ function drawCurve(result, settings) {
     ...result.curve.map(([n, m, half]) => [n, m - half]).reverse()].map(([n, v]) => `${x(n)},${y(v)}`).join(" ");
   const line = result.curve.map(([n, m]) => `${x(n)},${y(m)}`).join(" ");
   return element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `Regret minus the random agent's over the decisions; at the end ${said(result.difference)} nats` },
-  text(4, 14, "Regret minus the random agent's (nats per token)", { class: "head" }),
-  text(4, 33, "line: mean over seeds · band: 95 % interval", { class: "faint" }),
+    "aria-label": `Regret minus the random agent's over the decisions; at the end ${signed(result.difference, 3)} nats` },
+  label(4, 14, "Regret minus the random agent's (nats per token)", { class: "head" }),
+  label(4, 33, "line: mean over seeds · band: 95 % interval", { class: "faint" }),
   ...[1, 0.5, 0, -0.5, -1].flatMap((f) => [
     element("line", { x1: left, x2: width - 10, y1: y(f * extent), y2: y(f * extent), stroke: f ? LINE : "var(--dlt-ink)",
       "stroke-width": f ? 0.7 : 1.2 }),
-    text(left - 6, y(f * extent) + 4, f ? said(f * extent) : "0", { "text-anchor": "end" })]),
+    label(left - 6, y(f * extent) + 4, f ? signed(f * extent, 3) : "0", { "text-anchor": "end" })]),
   element("polygon", { points: band, fill: "var(--dlt-mark)", opacity: 0.25 }),
   element("polyline", { points: line, fill: "none", stroke: "var(--dlt-mark)", "stroke-width": 2.2 }),
-  text(width - 12, top + 14, "worse than chance ↑", { "text-anchor": "end", class: "faint" }),
-  text(width - 12, bottom - 6, "better than chance ↓", { "text-anchor": "end", class: "faint" }),
-  ...[0, 0.5, 1].map((f) => text(x(f * settings.decisions), bottom + 16, String(Math.round(f * settings.decisions)),
+  label(width - 12, top + 14, "worse than chance ↑", { "text-anchor": "end", class: "faint" }),
+  label(width - 12, bottom - 6, "better than chance ↓", { "text-anchor": "end", class: "faint" }),
+  ...[0, 0.5, 1].map((f) => label(x(f * settings.decisions), bottom + 16, String(Math.round(f * settings.decisions)),
     { "text-anchor": f === 1 ? "end" : f ? "middle" : "start" })),
-  text((left + width) / 2, bottom + 32, "decision", { "text-anchor": "middle" }));
+  label((left + width) / 2, bottom + 32, "decision", { "text-anchor": "middle" }));
 }
 
 // Q-values of one state, believed and true, each less the mean of its layer: what decides is the order.
@@ -329,16 +322,16 @@ function drawBeliefs(world, result, settings, chosen) {
   const height = top + rows * rowHeight + (layers.length - 1) * 8 + 8;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": "Q-values of the chosen map, believed and true, less the mean of each layer" },
-  text(4, 14, "What Q believes in this state, and the truth", { class: "head" }),
+  label(4, 14, "What Q believes in this state, and the truth", { class: "head" }),
   ...tieMapPicture(world.maps[chosen], 310, 1, 16),
-  text(4, 34, "Each less the mean of its layer, in units of its reward; mean over seeds. ★ the largest: what the agent would do.",
+  label(4, 34, "Each less the mean of its layer, in units of its reward; mean over seeds. ★ the largest: what the agent would do.",
     { class: "faint" }));
-  columns.forEach(([name], c) => svg.append(text(c ? 660 : 340, 54, name, { "text-anchor": "middle", class: "head" })));
+  columns.forEach(([name], c) => svg.append(label(c ? 660 : 340, 54, name, { "text-anchor": "middle", class: "head" })));
   let y = top;
   for (const i of layers) {
-    svg.append(text(4, y + 13, `layer ${i}`));
+    svg.append(label(4, y + 13, `layer ${i}`));
     for (let a = 0; a <= i; a++) {
-      svg.append(text(66, y + 13, a === i ? "be independent" : `tie to layer ${a}`));
+      svg.append(label(66, y + 13, a === i ? "be independent" : `tie to layer ${a}`));
       columns.forEach(([, of, largest], c) => {
         const values = relative(of[chosen][i]);
         const [zero, length] = [c ? 660 : 340, 85 * (values[a] / largest)];
@@ -347,7 +340,7 @@ function drawBeliefs(world, result, settings, chosen) {
           fill: c ? "#009E73" : "var(--dlt-mark)", opacity: 0.75, "data-layer": i, "data-action": a,
           "data-kind": c ? "true" : "believed", "data-value": of[chosen][i][a] }),
         element("line", { x1: zero, x2: zero, y1: y, y2: y + rowHeight - 1, stroke: "var(--dlt-ink)" }),
-        text(zero + 155, y + 13, said(values[a], 4) + (top1 ? " ★" : " \u2002"), { "text-anchor": "end" }));
+        label(zero + 155, y + 13, signed(values[a]) + (top1 ? " ★" : " \u2002"), { "text-anchor": "end" }));
       });
       y += rowHeight;
     }
@@ -365,16 +358,15 @@ function verdictText(world, result, settings) {
   const all = (of) => mean(of.flatMap((layers) => layers.slice(1).flatMap((values) => Math.max(...values))));
   const level = settings.reward === "log_improvement" ? "" :
     ` Q has come to ${short(all(result.q))} on average; the truth is ${short(all(trueValues(world, settings)))}.`;
-  return `The Q-agent is ${word} the random agent: in the last quarter its regret is ${said(difference, 4)} ± ${half.toFixed(4)} ` +
+  return `The Q-agent is ${word} the random agent: in the last quarter its regret is ${signed(difference)} ± ${half.toFixed(4)} ` +
     `nats (${result.ours.toFixed(4)} against ${result.theirs.toFixed(4)}; 95 % interval, ${settings.seeds} seeds). ` +
     `At the best map it is ${at(best)} of the time, at the worst, ${world.maps[worst].join(" ")}, ${at(worst)}; ` +
     `most often at ${world.maps[result.most].join(" ")}, of rank ${result.rank} of ${world.maps.length}.${level}`;
 }
 
 function render({ model, el }) {
-  el.classList.add("dlt-widget", "dlt-lab");
-  el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the widget's, not the notebook's
-  el.addEventListener("keydown", (event) => event.stopPropagation());
+  prepare(el, "reward_lab");
+  el.classList.add("dlt-lab");
   const paper = { ...model.get("settings") };
   let [settings, result, run] = [{ ...paper }, null, 0];
   const pairs = () => (settings.table === "turned" ? turnRound(model.get("losses")) : model.get("losses"));
