@@ -29,10 +29,10 @@ except KeyboardInterrupt:
 """
 # Deaf to interrupts at first, with a child of its own.
 STUBBORN = """
-import os, subprocess, sys, time
+import os, subprocess, time
 from pathlib import Path
 if not Path(out_dir, "began").exists():
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    child = subprocess.Popen(["sh", "-c", "trap '' INT; sleep 600; :"])
     Path(out_dir, "began").write_text(str(os.getpid()))
     while True:
         try:

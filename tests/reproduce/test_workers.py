@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
@@ -65,8 +68,8 @@ def without_places_and_times(summary, out):
     return json.loads(json.dumps(summary).replace(str(out), "OUT"))
 
 
-def on_cluster(jobs, client):
-    return list(execute_all(jobs, dask_cluster.Cluster(client), Stop(), Progress({})))
+def on_cluster(jobs, client, stop=None):
+    return list(execute_all(jobs, dask_cluster.Cluster(client), stop or Stop(), Progress({})))
 
 
 def variables_of(folder):
@@ -106,6 +109,27 @@ def test_the_runs_of_a_lost_worker_are_taken_up_again(cluster, notebooks, tmp_pa
     folder = tmp_path / "out" / "smoke-seed0" / "01_killed"
     assert (folder / "checkpoints" / "steps").read_text() == "2"
     assert variables_of(folder)[:2] == ["1", "1"]  # whatever runs beside it
+
+
+def test_a_batch_on_a_cluster_is_stopped_too(cluster, notebooks, tmp_path):
+    began = "import os, time\nopen(f'{os.getpid()}.kernel', 'w').close()\ntime.sleep(600)"
+    notebook(notebooks / "01_sleeps.ipynb", began, "open('behind', 'w').close()")
+    jobs = [Job(notebooks / "01_sleeps.ipynb", "smoke", seed, {}, {}, tmp_path) for seed in range(3)]
+    stop = Stop()
+
+    def stop_when_two_run():
+        while len(list(tmp_path.rglob("*.kernel"))) < 2:
+            time.sleep(0.1)
+        stop.note(signal.SIGTERM)
+
+    with Client(cluster, set_as_default=False) as client, ThreadPoolExecutor(1) as pool:
+        pool.submit(stop_when_two_run)
+        results = on_cluster(jobs, client, stop)
+    assert [result["status"] for _, result in results] == ["stopped", "stopped", "not begun"]
+    assert list(tmp_path.rglob("behind")) == []
+    kernels = [int(path.stem) for path in tmp_path.rglob("*.kernel")]
+    assert len(kernels) == 2
+    assert not any(psutil.pid_exists(kernel) for kernel in kernels)
 
 
 def test_a_job_that_always_loses_its_worker_fails_alone(cluster, notebooks, tmp_path, monkeypatch):
