@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -69,7 +70,7 @@ def without_places_and_times(summary, out):
 
 
 def on_cluster(jobs, client, stop=None):
-    return list(execute_all(jobs, dask_cluster.Cluster(client), stop or Stop(), Progress({})))
+    return list(execute_all(jobs, dask_cluster.Cluster(client), Stop() if stop is None else stop, Progress({})))
 
 
 def variables_of(folder):
@@ -112,24 +113,23 @@ def test_the_runs_of_a_lost_worker_are_taken_up_again(cluster, notebooks, tmp_pa
 
 
 def test_a_batch_on_a_cluster_is_stopped_too(cluster, notebooks, tmp_path):
-    began = "import os, time\nopen(f'{os.getpid()}.kernel', 'w').close()\ntime.sleep(600)"
+    began = "import os, time\nprint(os.getpid(), file=open('kernel', 'w'), flush=True)\ntime.sleep(600)"
     notebook(notebooks / "01_sleeps.ipynb", began, "open('behind', 'w').close()")
     jobs = [Job(notebooks / "01_sleeps.ipynb", "smoke", seed, {}, {}, tmp_path) for seed in range(3)]
     stop = Stop()
 
     def stop_when_two_run():
-        while len(list(tmp_path.rglob("*.kernel"))) < 2:
+        while not all((job.folder / "kernel").exists() for job in jobs[:2]):
             time.sleep(0.1)
         stop.note(signal.SIGTERM)
 
-    with Client(cluster, set_as_default=False) as client, ThreadPoolExecutor(1) as pool:
-        pool.submit(stop_when_two_run)
+    with Client(cluster, set_as_default=False) as client:
+        threading.Thread(target=stop_when_two_run, daemon=True).start()
         results = on_cluster(jobs, client, stop)
     assert [result["status"] for _, result in results] == ["stopped", "stopped", "not begun"]
-    assert list(tmp_path.rglob("behind")) == []
-    kernels = [int(path.stem) for path in tmp_path.rglob("*.kernel")]
-    assert len(kernels) == 2
-    assert not any(psutil.pid_exists(kernel) for kernel in kernels)
+    for job in jobs[:2]:
+        assert not psutil.pid_exists(int((job.folder / "kernel").read_text()))
+        assert not (job.folder / "behind").exists()
 
 
 def test_a_job_that_always_loses_its_worker_fails_alone(cluster, notebooks, tmp_path, monkeypatch):
