@@ -161,13 +161,6 @@ def test_what_a_worker_cannot_do_is_that_jobs_failure(cluster, notebooks, tmp_pa
     assert "must be on a file system that all workers share" in result["error"]
 
 
-def test_a_job_that_kills_its_process_fails_here_too(notebooks, tmp_path):
-    notebook(notebooks / "00_kills.ipynb", KILL)
-    status, summary = run(tmp_path, "--notebooks", "00_kills")
-    assert status == 1
-    assert "the worker process died" in summary["notebooks"][0]["error"]
-
-
 def test_without_a_scheduler_what_is_left_has_failed(notebooks, tmp_path):
     class Lost:
         scheduler = None
