@@ -95,7 +95,8 @@ class Reproduce:
     """Execute notebooks, presets x seeds, and collect what they leave. What is done is skipped.
 
     OUT/<preset>-seed<seed>/<notebook>/ holds an executed notebook, its figures and its records/; OUT/summary.json says
-    what happened. The exit status is not 0 if a notebook failed.
+    what happened. The exit status is not 0 if a notebook failed. Ctrl-C stops it: what is finished is kept, and the
+    same command goes on.
     """
 
     preset: PresetName = "laptop"
@@ -116,8 +117,11 @@ class Reproduce:
     """Also refresh the outputs in notebooks/, the contents of figures/ and the tables of the README files."""
 
     def run(self) -> int:
-        from dlt_core.reproduce.batch import reproduce
-
+        try:
+            from dlt_core.reproduce.batch import reproduce
+        except KeyboardInterrupt:  # reproduce itself answers to it, once it is there
+            print("stopped before anything was begun")
+            return 130
         return reproduce(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
 

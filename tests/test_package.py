@@ -22,7 +22,11 @@ TESTED_ELSEWHERE = {
     "corpora/__init__.py": "test_package.py",
     "corpora/hub.py": "corpora/test_sources.py",  # what a hub gives or refuses shows in the corpora
     "records/refusals.py": "records/test_record.py",  # the words are those of a record that cannot be
+    "reproduce/cluster.py": "reproduce/test_workers.py",  # a cluster does what local processes do
+    "reproduce/folder.py": "faults/test_batch_refusals.py",
     "reproduce/jobs.py": "reproduce/test_workers.py",  # a job is what a worker does
+    "reproduce/progress.py": "faults/test_batch_refusals.py",
+    "reproduce/stopping.py": "faults/test_batch_signals.py",
     "reproduce/train.py": "test_main.py",  # the command; several processes: learner/test_parallel.py
     "widgets/__init__.py": "test_package.py",
     "studies/first_light.py": "test_cuda.py",  # which it runs, on a new GPU; `--scale smoke` rehearses it
@@ -177,7 +181,7 @@ def test_the_tests_mirror_the_package():
     of_no_module = {"cuda", "notebooks", "package", "readme"}
     for path in tests.rglob("test_*.py"):
         place, name = path.relative_to(tests), path.stem.removeprefix("test_")
-        if place.parts[0] == "browser":  # by what a reader opens
+        if place.parts[0] in ("browser", "faults"):  # by what a reader opens, or what happens to a user
             continue
         there = any((package / place).with_name(f"{stem}.py").exists() for stem in (name, f"__{name}__"))
         assert there != (name in of_no_module), f"{place} tests no module of that name"

@@ -10,19 +10,18 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlt_core import CHECKOUT
-from dlt_core.corpora.files import write_json_atomically
+from dlt_core.corpora.files import write_json_atomically, write_text_atomically
 from dlt_core.corpora.sources import CORPORA
 from dlt_core.records.record import in_words, load_all
+from dlt_core.reproduce.cluster import Cluster, connect
+from dlt_core.reproduce.folder import check_writable, held
 from dlt_core.reproduce.jobs import Job
-from dlt_core.reproduce.marked_tables import write_marked_tables
-from dlt_core.reproduce.outputs import write_tables_and_figures
-from dlt_core.reproduce.workers import connect, on_cluster, on_processes
-
-if TYPE_CHECKING:
-    from distributed import Client
+from dlt_core.reproduce.progress import Progress, expected_seconds, say
+from dlt_core.reproduce.stopping import Stop, noticed
+from dlt_core.reproduce.workers import Executor, Processes, execute_all
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -50,45 +49,60 @@ def reproduce(
     out: Path = Path("reproduction"),
     in_place: bool = False,
 ) -> int:
-    """Execute the notebooks for each seed; returns the exit status, 0 only if none failed.
+    """Execute the notebooks for each seed; returns the exit status, 0 only if none failed and every record was read.
 
     notebooks: beginnings of their names; none: all whose data is here. jobs: how many at a time on this machine.
     dask: instead, on the workers of the cluster whose scheduler has this address, one at a time on each; the runs of a
     lost worker are taken up again by another. in_place: also refresh what the checkout shows.
 
-    Raises ValueError, before anything is executed, for what cannot be.
+    After Ctrl-C, or another signal to stop, no notebook is begun, those that run are interrupted, and the status is
+    128 + the signal. Raises ValueError, before anything is executed, for what cannot be.
     """
     if not seeds:
         raise ValueError("--seeds needs at least one")
+    if wrong := [seed for seed in seeds if seed < 0]:
+        raise ValueError(f"--seeds must not be negative, got {wrong[0]}")
+    if twice := [seed for seed in seeds if list(seeds).count(seed) > 1]:
+        raise ValueError(f"--seeds has {twice[0]} twice: name each once")
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {jobs}")
     if dask is not None and jobs != 1:
         raise ValueError("--jobs is for processes of this machine: with --dask the workers say how many at a time")
     if in_place and (preset != "laptop" or seeds[0] != 0):
         raise ValueError("--in-place is for the preset laptop, and seed 0 first, which the notebooks' parameters show")
-    out = out.resolve()
-    paths = _find(notebooks or ["all"])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {out} ({error}): name another folder with --out") from error
-    to_do, results = _split(_jobs(paths, preset, seeds, out, in_place), in_place)
-    with contextlib.nullcontext() if dask is None else connect(dask) as client:
-        for job, result in _execute(to_do, client, jobs):
-            if result["status"] == "no data" and notebooks:
-                result["status"] = "failed"
-            results.append(result)
-            print(f"{job.name}: {result['status']}, {result['seconds']:.0f} s", flush=True)
-            if result["error"]:
-                print(f"  {result['error']}", flush=True)
-            elif in_place:
-                _refresh(job)
-    results.sort(key=lambda r: (r["seed"], r["name"]))
-    if in_place:
-        _refresh_tables(results)
-    write_json_atomically(out / "summary.json", {"preset": preset, "seeds": list(seeds), "notebooks": results})
-    _print_summary(results, out)
-    return 1 if any(r["status"] == "failed" for r in results) else 0
+    out = out.expanduser().resolve()
+    asked_for = list(_jobs(_find(notebooks or ["all"]), preset, seeds, out, in_place))
+    for job in asked_for:
+        job.check_parameters()
+    check_writable(out)
+    with noticed() as stop, held(out):
+        to_do, results = _split(asked_for, in_place)
+        for folder in (*(job.folder for job in to_do), *((NOTEBOOKS, NOTEBOOKS.parent / "figures") * in_place)):
+            check_writable(folder, room=1)
+        if in_place:
+            load_all(NOTEBOOKS.parent / "figures" / "records")  # refuses now what would be refused at the end
+        with contextlib.nullcontext() if dask is None else connect(dask) as client:
+            executor = Processes(min(jobs, len(to_do) or 1)) if client is None else Cluster(client)
+            for job, result in _execute(to_do, executor, stop):
+                if result["status"] == "no data" and notebooks:
+                    result["status"] = "failed"
+                results.append(result)
+                say(f"{job.name}: {result['status']}, {result['seconds']:.0f} s")
+                for words in (*filter(None, [result["error"]]), *result["unreadable"]):
+                    say(f"  {words}")
+                if in_place and result["status"] == "done" and not result["unreadable"]:
+                    _refresh(job)
+        results.sort(key=lambda r: (r["seed"], r["name"]))
+        stopped = any(r["status"] in ("stopped", "not begun") for r in results)
+        status = "stopped" if stopped else "finished"
+        _write_summary(out, {"preset": preset, "seeds": list(seeds), "status": status, "notebooks": results})
+        if in_place and not stopped:
+            _refresh_tables(results)
+        _print_summary(results, out)
+        if stopped:
+            say("stopped; what is finished is kept; call again to go on")
+            return stop.status
+    return 1 if any(r["status"] == "failed" or r["unreadable"] for r in results) else 0
 
 
 def _jobs(notebooks: Sequence[Path], preset: str, seeds: Sequence[int], out: Path, in_place: bool) -> Iterator[Job]:
@@ -107,33 +121,34 @@ def _jobs(notebooks: Sequence[Path], preset: str, seeds: Sequence[int], out: Pat
 
 
 def _split(jobs: Iterable[Job], in_place: bool) -> tuple[list[Job], list[dict[str, Any]]]:
-    """The jobs still to be done, and the results of those that were done before."""
+    """The jobs still to be done, and the results of those that were done before, here or before the folder moved."""
     to_do, results = [], []
     for job in jobs:
-        before = job.before()
-        if before.get("status") == "done" and before["fingerprint"] == job.fingerprint():
-            print(f"{job.name}: done before, skipped", flush=True)
-            results.append({**before, "skipped": True})
-            if in_place:
-                _refresh(job)
-        else:
+        try:
+            before = job.before()
+        except ValueError as error:
+            say(f"{job.name}: executed again, since {error}")
+            before = None
+        if before is None or before["status"] != "done" or before["fingerprint"] != job.fingerprint():
             to_do.append(job)
+            continue
+        result = job.result("done", None, before["seconds"])
+        say(f"{job.name}: done before, skipped")
+        for words in result["unreadable"]:
+            say(f"  {words}")
+        results.append({**result, "seconds_from_the_start": before["seconds_from_the_start"], "skipped": True})
+        if in_place and not result["unreadable"]:
+            _refresh(job)
     return to_do, results
 
 
-def _execute(jobs: Sequence[Job], client: Client | None, number: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Execute the jobs on the cluster, or `number` at a time here; (job, result) as they end."""
-    if not jobs:
-        return
-    if client is None:
-        number = min(number, len(jobs))
-        ended, where = on_processes(jobs, number), f"{number} at a time"
-    else:
-        ended = on_cluster(jobs, client)
-        assert client.scheduler is not None  # it is connected
-        where = f"on the cluster at {client.scheduler.address} (workers: {len(client.nthreads())})"
-    print(f"running {len(jobs)} notebooks at preset {jobs[0].preset}, {where} ...", flush=True)
-    yield from ended
+def _execute(jobs: Sequence[Job], executor: Executor, stop: Stop) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Execute the jobs, and say so; (job, result) as they end."""
+    if jobs:
+        say(f"running {len(jobs)} notebooks at preset {jobs[0].preset}, {executor.where} ...")
+        times = NOTEBOOKS.parent / "figures" / "notebook_times.json"
+        progress = Progress(expected_seconds(times) if jobs[0].preset == "laptop" else {})
+        yield from execute_all(jobs, executor, stop, progress)
 
 
 def _find(names: Sequence[str]) -> list[Path]:
@@ -158,7 +173,7 @@ def _refresh(job: Job) -> None:
     committed = NOTEBOOKS.parent / "figures" / "records"
     committed.mkdir(parents=True, exist_ok=True)
     for path in (job.folder / "records").glob("*.json"):
-        (committed / path.name).write_bytes(path.read_bytes())
+        write_text_atomically(committed / path.name, path.read_text(encoding="utf-8"))
     if job.seed != 0 or job.variant != VARIANTS.get(job.notebook.stem, [{}])[0]:
         return
     nb = nbformat.read(job.folder / job.notebook.name, as_version=4)
@@ -176,11 +191,14 @@ def _refresh(job: Job) -> None:
                     output.execution_count = count
     nb.metadata = {key: nb.metadata[key] for key in ("kernelspec", "language_info") if key in nb.metadata}
     nb.metadata["kernelspec"] = KERNEL  # what JupyterLab would put there, and call the notebook unsaved for it
-    nbformat.write(nb, job.notebook)
+    write_text_atomically(job.notebook, nbformat.writes(nb).rstrip("\n") + "\n")
 
 
 def _refresh_tables(results: Sequence[dict[str, Any]]) -> None:
     """Note how long the notebooks took; make figures and tables anew from what is committed."""
+    from dlt_core.reproduce.marked_tables import write_marked_tables  # which import PyTorch, in seconds
+    from dlt_core.reproduce.outputs import write_tables_and_figures
+
     root = NOTEBOOKS.parent
     write_tables_and_figures(load_all(root / "figures" / "records"), root / "figures")
     times = root / "figures" / "notebook_times.json"
@@ -192,17 +210,24 @@ def _refresh_tables(results: Sequence[dict[str, Any]]) -> None:
     write_marked_tables(root)
 
 
+def _write_summary(out: Path, summary: dict[str, Any]) -> None:
+    try:
+        write_json_atomically(out / "summary.json", summary)
+    except OSError as error:
+        raise ValueError(f"cannot write {out / 'summary.json'} ({error}); what is finished is kept") from error
+
+
 def _print_summary(results: Sequence[dict[str, Any]], out: Path) -> None:
     """The three numbers that matter for each run at the chosen size, and where everything lies."""
     runs = {
         run["key"]: run for r in results if r["status"] == "done" for run in r["runs"] if run["preset"] == r["preset"]
     }
     for run in runs.values():
-        print(f"\n{in_words(run)}")
-    print(f"\nExecuted notebooks, their figures and records/: {out}")
-    for folder in sorted({r["folder"] for r in results}):
-        print(f"  {Path(folder).relative_to(out)}")
-    for status in ("no data", "failed"):
+        say(f"\n{in_words(run)}")
+    say(f"\nExecuted notebooks, their figures and records/: {out}")
+    for folder in sorted({r["folder"] for r in results if r["status"] != "not begun"}):
+        say(f"  {folder}")
+    for status in ("no data", "failed", "stopped", "not begun"):
         if names := [f"{r['name']}, seed {r['seed']}" for r in results if r["status"] == status]:
-            print(f"{status.capitalize()}: {'; '.join(names)}")
-    print(f"Summary: {out / 'summary.json'}")
+            say(f"{status.capitalize()}: {'; '.join(names)}")
+    say(f"Summary: {out / 'summary.json'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from statistics import fmean
 from typing import Any
@@ -112,11 +113,12 @@ FORMATS = {
 
 
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table, under the HEADINGS of their columns; nothing for no rows."""
+    """Rows as a Markdown table, under the HEADINGS of their columns; nothing for no rows. Cells are Markdown, but what
+    would break the table, or begin HTML, is shown as it is."""
     if not rows:
         return ""
     headings = {name: HEADINGS.get(name, name) for name in rows[0]}
-    lines = ["| " + " | ".join(headings.values()) + " |", "|" + " --- |" * len(headings)]
+    lines = ["| " + " | ".join(map(_cell, headings.values())) + " |", "|" + " --- |" * len(headings)]
     lines += [
         "| " + " | ".join(_formatted(row[name], FORMATS.get(head, "")) for name, head in headings.items()) + " |"
         for row in rows
@@ -125,7 +127,16 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _formatted(value: Any, how: str) -> str:
-    return value if isinstance(value, str) else format(value, how or (".4g" if isinstance(value, float) else ""))
+    if isinstance(value, str):
+        return _cell(value)
+    return format(value, how or (".4g" if isinstance(value, float) else ""))
+
+
+def _cell(text: str) -> str:
+    """On one line, without a column's end; "<" is literal within `code` already."""
+    plain_and_code = re.split(r"(`[^`]*`)", " ".join(text.splitlines()))
+    plain_and_code[::2] = [part.replace("<", "&lt;") for part in plain_and_code[::2]]
+    return "".join(plain_and_code).replace("|", r"\|")
 
 
 def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:

@@ -34,8 +34,8 @@ print(out_dir)
 """
 
 
-def notebook(path, *cells):
-    parameters = nbformat.v4.new_code_cell("preset = 'laptop'\nseed = 0\nout_dir = None")
+def notebook(path, *cells, more=""):
+    parameters = nbformat.v4.new_code_cell(f"preset = 'laptop'\nseed = 0\nout_dir = None\n{more}")
     parameters.metadata["tags"] = ["parameters"]
     title = nbformat.v4.new_markdown_cell("# First\nText.")
     nb = nbformat.v4.new_notebook(cells=[title, parameters, *map(nbformat.v4.new_code_cell, cells)])
@@ -133,13 +133,13 @@ def test_one_failure_does_not_stop_the_others_and_the_summary_says_what_was_left
         assert r["seconds"] > 0
         assert [Path(p).name for p in r["records"]] == [f"e-smoke-dynamic-seed{r['seed']}.json"]
         assert [Path(p).name for p in r["figures"]] == ["fig_x.png"]
-        assert all(Path(p).is_file() for p in r["records"] + r["figures"])
+        assert all((tmp_path / "out" / p).is_file() for p in r["records"] + r["figures"])
         assert (r["error"] or "").startswith("cell 5: ZeroDivisionError" if r["name"] == "01_bad" else "")
 
 
 def test_variants_are_executed_side_by_side(notebooks, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "VARIANTS", {"00_good": [{"corpus": "a"}, {"corpus": "b"}]})
-    notebook(notebooks / "00_good.ipynb", GOOD, "Path(out_dir, 'corpus.txt').write_text(corpus)")
+    notebook(notebooks / "00_good.ipynb", GOOD, "Path(out_dir, 'corpus.txt').write_text(corpus)", more="corpus = 'c'")
     status, summary = run(tmp_path)
     assert status == 0
     assert [r["name"] for r in summary["notebooks"]] == ["00_good-a", "00_good-b"]
@@ -150,7 +150,9 @@ def test_variants_are_executed_side_by_side(notebooks, tmp_path, monkeypatch):
 
 def test_a_notebook_that_takes_several_seeds_is_executed_once(notebooks, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "SEVERAL_SEEDS", ("00_good",))
-    notebook(notebooks / "00_good.ipynb", "num_seeds = 4", "open(f'{out_dir}/ran-{seed}-{num_seeds}', 'w').close()")
+    notebook(
+        notebooks / "00_good.ipynb", "open(f'{out_dir}/ran-{seed}-{num_seeds}', 'w').close()", more="num_seeds = 4"
+    )
     notebook(notebooks / "01_good.ipynb", GOOD)
     summary = run(tmp_path, "--seeds", "5", "6", "7")[1]
     assert [(r["name"], r["seed"]) for r in summary["notebooks"]] == [
@@ -164,7 +166,7 @@ def test_a_notebook_that_takes_several_seeds_is_executed_once(notebooks, tmp_pat
 
 def test_the_batch_trains_what_a_notebook_would_take_from_the_records(notebooks, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "RECORDED", ("00_good",))
-    notebook(notebooks / "00_good.ipynb", "open(f'{out_dir}/recorded-{recorded}', 'w').close()")
+    notebook(notebooks / "00_good.ipynb", "open(f'{out_dir}/recorded-{recorded}', 'w').close()", more="recorded = True")
     run(tmp_path, "--notebooks", "00")
     assert (tmp_path / "out" / "smoke-seed0" / "00_good" / "recorded-False").exists()
 
@@ -245,6 +247,8 @@ def test_a_change_in_any_file_of_any_room_is_another_fingerprint(notebooks, tmp_
         (["--preset", "huge"], "invalid choice 'huge'"),
         (["--notebooks", "77"], "no notebook begins with '77'; there are: 00_good"),
         (["--seeds"], "--seeds needs at least one"),
+        (["--seeds", "1", "-2"], "--seeds must not be negative, got -2"),
+        (["--seeds", "3", "1", "3"], "--seeds has 3 twice: name each once"),
         (["--jobs", "0"], "--jobs must be at least 1"),
         (["--in-place", "--seeds", "1"], "--in-place is for the preset laptop, and seed 0 first"),
         (["--in-place", "--preset", "smoke"], "--in-place is for the preset laptop, and seed 0 first"),

@@ -2,17 +2,25 @@
 
 import json
 import os
+import signal
 import socket
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
 from dlt_core.__main__ import main
-from dlt_core.reproduce import batch, workers
+from dlt_core.reproduce import batch
+from dlt_core.reproduce import cluster as dask_cluster
 from dlt_core.reproduce.jobs import Job, execute
+from dlt_core.reproduce.progress import Progress
+from dlt_core.reproduce.stopping import Stop
+from dlt_core.reproduce.workers import execute_all
 from tests.reproduce.test_batch import GOOD, notebook, run
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE")
@@ -61,6 +69,10 @@ def without_places_and_times(summary, out):
     return json.loads(json.dumps(summary).replace(str(out), "OUT"))
 
 
+def on_cluster(jobs, client, stop=None):
+    return list(execute_all(jobs, dask_cluster.Cluster(client), Stop() if stop is None else stop, Progress({})))
+
+
 def variables_of(folder):
     return [(folder / name).read_text() for name in VARIABLES]
 
@@ -100,6 +112,26 @@ def test_the_runs_of_a_lost_worker_are_taken_up_again(cluster, notebooks, tmp_pa
     assert variables_of(folder)[:2] == ["1", "1"]  # whatever runs beside it
 
 
+def test_a_batch_on_a_cluster_is_stopped_too(cluster, notebooks, tmp_path):
+    began = "import os, time\nprint(os.getpid(), file=open('kernel', 'w'), flush=True)\ntime.sleep(600)"
+    notebook(notebooks / "01_sleeps.ipynb", began, "open('behind', 'w').close()")
+    jobs = [Job(notebooks / "01_sleeps.ipynb", "smoke", seed, {}, {}, tmp_path) for seed in range(3)]
+    stop = Stop()
+
+    def stop_when_two_run():
+        while not all((job.folder / "kernel").exists() for job in jobs[:2]):
+            time.sleep(0.1)
+        stop.note(signal.SIGTERM)
+
+    with Client(cluster, set_as_default=False) as client:
+        threading.Thread(target=stop_when_two_run, daemon=True).start()
+        results = on_cluster(jobs, client, stop)
+    assert [result["status"] for _, result in results] == ["stopped", "stopped", "not begun"]
+    for job in jobs[:2]:
+        assert not psutil.pid_exists(int((job.folder / "kernel").read_text()))
+        assert not (job.folder / "behind").exists()
+
+
 def test_a_job_that_always_loses_its_worker_fails_alone(cluster, notebooks, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     notebook(notebooks / "00_kills.ipynb", KILL)
@@ -120,29 +152,24 @@ def test_what_a_worker_cannot_do_is_that_jobs_failure(cluster, notebooks, tmp_pa
     notebook(notebooks / "01_record.ipynb", "import os\nos.mkdir('records')\nopen('records/x.json', 'w').close()")
     status, summary = run(tmp_path, "--notebooks", "01", "--dask", cluster.scheduler_address)
     assert status == 1
-    assert "x.json is not a record" in summary["notebooks"][0]["error"]
+    assert "x.json is not a record" in summary["notebooks"][0]["unreadable"][0]
     job = Job(notebooks / "00_light.ipynb", "smoke", 0, {}, {}, tmp_path / "elsewhere")
     with Client(cluster, set_as_default=False) as client:
-        ((_, result),) = workers.on_cluster([job], client)
+        ((_, result),) = on_cluster([job], client)
     assert result["status"] == "failed"
     assert "FileNotFoundError: the worker tcp://" in result["error"]
     assert "must be on a file system that all workers share" in result["error"]
 
 
-def test_a_job_that_kills_its_process_fails_here_too(notebooks, tmp_path):
-    notebook(notebooks / "00_kills.ipynb", KILL)
-    status, summary = run(tmp_path, "--notebooks", "00_kills")
-    assert status == 1
-    assert "the worker process died" in summary["notebooks"][0]["error"]
-
-
 def test_without_a_scheduler_what_is_left_has_failed(notebooks, tmp_path):
     class Lost:
+        scheduler = None
+
         def nthreads(self):
             raise OSError("nobody there")
 
     jobs = [Job(notebooks / "00_light.ipynb", "smoke", seed, {}, {}, tmp_path) for seed in (0, 1)]
-    results = list(workers.on_cluster(jobs, Lost()))
+    results = on_cluster(jobs, Lost())
     assert [job for job, _ in results] == jobs
     assert {result["error"] for _, result in results} == {"the connection to the Dask scheduler was lost: nobody there"}
     assert {result["status"] for _, result in results} == {"failed"}
@@ -170,7 +197,7 @@ def refused(tmp_path, capsys, *arguments):
 
 
 def test_a_scheduler_that_is_not_there_is_named(notebooks, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(workers, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 0.5)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"

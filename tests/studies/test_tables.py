@@ -271,3 +271,10 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others():
         run.history = {"layer": [1, 2], "action": actions, "explored": [False, False]}
     assert agent_markdown(runs).endswith("50% of 2 are the same. Chance would give 42%.")
     assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
+
+
+def test_a_name_cannot_break_a_table():
+    row = {"a|b": "one|two\nthree <script> `x < y | z` <b>", "n": 3}
+    assert tables.markdown_table([row]).splitlines() == [
+        r"| a\|b | n |", "| --- | --- |", r"| one\|two three &lt;script> `x < y \| z` &lt;b> | 3 |"
+    ]  # fmt: skip
