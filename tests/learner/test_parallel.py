@@ -336,7 +336,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     with (
-        pytest.raises(RuntimeError, match="process 1 of this machine has no GPU: there are 1"),
+        pytest.raises(ValueError, match="process 1 of this machine has no GPU: there are 1"),
         parallel.process_group("cuda"),
     ):
         pass
