@@ -92,9 +92,7 @@ class Train:
             how = {name: getattr(self, name) for name in ("out", "timeout", "checkpoint_seconds")}
             return train(experiment, self.method, **how)
         except KeyboardInterrupt:  # before the first decision, or once more after it
-            print(
-                "stopped at once: the same command goes on from the last checkpoint, if there is one", file=sys.stderr
-            )
+            print("stopped at once; the same command goes on from a checkpoint, if there is one", file=sys.stderr)
             return 130
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 DAY = 24 * 3600.0
-PROBE_BYTES = 2**20
+PROBE_BYTES = 2**16
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, keep: Path | None = None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dlt_core.corpora.files import write_atomically
@@ -32,9 +32,14 @@ def save(path: str | os.PathLike[str], parts: dict[str, dict[str, Any]], values:
     }
     state = json.dumps({"values": values, "parts": {part: state["values"] for part, state in parts.items()}})
     metadata = {"format": FORMAT, "state": state, "checksum": _checksum(tensors, state)}
-    write_atomically(
-        Path(path), lambda beside: save_file(tensors, beside, metadata=metadata), keep=one_before(Path(path))
-    )
+
+    def write(beside: Path) -> None:
+        try:
+            save_file(tensors, beside, metadata=metadata)
+        except SafetensorError as error:  # which is no OSError, also where the disk is full
+            raise OSError(f"{path} could not be written: {error}") from error
+
+    write_atomically(Path(path), write, keep=one_before(Path(path)))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

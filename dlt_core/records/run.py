@@ -231,6 +231,8 @@ class Run:
                 stacklevel=5,
             )
         self.done = values["done"]
+        if type(self.done) is not int or self.done != len(record.curves["train"]["step"]):
+            raise ValueError(f"it is of decision {self.done!r}, and its record of another")
         self.best = saved.get("best")
         self.learner.load_state_dict(saved["learner"])
         if self.agent is not None and self.env is not None:
