@@ -20,13 +20,15 @@ def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp
             ("", "Its model is not kept, since no checkpoint=... was named"),
         ):
             shown = []
-            client.execute(RUN.format(places))
+            asked = client.execute(RUN.format(places))
             end = time.monotonic() + 60
             while not (tmp_path / "decided").exists():
                 assert time.monotonic() < end
                 time.sleep(0.01)
             kernel.interrupt_kernel()
-            reply = client.get_shell_msg(timeout=60)["content"]
+            while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != asked:
+                pass
+            reply = message["content"]
             (sentence,) = reply["traceback"]
             assert reply["ename"] == "RunStopped"
             assert "gpt2-embedded-smoke-" in sentence

@@ -11,7 +11,6 @@ import torch
 from dlt_core.__main__ import main
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
-from dlt_core.experiments import Experiment
 from dlt_core.learner.out_of_memory import OutOfMemory
 from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records.record import RunRecord
@@ -182,7 +181,7 @@ def test_out_of_memory_before_the_first_step(smoke, tiny_data, monkeypatch):
         train_conventional(smoke, data=tiny_data)
 
 
-def test_a_run_that_diverged_says_so_in_one_line_and_is_not_run_again(tiny_data, tmp_path, capsys, monkeypatch):
+def test_a_run_that_diverged_says_so_in_one_line_and_is_not_run_again(smoke, tiny_data, tmp_path, capsys, monkeypatch):
     train = Learner.train
 
     def explode(self, steps):
@@ -201,8 +200,9 @@ def test_a_run_that_diverged_says_so_in_one_line_and_is_not_run_again(tiny_data,
     status, again = said(capsys, *arguments)
     assert (status, again) == (1, f"{line.strip()} (as {path} has it: remove it to try again)\n")
     with pytest.raises(TrainingDiverged) as diverged:
-        comparison.compare(Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2,
-                                             evaluation_tokens=256), ["dynamic"], data=tiny_data, out_dir=tmp_path)  # fmt: skip
+        comparison.compare(
+            smoke.replace(episodes=2, evaluation_tokens=256), ["dynamic"], data=tiny_data, out_dir=tmp_path
+        )
     assert len(diverged.value.record.history["action"]) == 2
 
 

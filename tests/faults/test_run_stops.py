@@ -10,8 +10,10 @@ import pty
 import random
 import re
 import resource
+import select
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -23,14 +25,21 @@ from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from tests.conftest import untimed
 
-TRAIN = ["train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--device", "cpu", "--episodes", "20"]
-SMOKE = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=20)  # 60 decisions
+SMALL = {"device": "cpu", "steps_per_action": 1, "evaluate_every": 4, "evaluation_tokens": 256}
+SMOKE = Experiment.preset("gpt2-embedded", "smoke", **SMALL)  # 24 decisions
+TRAIN = ["train", "--experiment", "gpt2-embedded", "--preset", "smoke"]
+TRAIN += [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.faults.test_run_stops", "dlt_core.reproduce.train", "dlt_core.studies.methods"])
 
 
-def train(out: Path, log: Path, environment: dict[str, str], options: list[str], pause: float, file_size: int) -> None:
-    """The command as a process of its own, which says into `log` what it would say; `pause` after each decision."""
+def train(
+    out: Path, log: Path, environment: dict[str, str], options: list[str], wait_at: int, patience: int, file_size: int
+) -> None:
+    """The command as a process of its own, which says into `log` what it would say, and how far it is into a file.
+
+    wait_at: the decision at which it waits, until it is asked to stop `patience` times. file_size: the largest.
+    """
     import torch
 
     from dlt_core.records.run import Run
@@ -44,25 +53,31 @@ def train(out: Path, log: Path, environment: dict[str, str], options: list[str],
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     note = Run.note
 
-    def slowly(run: Run, *loss: float, **decision: object) -> None:
-        time.sleep(pause)
+    def in_steps(run: Run, *loss: float, **decision: object) -> None:
         note(run, *loss, **decision)
         (out / "decisions").write_text(f"{run.done + 1}")
+        while run.done + 1 == wait_at and bool(run._asked.number) < patience:
+            time.sleep(0.005)
 
-    Run.note = slowly
+    Run.note = in_steps
     sys.exit(commands.main([*TRAIN, "--out", str(out), *options]))
 
 
 class Process:
     """A run in a process of its own."""
 
-    def __init__(self, out: Path, *options: str, pause: float = 0.02, file_size: int = 0) -> None:
-        self.out, self.log = out, out / "log"
+    def __init__(
+        self, out: Path, *options: str, wait_at: int = 0, patience: int = 1, file_size: int = 0, log: str = "log"
+    ) -> None:
+        self.out, self.log = out, out / log
         out.mkdir(exist_ok=True)
-        (out / "decisions").unlink(missing_ok=True)
+        if log == "log":
+            (out / "decisions").unlink(missing_ok=True)
         self.log.unlink(missing_ok=True)
         here = {name: os.environ[name] for name in ("DLT_CACHE_DIR", "TQDM_DISABLE")}
-        self.process = FORKS.Process(target=train, args=(out, self.log, here, list(options), pause, file_size))
+        self.process = FORKS.Process(
+            target=train, args=(out, self.log, here, list(options), wait_at, patience, file_size)
+        )
         self.process.start()
 
     def decided(self, number: int) -> None:
@@ -95,7 +110,11 @@ def whole(tiny_data) -> dict:
 
 
 def files(out: Path) -> set[str]:
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {"log", "decisions"}
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {
+        "log",
+        "second",
+        "decisions",
+    }
 
 
 def record_of(out: Path) -> RunRecord:
@@ -103,36 +122,49 @@ def record_of(out: Path) -> RunRecord:
     return RunRecord.load(path)
 
 
-def test_each_signal_stops_a_run_at_a_checkpoint_and_the_same_command_goes_on(whole, tmp_path):
-    decided = 0
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        process = Process(tmp_path)
-        process.decided(decided + 5)
-        process.send(number)
+def test_signals_stop_a_run_at_a_checkpoint_and_the_same_command_goes_on(whole, tmp_path):
+    """Asked three times to stop, once while another call is told to wait and once while the disk is full."""
+    decided, full = 0, {"file_size": 2**17}  # room for what is tried beforehand and for a record, not for a checkpoint
+    for number in (signal.SIGINT, signal.SIGTERM):
+        decided += 5
+        process = Process(tmp_path, wait_at=decided)
+        process.decided(decided)
         if number == signal.SIGINT:
-            process.send(number)  # as torchrun's processes get it twice
+            second = Process(tmp_path, log="second")
+            assert second.end() == 2
+            assert "another process is at work on" in second.said
+            assert second.said.count("\n") == 1
+            process.send(number)  # twice, as torchrun's processes get it
+        process.send(number)
         assert process.end() == 128 + number
         record = record_of(tmp_path)
-        assert record.status == "stopped"
-        assert decided + 5 <= len(record.history["action"]) <= 59
-        decided = len(record.history["action"])
+        assert (record.status, len(record.history["action"])) == ("stopped", decided)
         (checkpoint,) = (tmp_path / "checkpoints").glob("*.safetensors")
         assert process.said.splitlines() == [
             "",
             "stopping after this decision (Ctrl-C once more: at once)",
-            f"{record.key} was stopped after {decided} of 60 decisions. They are kept in {checkpoint}: the same call "
+            f"{record.key} was stopped after {decided} of 24 decisions. They are kept in {checkpoint}: the same call "
             "goes on there",
         ]
-    process = Process(tmp_path, pause=0)
-    assert process.end() == 0
+    before = {path: path.read_bytes() for path in checkpoint.parent.iterdir()}
+    process = Process(tmp_path, "--checkpoint-seconds", "0", wait_at=12, **full)
+    process.decided(12)
+    process.send(signal.SIGHUP)
+    assert process.end() == 2
+    assert "no checkpoint could be written, and the run goes on: " in process.said
+    assert f"error: {checkpoint} could not be written: " in process.said.splitlines()[-1]
+    assert "Traceback" not in process.said
+    assert {path: path.read_bytes() for path in checkpoint.parent.iterdir()} == before
+    process = Process(tmp_path, "--checkpoint-seconds", "0", **full)
+    assert process.end() == 0, process.said
     assert process.said.count("test perplexity") == 1
     assert untimed(record_of(tmp_path)) == whole
     assert len(files(tmp_path)) == 1, "the record alone is left"
 
 
 def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path):
-    process = Process(tmp_path, "--checkpoint-seconds", "0", pause=2)
-    process.decided(1)
+    process = Process(tmp_path, "--checkpoint-seconds", "0", wait_at=2, patience=2)
+    process.decided(2)
     process.send(signal.SIGINT)
     time.sleep(1.2)
     process.send(signal.SIGINT)
@@ -147,19 +179,19 @@ def kills(number: int, out: Path, seed: int) -> int:
     """Kill a run so often at moments that nobody chose, then let it finish; how many of them hit it."""
     dice, hit = random.Random(seed), 0
     for _ in range(number):
-        process = Process(out, "--checkpoint-seconds", "0", pause=0.01)
+        process = Process(out, "--checkpoint-seconds", "0")
         with contextlib.suppress(AssertionError):  # it may have finished
             process.decided(1)
-        time.sleep(dice.random() * 0.3)
+        time.sleep(dice.random() * 0.2)
         process.send(signal.SIGKILL)
         hit += process.end() == -signal.SIGKILL
-    process = Process(out, pause=0)
+    process = Process(out)
     assert process.end() == 0, process.said
     return hit
 
 
 def test_a_run_killed_anywhere_goes_on_equal_to_the_bit(whole, tmp_path):
-    assert kills(3, tmp_path, seed=0) >= 2
+    assert kills(3, tmp_path, seed=0) >= 1
     assert untimed(record_of(tmp_path)) == whole
     assert len(files(tmp_path)) == 1, "nothing half-written, and no lock"
     assert not list(tmp_path.rglob("*.part"))
@@ -168,58 +200,29 @@ def test_a_run_killed_anywhere_goes_on_equal_to_the_bit(whole, tmp_path):
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_thirty_kills(whole, tmp_path, seed):
-    assert kills(5, tmp_path, seed) >= 3
+    assert kills(5, tmp_path, seed) >= 1
     assert untimed(record_of(tmp_path)) == whole
     assert len(files(tmp_path)) == 1
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_second_process_on_the_same_run_is_told_and_the_first_goes_on(whole, tmp_path):
-    first = Process(tmp_path)
-    first.decided(1)
-    second = Process(tmp_path)
-    assert second.end() == 2
-    assert "another process is at work on" in (said := second.said)
-    assert said.count("\n") == 1
-    assert first.end() == 0
-    assert untimed(record_of(tmp_path)) == whole
-
-
-def test_a_full_disk_costs_no_checkpoint_that_is_there(whole, tmp_path):
-    process = Process(tmp_path, pause=0.05)
-    process.decided(5)
-    process.send(signal.SIGTERM)
-    assert process.end() == 143
-    (path,) = (tmp_path / "checkpoints").iterdir()
-    before = path.read_bytes()
-    full = {"file_size": 2**17}  # what is tried beforehand fits, and a record; a checkpoint does not
-    process = Process(tmp_path, "--checkpoint-seconds", "0", pause=0.05, **full)
-    process.decided(15)
-    process.send(signal.SIGTERM)
-    assert process.end() == 2
-    assert "no checkpoint could be written, and the run goes on: " in process.said
-    assert f"error: {path} could not be written: " in process.said.splitlines()[-1]
-    assert "Traceback" not in process.said
-    assert (list(path.parent.iterdir()), path.read_bytes()) == ([path], before)
-    assert Process(tmp_path, "--checkpoint-seconds", "0", pause=0, **full).end() == 0
-    assert untimed(record_of(tmp_path)) == whole
-
-
-def test_ctrl_c_in_a_terminal(tmp_path):
-    """The command itself, as a user types it, with a progress bar; then the terminal is closed."""
+def test_ctrl_c_in_a_terminal(tiny_data, tmp_path):
+    """The command itself, as a user types it, with a progress bar."""
     command = [sys.executable, "-m", "dlt_core", *TRAIN, "--episodes", "2000", "--out", str(tmp_path)]
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ.pop("TQDM_DISABLE")
-        os.execv(sys.executable, command)
-    seen, pressed = "", False
+        os.execve(sys.executable, command, {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"})
+    termios.tcsetwinsize(terminal, (24, 100))
+    seen, pressed, end = "", False, time.monotonic() + 120
     with contextlib.suppress(OSError):  # the terminal's end
-        while chunk := os.read(terminal, 4096).decode(errors="replace"):
-            seen += chunk
+        while select.select([terminal], [], [], max(0, end - time.monotonic()))[0]:
+            seen += os.read(terminal, 4096).decode(errors="replace")
             if not pressed and re.search(r"[1-9]\d*/6000", seen):
                 pressed = os.write(terminal, b"\x03")
+    if time.monotonic() >= end:
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+    assert os.waitstatus_to_exitcode(status) == 130, seen
     assert "Traceback" not in seen
-    assert seen.rstrip().splitlines()[-1].endswith("the same call goes on there")
+    assert seen.rstrip().endswith("the same call goes on there")
     assert record_of(tmp_path).status == "stopped"
