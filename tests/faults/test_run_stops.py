@@ -124,7 +124,7 @@ def record_of(out: Path) -> RunRecord:
 
 def test_signals_stop_a_run_at_a_checkpoint_and_the_same_command_goes_on(whole, tmp_path):
     """Asked three times to stop, once while another call is told to wait and once while the disk is full."""
-    decided, full = 0, {"file_size": 2**17}  # room for what is tried beforehand and for a record, not for a checkpoint
+    decided = 0
     for number in (signal.SIGINT, signal.SIGTERM):
         decided += 5
         process = Process(tmp_path, wait_at=decided)
@@ -147,7 +147,8 @@ def test_signals_stop_a_run_at_a_checkpoint_and_the_same_command_goes_on(whole, 
             "goes on there",
         ]
     before = {path: path.read_bytes() for path in checkpoint.parent.iterdir()}
-    process = Process(tmp_path, "--checkpoint-seconds", "0", wait_at=12, **full)
+    # room for what is tried beforehand and for a record, not for a checkpoint
+    process = Process(tmp_path, "--checkpoint-seconds", "0", wait_at=12, file_size=2**17)
     process.decided(12)
     process.send(signal.SIGHUP)
     assert process.end() == 2
@@ -155,7 +156,7 @@ def test_signals_stop_a_run_at_a_checkpoint_and_the_same_command_goes_on(whole, 
     assert f"error: {checkpoint} could not be written: " in process.said.splitlines()[-1]
     assert "Traceback" not in process.said
     assert {path: path.read_bytes() for path in checkpoint.parent.iterdir()} == before
-    process = Process(tmp_path, "--checkpoint-seconds", "0", **full)
+    process = Process(tmp_path, "--checkpoint-seconds", "0")
     assert process.end() == 0, process.said
     assert process.said.count("test perplexity") == 1
     assert untimed(record_of(tmp_path)) == whole
