@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dlt_core.algorithm1 import train_conventional
 from dlt_core.experiments import Experiment
 from dlt_core.learner.training import Learner
-from dlt_core.records import run
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.studies.search import STRATEGIES, mutated, random_maps, rounds, search
 from dlt_core.tie_map import TieMap, all_maps
