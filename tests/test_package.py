@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {
     "__init__.py": "test_package.py",  # names that are loaded late
     "corpora/__init__.py": "test_package.py",
     "corpora/hub.py": "corpora/test_sources.py",  # what a hub gives or refuses shows in the corpora
+    "learner/out_of_memory.py": "faults/test_run_refusals.py",
+    "records/stopping.py": "faults/test_run_stops.py",
     "records/refusals.py": "records/test_record.py",  # the words are those of a record that cannot be
     "reproduce/jobs.py": "reproduce/test_workers.py",  # a job is what a worker does
     "reproduce/train.py": "test_main.py",  # the command; several processes: learner/test_parallel.py
@@ -177,7 +179,7 @@ def test_the_tests_mirror_the_package():
     of_no_module = {"cuda", "notebooks", "package", "readme"}
     for path in tests.rglob("test_*.py"):
         place, name = path.relative_to(tests), path.stem.removeprefix("test_")
-        if place.parts[0] == "browser":  # by what a reader opens
+        if place.parts[0] in ("browser", "faults"):  # by what a reader opens, or what goes wrong
             continue
         there = any((package / place).with_name(f"{stem}.py").exists() for stem in (name, f"__{name}__"))
         assert there != (name in of_no_module), f"{place} tests no module of that name"
