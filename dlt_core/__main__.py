@@ -60,8 +60,8 @@ else:
 class Train:
     """One run, in one process or in several that torchrun starts.
 
-    What was finished is not run again, and an interrupted run goes on from its checkpoint, with as many processes as
-    you like: `torchrun --nproc-per-node 2 -m dlt_core train --experiment gpt2-wikitext2`.
+    What was finished is not run again. Ctrl-C stops a run at a checkpoint, from which the same command goes on, with as
+    many processes as you like: `torchrun --nproc-per-node 2 -m dlt_core train --experiment gpt2-wikitext2`.
     """
 
     experiment: ExperimentName
@@ -77,17 +77,23 @@ class Train:
     """Folder for records/ and checkpoints/."""
     timeout: float = 1800.0
     """Seconds that a process waits for another before the job ends with an error."""
+    checkpoint_seconds: float | None = None
+    """Between two checkpoints. Without this option: a minute, longer where writing one takes long."""
     settings: OmitArgPrefixes[Settings]
     """Fields of the experiment, instead of the preset's values."""
 
     def run(self) -> int:
-        from dlt_core.learner import parallel
-        from dlt_core.reproduce.train import train
+        try:
+            from dlt_core.learner import parallel
+            from dlt_core.reproduce.train import train
 
-        preset = self.preset or parallel.preset()
-        experiment = Experiment.preset(self.experiment, preset, seed=self.seed, **self.settings)
-        train(experiment, self.method, out=self.out, timeout=self.timeout)
-        return 0
+            preset = self.preset or parallel.preset()
+            experiment = Experiment.preset(self.experiment, preset, seed=self.seed, **self.settings)
+            how = {name: getattr(self, name) for name in ("out", "timeout", "checkpoint_seconds")}
+            return train(experiment, self.method, **how)
+        except KeyboardInterrupt:  # before the first decision, or once more after it
+            print("stopped at once; the same command goes on from a checkpoint, if there is one", file=sys.stderr)
+            return 130
 
 
 @dataclass(frozen=True, kw_only=True)

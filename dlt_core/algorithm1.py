@@ -15,7 +15,6 @@ from dlt_core.agents import Agent
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.env import LayerTyingEnv
 from dlt_core.experiments import Experiment, build_agent, build_env, build_learner
-from dlt_core.learner import parallel
 from dlt_core.records.record import RunRecord
 from dlt_core.records.run import Run, RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap
@@ -36,8 +35,9 @@ def train_dynamic(
     method: name in the record, the agent's own by default. data: from `load_data`, to share it between runs.
     options: the fields of `RunOptions`, such as record_path=... and checkpoint=...
     Validation selects the best model, and the test split is read once, for that model. Raises TrainingDiverged (with
-    the record as `.record`, saved before) when a loss is not finite; ValueError for sizes that do not fit or a
-    checkpoint of another experiment.
+    the record as `.record`, saved before) when a loss is not finite, OutOfMemory likewise; RunStopped, a
+    KeyboardInterrupt, when a signal such as Ctrl-C has stopped it at a checkpoint; ValueError for sizes that do not
+    fit, files that cannot be used, or an action that is none.
     """
     run_options = RunOptions(**options)
     agent = agent or build_agent(experiment)
@@ -52,7 +52,7 @@ def train_dynamic(
             state, layer = env.tie_map, env.layer
             # 3   a <- a random one of {0..i} with probability ε, otherwise argmax_a Q(s, a)
             q_values = agent.q_values(state, layer)
-            action = parallel.from_rank_0(agent.act(state, layer))  # the same in all processes, if there are several
+            action = run.action(agent.act(state, layer), layer)  # the same in all processes, if there are several
             # 4   s'_i <- i if a = i, otherwise s_a;  tie the layers accordingly
             # 5   train the transformer for k steps
             # 6   r <- -perplexity on a training minibatch

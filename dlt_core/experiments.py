@@ -67,7 +67,7 @@ class Experiment:
     """Which experiment of the paper, see EXPERIMENTS."""
     preset_name: PlainName = "custom"
     """How large: smoke, laptop, gpu or paper; a note for the record, the fields below are what counts."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of weights, data order, dropout and agent, each from a generator of its own."""
 
     corpus: CorpusName
@@ -359,8 +359,11 @@ def build_learner(
     class.
     """
     from dlt_core.blocks import build_model
+    from dlt_core.learner import parallel
+    from dlt_core.learner.out_of_memory import naming_remedies
     from dlt_core.learner.training import Learner
 
+    parallel.device(experiment.device)  # is it there, before the text is read
     data = data or load_data(experiment)
     build = functools.partial(
         build_model,
@@ -372,24 +375,25 @@ def build_learner(
         n_embd=experiment.n_embd,
         dropout=experiment.dropout,
     )
-    return (factory or Learner)(
-        build,
-        data,
-        seed=experiment.seed,
-        batch_size=experiment.batch_size,
-        block_size=experiment.block_size,
-        learning_rate=experiment.learning_rate,
-        weight_decay=experiment.weight_decay,
-        grad_clip=experiment.grad_clip,
-        gradient=experiment.gradient,
-        precision=experiment.precision,
-        device=experiment.device,
-        evaluation_tokens=experiment.evaluation_tokens,
-        gradient_accumulation_steps=experiment.gradient_accumulation_steps,
-        activation_checkpointing=experiment.activation_checkpointing,
-        compile_mode=experiment.compile_mode,
-        cuda_graph=experiment.cuda_graph,
-    )
+    with naming_remedies(experiment):
+        return (factory or Learner)(
+            build,
+            data,
+            seed=experiment.seed,
+            batch_size=experiment.batch_size,
+            block_size=experiment.block_size,
+            learning_rate=experiment.learning_rate,
+            weight_decay=experiment.weight_decay,
+            grad_clip=experiment.grad_clip,
+            gradient=experiment.gradient,
+            precision=experiment.precision,
+            device=experiment.device,
+            evaluation_tokens=experiment.evaluation_tokens,
+            gradient_accumulation_steps=experiment.gradient_accumulation_steps,
+            activation_checkpointing=experiment.activation_checkpointing,
+            compile_mode=experiment.compile_mode,
+            cuda_graph=experiment.cuda_graph,
+        )
 
 
 def build_env(

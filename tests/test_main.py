@@ -61,7 +61,8 @@ def test_a_run_prints_the_three_numbers_and_its_record(tiny_data, tmp_path, caps
 
 
 @pytest.mark.parametrize(("there", "preset"), [(True, "gpu"), (False, "laptop")])
-def test_without_options_it_is_the_dynamic_run_of_a_size_for_this_machine(monkeypatch, capsys, there, preset):
+def test_without_options_it_is_the_dynamic_run_of_a_size_for_this_machine(monkeypatch, capsys, tmp_path, there, preset):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     seen = []
 
@@ -70,14 +71,14 @@ def test_without_options_it_is_the_dynamic_run_of_a_size_for_this_machine(monkey
         raise ValueError("enough")
 
     monkeypatch.setattr(train, "compare", note)
-    for options in ([], ["--preset", "paper", "--seed", "2", "--out", "there"]):
+    for options in ([], ["--preset", "paper", "--seed", "2", "--out", str(tmp_path), "--checkpoint-seconds", "5"]):
         with pytest.raises(SystemExit, match="2"):
             main(["train", "--experiment", "bert-wikitext2", *options])
         assert "error: enough" in capsys.readouterr().err
     plain, paper = (Experiment.preset("bert-wikitext2", name, seed=s) for name, s in ((preset, 0), ("paper", 2)))
     assert seen == [
-        ((plain, ["dynamic"]), {"out_dir": Path("runs")}),
-        ((paper, ["dynamic"]), {"out_dir": Path("there")}),
+        ((plain, ["dynamic"]), {"out_dir": Path("runs"), "checkpoint_seconds": None}),
+        ((paper, ["dynamic"]), {"out_dir": tmp_path, "checkpoint_seconds": 5.0}),
     ]
 
 

@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {
     "__init__.py": "test_package.py",  # names that are loaded late
     "corpora/__init__.py": "test_package.py",
     "corpora/hub.py": "corpora/test_sources.py",  # what a hub gives or refuses shows in the corpora
+    "learner/out_of_memory.py": "faults/test_run_refusals.py",
+    "records/stopping.py": "faults/test_run_stops.py",
     "records/refusals.py": "records/test_record.py",  # the words are those of a record that cannot be
     "reproduce/cluster.py": "reproduce/test_workers.py",  # a cluster does what local processes do
     "reproduce/folder.py": "faults/test_batch_refusals.py",

@@ -15,6 +15,7 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +39,18 @@ def share(batch: np.ndarray) -> np.ndarray:
 
 
 def device(name: str = "auto") -> torch.device:
-    """The torch device of that name; "auto" is CUDA where there is one, for each process its own."""
+    """The torch device of that name; "auto" is CUDA where there is one, for each process its own. Raises ValueError for
+    one that this machine does not have."""
     if name != "auto":
-        return torch.device(name)
+        asked = torch.device(name)
+        backends: dict[str, Any] = {"cuda": torch.cuda, "mps": torch.mps, "xpu": torch.xpu}
+        there = backends[asked.type].device_count() if asked.type in backends else None
+        if there is not None and (asked.index or 0) >= there:
+            raise ValueError(
+                f"there is no device {name!r} here: of {asked.type} this machine has {there} for this PyTorch "
+                f"({torch.__version__}). device='cpu' works everywhere, 'auto' takes CUDA where there is one"
+            )
+        return asked
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if distributed.is_initialized() else torch.device("cuda")
@@ -56,7 +66,7 @@ def process_group(name: str = "auto", *, timeout: float = 1800.0) -> Iterator[No
     """The processes that were started together, until the block ends; nothing for a process started alone.
 
     name: of the device, see `device`. timeout: seconds after which a process that waits in vain for another gives up,
-    with an error that ends the job. Raises RuntimeError if there are more processes than devices.
+    with an error that ends the job. Raises ValueError if there are more processes than devices.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -65,7 +75,7 @@ def process_group(name: str = "auto", *, timeout: float = 1800.0) -> Iterator[No
     if name.startswith("cuda") or (name == "auto" and torch.cuda.is_available()):
         here, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if here >= there:
-            raise RuntimeError(f"process {here} of this machine has no GPU: there are {there}. Start {there} processes")
+            raise ValueError(f"process {here} of this machine has no GPU: there are {there}. Start {there} processes")
         torch.cuda.set_device(here)
         distributed.init_process_group("nccl", timeout=limit, device_id=torch.device("cuda", here))
     else:
@@ -92,6 +102,15 @@ def from_rank_0(value: int) -> int:
         return value
     shared = torch.tensor([value], dtype=torch.int64, device=_device_of_the_group())
     distributed.broadcast(shared, src=0)
+    return int(shared)
+
+
+def largest(value: int) -> int:
+    """The largest value of all processes, in every process."""
+    if world_size() == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.int64, device=_device_of_the_group())
+    distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
     return int(shared)
 
 

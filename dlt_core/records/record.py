@@ -120,9 +120,10 @@ class RunRecord:
     """`name`, `sha256`, `is_sample`, `source`, `note`, number of `tokens` and `bytes` of each split."""
     agent: dict[str, Any] = field(default_factory=dict)
     """`class` of the agent and its settings; for a run without decisions "static" with its `tie_map`, or "schedule"."""
-    status: Literal["running", "stopped", "diverged", "finished"] = "running"
-    """running, stopped (at a checkpoint), diverged, finished."""
+    status: Literal["running", "stopped", "diverged", "failed", "finished"] = "running"
+    """running, stopped (by a limit, or by whoever asked for it), diverged, failed (for want of memory), finished."""
     error: str | None = None
+    """What went wrong, if it diverged or failed."""
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     budget: dict[str, Count] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
@@ -223,30 +224,35 @@ class RunRecord:
         return path if path.suffix == ".json" else path / f"{self.key}.json"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the record to `path` (a .json file, or a folder, where it is named by its key): whole or not at all."""
+        """Write the record to `path` (a .json file, or a folder, where it is named by its key): whole or not at all.
+
+        The file gets a digest of itself as its last field, by which `load` sees whether it was changed.
+        """
         path = self.path_in(path)
-        write_text_atomically(path, self.to_json() + "\n")
+        write_text_atomically(path, _sealed(self.to_json()))
         return path
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunRecord:
-        """Read a record, also from a stranger. Raises ValueError naming file and field for what is none."""
+        """Read a record, also from a stranger. Raises ValueError naming file and field for what is none, or was changed
+        after it was written; a record of an earlier version has no digest that could tell."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")  # git may write \r\n under Windows
         except (UnicodeDecodeError, IsADirectoryError) as error:
             raise ValueError(f"{path} is not a record: {error}") from error
         return cls.from_json(text, name=str(path))
 
     def to_json(self) -> str:
         """JSON with a line for each field; numbers that are not finite become null."""
-        fields = {f.name: _finite(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        fields = {f.name: _finite(plain(getattr(self, f.name))) for f in dataclasses.fields(self)}
         order = ["schema_version", *(name for name in fields if name != "schema_version")]
         lines = [f"  {json.dumps(name)}: {json.dumps(fields[name], allow_nan=False)}" for name in order]
         return "{\n" + ",\n".join(lines) + "\n}"
 
     @classmethod
     def from_json(cls, text: str, *, name: str = "record") -> RunRecord:
-        """Undo `to_json`. name: what errors call it. Raises ValueError naming it and the field that is wrong."""
+        """Undo `to_json`, or read what `save` has written. name: what errors call it. Raises ValueError naming it and
+        the field that is wrong."""
         constants: list[str] = []  # NaN and Infinity, which are no JSON
         try:
             fields = json.loads(text, object_pairs_hook=_each_once, parse_constant=constants.append)
@@ -256,6 +262,7 @@ class RunRecord:
             raise ValueError(f"{name} is not a record: it must hold fields in braces, got a {type(fields).__name__}")
         if (version := fields.get("schema_version")) != SCHEMA_VERSION:
             raise ValueError(f"{name} has schema version {version!r}, this code reads {SCHEMA_VERSION}")
+        digest = fields.pop("digest", None)
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(fields.keys() - known):
             raise ValueError(f"{name} has unknown fields {unknown}; known: {sorted(known)}")
@@ -273,10 +280,25 @@ class RunRecord:
         record = cls(**fields)
         if Path(record.key).name != record.key:
             raise ValueError(f"{name}: experiment, preset and method cannot name a file in a folder: {record.key!r}")
+        if digest is not None and text != _sealed(_unsealed(text)):
+            raise ValueError(
+                f"{name} was changed after it was written: its digest is not that of its text. Copy it once more from "
+                "where it was written; if the change is meant, remove the field digest"
+            )
         return record
 
 
 _CHECK = TypeAdapter(RunRecord)
+_SEAL = ',\n  "digest": "'  # how the last line of a file begins
+
+
+def _sealed(text: str) -> str:
+    """A record's JSON as its file has it: with the digest of this text as one field more, and a newline."""
+    return f'{text.removesuffix("}").rstrip()}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}"\n}}\n'
+
+
+def _unsealed(text: str) -> str:
+    return text.rpartition(_SEAL)[0] + "\n}"
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -362,12 +384,23 @@ def _row(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def plain(value: Any) -> Any:
+    """Scalars and arrays of NumPy and PyTorch as numbers and lists, also within lists and dicts."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
 def _finite(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return [_finite(v) for v in value]
     return value

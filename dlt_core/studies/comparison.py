@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +27,7 @@ def compare(
     out_dir: str | os.PathLike[str] | None = None,
     recorded: str | os.PathLike[str] | None = None,
     on_decision: Callable[[RunRecord], None] | None = None,
+    checkpoint_seconds: float | None = None,
     jobs: int = 1,
 ) -> list[RunRecord]:
     """The finished record of each method, in the order asked for.
@@ -39,6 +41,7 @@ def compare(
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run.
     on_decision: called with the record after each decision (or k steps) of a run that is no search.
+    checkpoint_seconds: time between two checkpoints of a run, as in `train_dynamic`.
     jobs: so many runs at a time, in processes that stay alive for the next one; on one GPU three fill the gaps that one
     leaves. Results are those of jobs=1. A script that asks for it needs the guard `if __name__ == "__main__":`. A run
     that fails does not stop the others, whose records are in `out_dir`; its error is raised at the end.
@@ -65,11 +68,12 @@ def compare(
         if not to_train:
             continue
         data = data or load_data(experiment)
+        how: dict[str, Any] = {"data": data, "out_dir": out_dir, "checkpoint_seconds": checkpoint_seconds}
         if jobs > 1 and len(to_train) > 1:
-            done |= _at_a_time(jobs, list(to_train.values()), experiment, done, data=data, out_dir=out_dir)
+            done |= _at_a_time(jobs, list(to_train.values()), experiment, done, **how)
             continue
         for name, method in to_train.items():
-            done[name] = method.train(experiment, done, data=data, out_dir=out_dir, on_decision=on_decision)
+            done[name] = method.train(experiment, done, on_decision=on_decision, **how)
     # the variants of the released code have a text of their own
     texts = {record.corpus["sha256"] for name, record in done.items() if name not in RELEASED}
     if taken and len(texts) > 1:
@@ -103,8 +107,12 @@ def _at_a_time(
         initargs=(threads, experiment, dict(done), shared),
     ) as pool:
         futures = {pool.submit(_train, method.name): method.name for method in methods}
-        for future in as_completed(futures):
-            future.exception()  # the others go on, whatever became of it
+        try:
+            for future in as_completed(futures):
+                future.exception()  # the others go on, whatever became of it
+        except KeyboardInterrupt:  # those that run stop at a checkpoint; what waits is not begun
+            pool.shutdown(cancel_futures=True)
+            raise
     return {name: future.result() for future, name in futures.items()}
 
 

@@ -71,13 +71,16 @@ class Method:
         data: TokenizedCorpus,
         out_dir: str | os.PathLike[str] | None = None,
         on_decision: Callable[[RunRecord], None] | None = None,
+        checkpoint_seconds: float | None = None,
     ) -> RunRecord:
         """The finished record of this method.
 
         done: records by method, with that of "dynamic" for a method that follows it. out_dir: folder for records/ and
-        checkpoints/; an interrupted run goes on from there. on_decision: as in `train_dynamic`; not for a search.
+        checkpoints/; an interrupted run goes on from there. on_decision, checkpoint_seconds: as in `train_dynamic`; the
+        first not for a search.
         """
         arguments = self.recipe.arguments(experiment, *([done["dynamic"]] if self.recipe.follows else self.numbers))
+        arguments["checkpoint_seconds"] = checkpoint_seconds
         if self.recipe.train is search.search:  # its candidates have records and checkpoints, too
             arguments["out_dir"] = out_dir
             return search.search(experiment, method=self.name, data=data, **arguments)

@@ -88,6 +88,7 @@ def search(
     maps: Sequence[TieMap] | None = None,
     method: str | None = None,
     data: TokenizedCorpus | None = None,
+    checkpoint_seconds: float | None = None,
 ) -> RunRecord:
     """Train `candidates` maps, random ones unless given, on the experiment's number of steps *in all*, keeping those
     with the lowest validation loss; the finished record of the one that is left.
@@ -102,6 +103,7 @@ def search(
     method: name in the record, "halving-4" for example by default.
     out_dir: folder for records/, candidates/ and checkpoints/, from which an interrupted search goes on; a temporary
         one by default.
+    checkpoint_seconds: of each candidate's training, as in `RunOptions`.
     Raises ValueError as `rounds` and `random_maps`, and for an unknown strategy.
     """
     plan = rounds(candidates, experiment.episodes, strategy=strategy)
@@ -112,7 +114,7 @@ def search(
     if out_dir is None:
         with tempfile.TemporaryDirectory() as folder:
             return search(experiment, folder, candidates=candidates, strategy=strategy, maps=maps, method=method,
-                          data=data)  # fmt: skip
+                          data=data, checkpoint_seconds=checkpoint_seconds)  # fmt: skip
     data = data or load_data(experiment)
     method = method or f"{strategy}-{candidates}"
     out, per_turn = Path(out_dir), experiment.n_layer - 1
@@ -137,7 +139,8 @@ def search(
         missing = turns * per_turn - _trained(record_path, checkpoint, data)
         if missing > 0:
             train_conventional(alone, tie_map=maps[i], method=name, data=data, record_path=record_path,
-                               checkpoint=checkpoint, max_decisions=missing)  # fmt: skip
+                               checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds,
+                               max_decisions=missing)  # fmt: skip
         runs[i] = RunRecord.load(record_path)
         return runs[i].curves["validation"]["loss"][turns - 1]
 
@@ -179,5 +182,5 @@ def _trained(record_path: Path, checkpoint: Path, data: TokenizedCorpus) -> int:
             return len(record.curves["train"]["step"])
     elif record is not None:
         record_path.unlink()
-        checkpoint.unlink(missing_ok=True)
-    return checkpoints.load(checkpoint)[1]["done"] if checkpoint.exists() else 0
+        checkpoints.remove(checkpoint)
+    return checkpoints.load_last(checkpoint)[1]["done"] if checkpoints.exists(checkpoint) else 0

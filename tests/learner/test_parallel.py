@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from dlt_core.learner import parallel
 from dlt_core.learner.evaluation import evaluate
 from dlt_core.records import checkpoints
 from dlt_core.records.record import RunRecord, load_all
+from dlt_core.records.stopping import RunStopped
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
 
@@ -145,9 +147,21 @@ def everything(folder: Path) -> dict:
     found["functions"] = functions(folder)
     found["evaluations"] = evaluations(data)
     found["dice"] = train_dynamic(SMOKE, agent=RandomAgent(4, seed=parallel.rank()), data=data).history["tie_map"]
-    train_dynamic(SMOKE, data=data, max_decisions=7, **in_folder(folder / "stopped"))
+    found["stopped"] = asked_to_stop(data, folder / "stopped")
     found["parts"] = in_parts(data, folder / "parts")
     return found
+
+
+def asked_to_stop(data, folder: Path) -> list:
+    """Process 1 alone is asked, at the seventh decision: by what, and how far this process has come."""
+
+    def ask(record: RunRecord) -> None:
+        if parallel.rank() == 1 and len(record.history["action"]) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunStopped) as stopped:
+        train_dynamic(SMOKE, data=data, on_decision=ask, **in_folder(folder))
+    return [stopped.value.signal, len(stopped.value.record.history["action"])]
 
 
 def in_folder(folder: Path) -> dict[str, Path]:
@@ -272,6 +286,10 @@ def assert_same_run(record: RunRecord, expected: RunRecord) -> None:
     assert record.budget == expected.budget
 
 
+def test_processes_stop_at_the_same_decision_whichever_was_asked(both):
+    assert [found["stopped"] for found in both] == [[signal.SIGTERM, 7]] * 2
+
+
 def test_a_run_that_two_processes_stopped_is_finished_by_one(folder, tiny_data, alone, tmp_path):
     shutil.copytree(folder / "stopped", tmp_path, dirs_exist_ok=True)
     (stopped,) = load_all(tmp_path / "records")
@@ -336,7 +354,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     with (
-        pytest.raises(RuntimeError, match="process 1 of this machine has no GPU: there are 1"),
+        pytest.raises(ValueError, match="process 1 of this machine has no GPU: there are 1"),
         parallel.process_group("cuda"),
     ):
         pass

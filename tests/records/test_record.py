@@ -78,7 +78,7 @@ def deep(levels: int) -> dict:
         ({"experiment": {**EXPERIMENT, "name": "../../x"}}, "cannot name a file in a folder"),
         ({"method": "../x"}, "cannot name a file in a folder"),
         ({"schema_version": True}, "schema_version must be a valid integer"),
-        ({"status": "lost"}, "status must be 'running', 'stopped', 'diverged' or 'finished', got 'lost'"),
+        ({"status": "lost"}, "status must be 'running', 'stopped', 'diverged', 'failed' or 'finished', got 'lost'"),
         ({"test": None}, "test is missing, and the run is finished"),
         ({"tie_map": None}, "tie_map is missing, and the run is finished"),
         ({"test": {"unit": "per token", "bits_per_byte": 1.0}}, "test.perplexity is missing"),

@@ -22,6 +22,8 @@ def test_an_unknown_option_is_named_before_anything_is_built(smoke):
     assert list(RunKeywords.__annotations__) == [field.name for field in dataclasses.fields(RunOptions)]
     with pytest.raises(ValueError, match="at least 1, got 0"):
         RunOptions(checkpoint="c", max_decisions=0)
+    with pytest.raises(ValueError, match="checkpoint_seconds must be at least 0, got nan"):
+        RunOptions(checkpoint="c", checkpoint_seconds=math.nan)
 
 
 def test_the_test_split_is_read_once_and_after_everything_else(smoke, tiny_data, monkeypatch):
@@ -78,17 +80,15 @@ def test_max_seconds_stops_at_a_checkpoint(twenty, tiny_data, tmp_path):
         train_dynamic(twenty, data=tiny_data, max_seconds=1)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("dlt_core.records.run.CHECKPOINT_SECONDS", 0)
-
+def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_path):
     def power_cut(record):
         if len(record.history["action"]) == 9:
             raise KeyboardInterrupt
 
     path = tmp_path / "checkpoint"
     with pytest.raises(KeyboardInterrupt):
-        train_dynamic(twenty, data=tiny_data, checkpoint=path, on_decision=power_cut)
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]  # nothing half-written beside it
+        train_dynamic(twenty, data=tiny_data, checkpoint=path, checkpoint_seconds=0, on_decision=power_cut)
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint", "checkpoint.before"}  # nothing half-written
     assert untimed(train_dynamic(twenty, data=tiny_data, checkpoint=path)) == untimed(
         train_dynamic(twenty, data=tiny_data)
     )

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dlt_core.algorithm1 import train_conventional
 from dlt_core.experiments import Experiment
 from dlt_core.learner.training import Learner
-from dlt_core.records import run
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.studies.search import STRATEGIES, mutated, random_maps, rounds, search
 from dlt_core.tie_map import TieMap, all_maps
@@ -156,10 +155,9 @@ def trained_steps(monkeypatch) -> list[int]:
 @pytest.mark.parametrize("strategy", ["halving", "evolution"])
 def test_an_interrupted_search_goes_on_within_its_budget(strategy, tiny_data, tmp_path, monkeypatch):
     """Interrupted within a candidate, whose checkpoint is then ahead of its record."""
-    how = {"maps": MAPS, "strategy": strategy, "data": tiny_data}
+    how = {"maps": MAPS, "strategy": strategy, "data": tiny_data, "checkpoint_seconds": 0}
     whole = search(SMALL, tmp_path / "whole", **how)
     counted, calls = trained_steps(monkeypatch), 0
-    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
     counting = Learner.train
 
     def interrupted(self, steps):

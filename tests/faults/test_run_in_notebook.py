@@ -1,0 +1,43 @@
+"""A notebook's stop button: one sentence, and the record so far."""
+
+import time
+
+import pytest
+
+RUN = """
+from dlt_core import Experiment, train_dynamic
+experiment = Experiment.preset("gpt2-embedded", "smoke", device="cpu", episodes=2000)
+train_dynamic(experiment, on_decision=lambda record: open("decided", "w").close(), {})
+"""
+
+
+def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp_path):
+    manager = pytest.importorskip("jupyter_client.manager")
+    kernel, client = manager.start_new_kernel(cwd=str(tmp_path))
+    try:
+        for places, kept in (
+            ('checkpoint="c"', "They are kept in c: the same call goes on there"),
+            ("", "Its model is not kept, since no checkpoint=... was named"),
+        ):
+            shown = []
+            asked = client.execute(RUN.format(places))
+            end = time.monotonic() + 60
+            while not (tmp_path / "decided").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            kernel.interrupt_kernel()
+            while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != asked:
+                pass
+            reply = message["content"]
+            (sentence,) = reply["traceback"]
+            assert reply["ename"] == "RunStopped"
+            assert "gpt2-embedded-smoke-" in sentence
+            assert f"of 6000 decisions. {kept}. The record so far is sys.last_value.record" in sentence
+            client.execute_interactive("import sys; print(sys.last_value.record)", output_hook=shown.append, timeout=60)
+            (printed,) = [m["content"]["text"] for m in shown if m["msg_type"] == "stream" and "smoke" in str(m)]
+            assert printed.strip().endswith(": stopped")
+            (tmp_path / "decided").unlink()
+        assert (tmp_path / "c").exists()
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
