@@ -209,7 +209,7 @@ def test_a_passage_longer_than_the_sequence_loses_its_beginning():
 
 def test_a_passage_is_split_before_its_last_word():
     text = dict.fromkeys(SPLITS, "a long walk home\nin the rain\nshe said no\n")
-    data = tokenize(Corpus("lines", text, "local"), "bpe-300")
+    data = tokenize(Corpus("lines", text, "local"), "bpe-270")
     found = data.passages("test")
     assert [data.tokenizer.decode(word) for _, word in found] == [" home", " rain", " no"]
     assert [data.tokenizer.decode(context + word) for context, word in found] == text["test"].splitlines()
