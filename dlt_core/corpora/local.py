@@ -72,7 +72,7 @@ def read_blocks(path: Path) -> Iterator[str]:
                 if "\0" in text:
                     place = done - len(block) + block.index(0)
                     raise ValueError(
-                        f"{path} is {_kind(head) or f'damaged, with a NUL at byte {place}: copy it again'}"
+                        f"{path} is {_kind(head) or f'damaged, or UTF-16: byte {place} is NUL. Copy it again'}"
                     )
                 if one_line and (end := text.find("\n")) >= 0:
                     one_line = False
@@ -99,7 +99,7 @@ def _kind(head: bytes) -> str | None:
 def _no_text(error: UnicodeDecodeError, head: bytes, done: int) -> str:
     """What a file is that is not UTF-8, and the remedy; head: its first bytes, done: how many of it are read."""
     if error.reason == "unexpected end of data":
-        return "cut off in the middle of a character: copy it again"
+        return "cut off in the middle of a character, or not UTF-8: copy it again"
     place = done - len(error.object) + error.start
     unknown = f"not UTF-8 text (byte 0x{error.object[error.start]:02x} at {place}): copy it again, or convert it"
     return _kind(head) or f"{unknown}, if it is Latin-1 with iconv -f LATIN1 -t UTF-8"

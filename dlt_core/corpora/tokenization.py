@@ -121,6 +121,7 @@ def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
     text gives, and for a text that changes while it is read.
     """
     pieces = bpe_pieces(tokenizer)
+    _ = corpus.sha256  # each text is hashed before it is read again, so that `encode` notices a change
     if pieces is None:
         encoder, unit = _gpt2_bpe(), "GPT-2 BPE token"
     else:
