@@ -265,7 +265,7 @@ from dlt_core.corpora import tokenization
 
 tokenization.BPE_TRAINING_BYTES = 2**18
 tokenization.PIECES_AT_ONCE = 4
-data = tokenization.tokenize(corpora.load("wikitext-103"), "bpe-300")
+data = tokenization.tokenize(corpora.load("wikitext-103"), "bpe-280")
 assert data.corpus.splits["train"].words and len(data.tokens["train"])
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]))
 """
