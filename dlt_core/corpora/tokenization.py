@@ -81,8 +81,8 @@ class TokenizedCorpus:
         for split, tokens in self.tokens.items():
             if len(tokens) < needed:
                 raise ValueError(
-                    f"the {split} split of {name} has {len(tokens)} tokens, and a batch of {batch_size} x {block_size} "
-                    f"needs {needed}: take a smaller batch_size or block_size, or more text"
+                    f"the {split} split of {name} has {len(tokens)} tokens, too few for one batch of {batch_size} x "
+                    f"{block_size}, which needs {needed}: take a smaller batch_size or block_size, or more text"
                 )
         if name not in LAST_WORD or self.passages("test", max_tokens=evaluation_tokens):
             return
