@@ -339,9 +339,10 @@ def name_of(architecture: str, corpus: str) -> str:
 def load_data(experiment: Experiment) -> TokenizedCorpus:
     """The experiment's corpus, as tokens."""
     from dlt_core.corpora.sources import load
-    from dlt_core.corpora.tokenization import tokenize
+    from dlt_core.corpora.tokenization import bpe_pieces, tokenize
     from dlt_core.learner import parallel
 
+    bpe_pieces(experiment.tokenizer)  # can it be, before a text is fetched
     with parallel.one_first():  # of several processes; the others find it cached
         corpus = load(experiment.corpus, train_bytes=experiment.train_bytes)
         return tokenize(corpus, experiment.tokenizer)
@@ -365,6 +366,9 @@ def build_learner(
 
     parallel.device(experiment.device)  # is it there, before the text is read
     data = data or load_data(experiment)
+    data.refuse_too_few(
+        **{name: getattr(experiment, name) for name in ("batch_size", "block_size", "evaluation_tokens")}
+    )
     build = functools.partial(
         build_model,
         experiment.architecture,

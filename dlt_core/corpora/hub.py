@@ -1,4 +1,4 @@
-"""Where data comes from: files under `$DLT_DATA_DIR`, or the Hugging Face hub, or a clear error within seconds."""
+"""The Hugging Face hub: what it holds, or within seconds an error that says why not and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import huggingface_hub
@@ -20,27 +19,26 @@ class CorpusUnavailable(RuntimeError):
     """Neither a local copy nor the hub has the data; the message names both remedies."""
 
 
-def local_files(pattern: str) -> list[Path]:
-    """The files under $DLT_DATA_DIR that match the glob pattern, in the order of their names."""
-    root = os.environ.get("DLT_DATA_DIR")
-    return sorted(p for p in Path(root).expanduser().glob(pattern) if p.is_file()) if root else []
-
-
 @contextlib.contextmanager
-def offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub answers. If not, the libraries are kept from trying for half a minute; caches still serve.
+def offline_if_unreachable() -> Iterator[str]:
+    """Why the hub cannot be asked, "" if it can. Then the libraries are kept from trying; their caches still serve.
 
-    Within the block HF_HUB_OFFLINE of huggingface_hub and of datasets is set, for the whole process.
+    Whoever sets HF_HUB_OFFLINE or HF_DATASETS_OFFLINE wants no request at all, and none is made. Within the block the
+    switch is set in both libraries, for the whole process.
     """
     import datasets
 
-    reachable = not huggingface_hub.constants.HF_HUB_OFFLINE and _hub_answers()
     modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
     before = [m.HF_HUB_OFFLINE for m in modules]
+    reason = ""
+    if any(before):
+        reason = "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids to ask the Hugging Face hub"
+    elif not _hub_answers():
+        reason = "the Hugging Face hub cannot be reached"
     for module in modules:
-        module.HF_HUB_OFFLINE = not reachable
+        module.HF_HUB_OFFLINE = bool(reason)
     try:
-        yield reachable
+        yield reason
     finally:
         for module, value in zip(modules, before, strict=True):
             module.HF_HUB_OFFLINE = value
@@ -61,12 +59,15 @@ def _hub_answers() -> bool:
     return bool(answers)
 
 
-def unavailable(what: str, repository: str, reachable: bool, files: Iterable[str]) -> CorpusUnavailable:
-    """The error that says why `what` cannot be had, and what to do."""
-    state = "the hub answered, but loading failed" if reachable else "the Hugging Face hub cannot be reached"
+def unavailable(
+    what: str, repository: str, offline: str, failure: Exception, files: Iterable[str]
+) -> CorpusUnavailable:
+    """The error that says why `what` cannot be had, and what to do. offline: why the hub cannot be asked, or ""."""
+    state = offline or f"the hub answered, but loading failed ({type(failure).__name__}: {failure})"
+    unset = "unset the offline switches and " if "OFFLINE" in offline else ""
     return CorpusUnavailable(
         f"{what} is not here: {state}, and DLT_DATA_DIR"
         f"{'=' + os.environ['DLT_DATA_DIR'] if os.environ.get('DLT_DATA_DIR') else ' (not set)'} does not hold it.\n"
-        f"Remedy 1: connect to the internet; it is then downloaded once from {repository!r}.\n"
+        f"Remedy 1: {unset}connect to the internet; it is then downloaded once from {repository!r}.\n"
         f"Remedy 2: set DLT_DATA_DIR to a folder that holds {', '.join(dict.fromkeys(files))}."
     )

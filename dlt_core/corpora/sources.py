@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from dlt_core.corpora.hub import CorpusUnavailable as CorpusUnavailable  # part of what `load` promises
-from dlt_core.corpora.hub import local_files, offline_if_unreachable, unavailable
-from dlt_core.corpora.text import PIECE, Text
+from dlt_core.corpora.hub import offline_if_unreachable, unavailable
+from dlt_core.corpora.local import local_files, read_blocks
+from dlt_core.corpora.text import Text
 
 SPLITS = ("train", "validation", "test")
 ROWS_AT_ONCE = 32  # read from a data set of the hub; a row of LAMBADA is a novel of some 400 kB
+
+
+class PartialCopy(FileNotFoundError, ValueError):
+    """The local copy of a corpus lacks a split; the message names the files."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +177,8 @@ def load(name: str, *, train_bytes: int | None = None) -> Corpus:
     train_bytes: take at most so many bytes of the training text, up to the end of a line; from the hub, no more than
     that is downloaded then. A corpus cut so counts as a sample.
 
-    Raises ValueError for an unknown name, CorpusUnavailable (within seconds) if it can be had from neither place,
-    FileNotFoundError if the local copy lacks a split.
+    Raises ValueError for an unknown name or a damaged local copy, PartialCopy if that lacks a split, CorpusUnavailable
+    (within seconds) if it can be had from neither place. A file is read when its text is, and refused then.
     """
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(CORPORA)}")
@@ -190,6 +195,9 @@ def _from_files(name: str) -> Corpus | None:
     for layout in LOCAL[name]:
         parts = {split: getattr(layout, split) for split in SPLITS}
         files = {split: local_files(part.where) for split, part in parts.items()}
+        for split in SPLITS:
+            if files[split] and not any(path.stat().st_size for path in files[split]):
+                raise ValueError(f"{files[split][0]} is empty: copy the {split} text of {name} there again")
         if all(files.values()):
             texts = {split: Text(functools.partial(_read_files, files[split], parts[split])) for split in SPLITS}
             short = [
@@ -200,7 +208,9 @@ def _from_files(name: str) -> Corpus | None:
         if any(files.values()) and partial is None:
             partial = ", ".join(parts[split].where for split in SPLITS if not files[split])
     if partial:
-        raise FileNotFoundError(f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']} has only a part of {name}: no {partial}")
+        raise PartialCopy(
+            f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']} has only a part of {name}: no {partial}; copy that there, too"
+        )
     return None
 
 
@@ -210,22 +220,16 @@ def _read_files(files: list[Path], part: Part) -> Iterator[str]:
     A file whose last line has no end gets one if another file follows: a novel does not run on into the next.
     """
     if part.first or part.last is not None:
-        lines = itertools.chain.from_iterable(map(_read_lines, files))
+        lines = itertools.chain.from_iterable(Text(functools.partial(read_blocks, path)).lines() for path in files)
         yield from itertools.islice(lines, part.first, part.last)
         return
     last = "\n"
     for path in files:
         if last != "\n":
             yield (last := "\n")
-        with open(path, encoding="utf-8", newline="\n") as file:
-            while block := file.read(PIECE):
-                yield block
-                last = block[-1]
-
-
-def _read_lines(path: Path) -> Iterator[str]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        yield from file
+        for block in read_blocks(path):
+            yield block
+            last = block[-1]
 
 
 def _from_hub(name: str, *, streaming: bool) -> Corpus:
@@ -236,7 +240,7 @@ def _from_hub(name: str, *, streaming: bool) -> Corpus:
     arguments: dict[str, Any] = {"revision": source.revision} if source.revision else {}
     if streaming:
         arguments["streaming"] = True
-    with offline_if_unreachable() as reachable:
+    with offline_if_unreachable() as offline:
         try:
             rows = {
                 where: datasets.load_dataset(source.repository, source.configuration, split=where, **arguments)
@@ -244,7 +248,7 @@ def _from_hub(name: str, *, streaming: bool) -> Corpus:
             }
         except Exception as error:
             files = [getattr(LOCAL[name][0], split).where for split in SPLITS]
-            raise unavailable(f"the corpus {name!r}", source.repository, reachable, files) from error
+            raise unavailable(f"the corpus {name!r}", source.repository, offline, error, files) from error
     texts = {s: Text(functools.partial(_read_rows, rows[p.where], p, source.row_to_text)) for s, p in parts.items()}
     return Corpus(name, texts, "hub", note=source.note)
 
@@ -252,7 +256,13 @@ def _from_hub(name: str, *, streaming: bool) -> Corpus:
 def _read_rows(rows: Any, part: Part, row_to_text: Callable[[str], str]) -> Iterator[str]:
     """The part's text, row by row; neither a memory-mapped nor a streamed data set is ever in memory as a whole."""
     texts = itertools.chain.from_iterable(batch["text"] for batch in rows.iter(ROWS_AT_ONCE))
-    return map(row_to_text, itertools.islice(texts, part.first, part.last))
+    try:
+        yield from map(row_to_text, itertools.islice(texts, part.first, part.last))
+    except Exception as error:
+        raise CorpusUnavailable(
+            f"reading the split {part.where!r} from the hub or its cache failed ({type(error).__name__}: {error}). "
+            "Try again; if that does not help, remove the folder that HF_HOME names, or ~/.cache/huggingface"
+        ) from error
 
 
 def _cut(corpus: Corpus, train_bytes: int) -> Corpus:

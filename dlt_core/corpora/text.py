@@ -21,15 +21,20 @@ class Text:
     def __iter__(self) -> Iterator[str]:
         """Pieces of moderate size. Each but the first begins with the white space that follows a word, so that a
         piece can be tokenised, and its words counted, as if it stood in the whole text."""
-        buffer = ""
+        parts: list[str] = []  # joined only where they end: a word may be as long as the text
+        length = 0
         for string in self._read():
             for start in range(0, len(string), PIECE):
-                buffer += string[start : start + PIECE]
-                if len(buffer) >= PIECE and (cut := _last_word_end(buffer)):
-                    yield buffer[:cut]
-                    buffer = buffer[cut:]
-        if buffer:
-            yield buffer
+                part = string[start : start + PIECE]
+                length += len(part)
+                if length >= PIECE and (cut := _last_word_end(parts[-1][-1] if parts else "", part)) is not None:
+                    yield "".join([*parts, part[:cut]])
+                    parts, part = [], part[cut:]
+                    length = len(part)
+                if part:
+                    parts.append(part)
+        if parts:
+            yield "".join(parts)
 
     def __str__(self) -> str:
         """The whole text; for small ones."""
@@ -46,12 +51,15 @@ class Text:
 
     def lines(self) -> Iterator[str]:
         """The lines, each with its newline; the last one perhaps without."""
-        rest = ""
+        rest: list[str] = []  # joined only where a line ends: it may be as long as the text
         for piece in self:
-            *whole, rest = (rest + piece).split("\n")
-            yield from (line + "\n" for line in whole)
-        if rest:
-            yield rest
+            first, *others = piece.split("\n")
+            rest.append(first)
+            for other in others:
+                yield "".join(rest) + "\n"
+                rest = [other]
+        if last := "".join(rest):
+            yield last
 
     @functools.cached_property
     def words(self) -> int:
@@ -78,13 +86,13 @@ class Text:
         return length, digest.hexdigest()
 
 
-def _last_word_end(text: str) -> int:
-    """The last place, above 0, where white space follows something else; 0 if there is none."""
+def _last_word_end(before: str, text: str) -> int | None:
+    """The last place where white space follows something else; None if there is none. before: the character before."""
     end = len(text)
-    while (place := max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))) > 0:
+    while (place := max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))) >= 0:
         end = place
         while end and text[end - 1].isspace():
             end -= 1
-        if end and text[end] in " \n\t\r":  # what every library takes for white space
-            return end
-    return 0
+        if text[end] in " \n\t\r" and not (text[end - 1] if end else before or " ").isspace():
+            return end  # what every library takes for white space
+    return None

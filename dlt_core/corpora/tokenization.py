@@ -1,34 +1,35 @@
 """Text to tokens to batches.
 
-`tokenize` encodes a corpus once and keeps the tokens under `$DLT_CACHE_DIR` or the user's cache directory,
-memory-mapped: neither text nor tokens are ever in memory as a whole. `Batches` is a pure function of seed and index.
+`tokenize` encodes a corpus once and keeps the tokens in the cache, memory-mapped: neither text nor tokens are ever in
+memory as a whole. `Batches` is a pure function of seed and index.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import itertools
-import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
-import platformdirs
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from dlt_core.corpora.files import write_atomically, write_text_atomically
-from dlt_core.corpora.hub import local_files, offline_if_unreachable, unavailable
-from dlt_core.corpora.sources import SPLITS, Corpus, Text
+from dlt_core.corpora.cache import kept
+from dlt_core.corpora.hub import offline_if_unreachable, unavailable
+from dlt_core.corpora.local import local_files
+from dlt_core.corpora.sources import LAST_WORD, SPLITS, Corpus, Text
 
 GPT2_HUB = ("openai-community/gpt2", "vocab.json", "merges.txt")
 GPT2_LOCAL = ("gpt2-bpe/encoder.json", "gpt2-bpe/vocab.bpe")
+GPT2_PIECES = 50_257
 BPE_TRAINING_BYTES = 2**24  # a BPE is trained on the beginning of the training text: more hardly changes it
+LONGEST_WORD = 1000  # characters of a word that a BPE is trained on: its time grows with their square
 PIECES_AT_ONCE = 32  # encoded in parallel by the tokenizers library, one piece a thread
 
 
@@ -46,6 +47,7 @@ class TokenizedCorpus:
     tokens: Mapping[str, np.ndarray]
     token_bytes: np.ndarray
     unit: str
+    _passages: dict[tuple[str, int | None], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def vocab_size(self) -> int:
@@ -54,41 +56,77 @@ class TokenizedCorpus:
     def passages(self, split: str, *, max_tokens: int | None = None) -> list[tuple[list[int], list[int]]]:
         """Each line as (ids of all but its last word, ids of the last word); the first lines, of `max_tokens` in all.
 
-        Together the ids are those of the line: a word's pieces begin with the blank before it.
+        Together the ids are those of the line: a word's pieces begin with the blank before it. A line of fewer than two
+        words has nothing to guess from, and is none. The text is read once: what is asked for again is remembered.
         """
-        passages, total = [], 0
+        if (split, max_tokens) not in self._passages:
+            fitting, total = [], 0
+            for ids in self._lines(split):
+                total += len(ids[0]) + len(ids[1])
+                if max_tokens is not None and total > max_tokens:
+                    break
+                fitting.append(ids)
+            self._passages[split, max_tokens] = fitting
+        return self._passages[split, max_tokens]
+
+    def _lines(self, split: str) -> Iterator[tuple[list[int], list[int]]]:
         for line in self.corpus.splits[split].lines():
             context, blank, word = line.rstrip().rpartition(" ")
-            ids = self.tokenizer.encode(context).ids, self.tokenizer.encode(blank + word).ids
-            total += len(ids[0]) + len(ids[1])
-            if max_tokens is not None and total > max_tokens:
-                break
-            passages.append(ids)
-        return passages
+            if context.strip():
+                yield self.tokenizer.encode(context).ids, self.tokenizer.encode(blank + word).ids
+
+    def refuse_too_few(self, *, batch_size: int, block_size: int, evaluation_tokens: int | None) -> None:
+        """Raises ValueError, naming the split, if one is too short for a batch, or for the last word of a passage."""
+        name, needed = self.corpus.name, batch_size * block_size + 1
+        for split, tokens in self.tokens.items():
+            if len(tokens) < needed:
+                raise ValueError(
+                    f"the {split} split of {name} has {len(tokens)} tokens, too few for one batch of {batch_size} x "
+                    f"{block_size}, which needs {needed}: take a smaller batch_size or block_size, or more text"
+                )
+        if name not in LAST_WORD or self.passages("test", max_tokens=evaluation_tokens):
+            return
+        first = next(self._lines("test"), None)
+        if first is None:
+            raise ValueError(f"the test split of {name} has no line of two words: it should have a passage in each")
+        raise ValueError(
+            f"the first passage in the test split of {name} has {len(first[0]) + len(first[1])} tokens, more than "
+            f"evaluation_tokens={evaluation_tokens}: take at least so many"
+        )
 
 
 def bpe_pieces(tokenizer: str) -> int | None:
-    """N for the tokenizer name "bpe-N", None for "gpt2". Raises ValueError for any other name."""
+    """N for the tokenizer name "bpe-N", None for "gpt2". Raises ValueError for any other name, and for an N that
+    cannot be."""
     if tokenizer == "gpt2":
         return None
-    if match := re.fullmatch(r"bpe-(\d+)", tokenizer):
-        return int(match[1])
-    raise ValueError(f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+    if not (match := re.fullmatch(r"bpe-0*([0-9]+)", tokenizer)):
+        raise ValueError(f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+    pieces = int(match[1][:9])  # more digits are too many in any case
+    if pieces < 256:
+        raise ValueError(f"{tokenizer}: a byte-level BPE needs at least 256 pieces, one for each byte")
+    if pieces - 256 > BPE_TRAINING_BYTES:
+        raise ValueError(
+            f"{tokenizer[:20]}: more pieces than the {BPE_TRAINING_BYTES:,} bytes that a BPE is trained on can give: "
+            "take fewer, such as bpe-2048"
+        )
+    return pieces
 
 
 def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
     """Encode all splits with "gpt2" (GPT-2's BPE, 50,257 pieces) or "bpe-N" (N pieces, trained on the beginning of the
     train split).
 
-    Tokens and trained tokenizers are cached. Raises ValueError for another name, OSError if the cache directory
-    cannot be written.
+    Tokens and trained tokenizers are kept, see `cache`. Raises ValueError for another name, for more pieces than the
+    text gives, and for a text that changes while it is read.
     """
     pieces = bpe_pieces(tokenizer)
+    _ = corpus.sha256  # each text is hashed before it is read again, so that `encode` notices a change
     if pieces is None:
         encoder, unit = _gpt2_bpe(), "GPT-2 BPE token"
     else:
         encoder, unit = _trained_bpe(corpus, pieces), f"token of a {pieces:,}-piece BPE"
-    tokens = {split: encode(corpus.splits[split], encoder) for split in SPLITS}
+    tokens = {split: encode(corpus.splits[split], encoder, f"the {split} split of {corpus.name}") for split in SPLITS}
     sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
     for piece, index in encoder.get_vocab().items():
         sizes[index] = len(piece)  # in a byte-level vocabulary each character of a piece stands for one byte
@@ -115,7 +153,7 @@ def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
     sizes[mark] = 0  # it stands for no text
     tokens = {}
     for split in SPLITS:
-        plain = encode(texts[split], data.tokenizer)
+        plain = encode(texts[split], data.tokenizer, f"the {split} split of {data.corpus.name}")
         dtype = np.result_type(plain.dtype, np.min_scalar_type(mark))
         places = [*range(0, len(plain), block_size - 1), len(plain)]
         tokens[split] = np.insert(plain.astype(dtype, copy=False), places, mark)
@@ -126,22 +164,25 @@ def _lines_with_text(text: Text) -> Iterator[str]:
     return filter(str.strip, text.lines())
 
 
-def encode(text: Text, encoder: tokenizers.Tokenizer) -> np.ndarray:
-    """The text's token ids, shape (N,), memory-mapped from the cache, which is filled first if need be."""
+def encode(text: Text, encoder: tokenizers.Tokenizer, name: str = "the text") -> np.ndarray:
+    """The text's token ids, shape (N,), memory-mapped from the cache, which is filled first if need be.
+
+    What is encoded is hashed, too. Raises ValueError, by this name, for a text that is no longer what it was when
+    `text.sha256` was computed.
+    """
     dtype = np.dtype("<u2" if encoder.get_vocab_size() <= 2**16 else "<u4")
     key = hashlib.sha256((text.sha256 + encoder.to_str()).encode()).hexdigest()[:32]
-    path = cache_dir() / f"tokens-{key}.{dtype.name}"
 
-    def write(beside: Path) -> None:
-        with open(beside, "wb") as file:
-            for pieces in _several(text, PIECES_AT_ONCE):
-                for encoding in encoder.encode_batch_fast(pieces):
-                    np.array(encoding.ids, dtype=dtype).tofile(file)
+    def make() -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        for pieces in _several(text, PIECES_AT_ONCE):
+            for piece, encoding in zip(pieces, encoder.encode_batch_fast(pieces), strict=True):
+                digest.update(piece.encode())
+                yield np.array(encoding.ids, dtype=dtype).tobytes()
+        if digest.hexdigest() != text.sha256:
+            raise ValueError(f"{name} changed while it was read: load it again once nothing writes to its files")
 
-    if not path.exists():
-        with _naming_the_cache(path.parent):
-            write_atomically(path, write)
-    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
+    return kept(f"tokens-{key}.{dtype.name}", make).view(dtype)
 
 
 def _several(items: Iterator[str] | Text, number: int) -> Iterator[list[str]]:
@@ -150,38 +191,22 @@ def _several(items: Iterator[str] | Text, number: int) -> Iterator[list[str]]:
         yield some
 
 
-def cache_dir() -> Path:
-    """`$DLT_CACHE_DIR`, or the user's cache directory; made if it does not exist."""
-    path = Path(os.environ.get("DLT_CACHE_DIR") or platformdirs.user_cache_dir("dlt_core")).expanduser()
-    with _naming_the_cache(path):
-        path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-@contextlib.contextmanager
-def _naming_the_cache(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"cannot write to the cache ({path}): {error}. Set DLT_CACHE_DIR to a folder that can be"
-        ) from error
-
-
 def _gpt2_bpe() -> tokenizers.Tokenizer:
     files = [path for name in GPT2_LOCAL for path in local_files(name)]
     if len(files) < len(GPT2_LOCAL):
         repository, *names = GPT2_HUB
-        with offline_if_unreachable() as reachable:
+        with offline_if_unreachable() as offline:
             try:
                 download = functools.partial(
-                    huggingface_hub.hf_hub_download, repository, local_files_only=not reachable
+                    huggingface_hub.hf_hub_download, repository, local_files_only=bool(offline)
                 )
                 files = [Path(download(name)) for name in names]
             except Exception as error:
-                raise unavailable("GPT-2's tokenizer", repository, reachable, GPT2_LOCAL) from error
-    # <|endoftext|> is in the vocabulary, but not made special: text that contains it is text
-    return _byte_level(models.BPE(*models.BPE.read_file(*map(str, files))))
+                raise unavailable("GPT-2's tokenizer", repository, offline, error, GPT2_LOCAL) from error
+    try:  # <|endoftext|> is in the vocabulary, but not made special: text that contains it is text
+        return _byte_level(models.BPE(*models.BPE.read_file(*map(str, files))))
+    except Exception as error:  # the library's own is nothing more special
+        raise ValueError(f"{files[0]} and {files[1].name} are no tokenizer ({error}): copy both again") from error
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
@@ -191,29 +216,55 @@ def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
     return encoder
 
 
-def _trained_bpe(corpus: Corpus, vocab_size: int) -> tokenizers.Tokenizer:
-    if vocab_size < 256:
-        raise ValueError(f"bpe-{vocab_size}: a byte-level BPE needs at least 256 pieces, one for each byte")
-    path = cache_dir() / f"bpe-{vocab_size}-{corpus.splits['train'].sha256[:32]}.json"
-    if not path.exists():
+def _trained_bpe(corpus: Corpus, pieces: int) -> tokenizers.Tokenizer:
+    """Kept by the very text that it is trained on, which is read once. Raises ValueError if that gives fewer pieces."""
+    lines = list(_beginning(corpus.splits["train"]))
+    digest, size = hashlib.sha256(), 0
+    for line in lines:
+        encoded = line.encode()
+        digest.update(encoded)
+        size += len(encoded)
+
+    @functools.cache  # `kept` may ask twice
+    def made() -> tuple[bytes]:
         encoder = _byte_level(models.BPE())
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+            vocab_size=min(pieces, 256 + size),  # the library takes memory for as many as are asked for
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
         )
-        encoder.train_from_iterator(_beginning(corpus.splits["train"]), trainer)
-        with _naming_the_cache(path.parent):
-            write_text_atomically(path, encoder.to_str())
-    return tokenizers.Tokenizer.from_file(str(path))
+        encoder.train_from_iterator(_without_long_words(lines), trainer)
+        if (found := encoder.get_vocab_size()) < pieces:
+            raise ValueError(
+                f"bpe-{pieces}: the training text of {corpus.name} gives only {found} pieces: take bpe-{found}, or a "
+                "longer text"
+            )
+        return (encoder.to_str().encode(),)
+
+    content = kept(f"bpe-{pieces}-{digest.hexdigest()[:32]}.tokenizer", made)
+    return tokenizers.Tokenizer.from_str(content.tobytes().decode())
 
 
 def _beginning(text: Text) -> Iterator[str]:
-    """The first lines of a text, of BPE_TRAINING_BYTES in all."""
+    """The first lines of a text, of BPE_TRAINING_BYTES in all; of a first line that is longer, its beginning."""
     size = 0
     for line in text.lines():
-        size += len(line.encode())
-        if size > BPE_TRAINING_BYTES:
+        encoded = line.encode()
+        if size + len(encoded) > BPE_TRAINING_BYTES:
+            if not size:
+                yield encoded[:BPE_TRAINING_BYTES].decode(errors="ignore")
             return
+        size += len(encoded)
         yield line
+
+
+def _without_long_words(lines: Iterable[str]) -> Iterator[str]:
+    """The lines; one with a word, or white space, of more than LONGEST_WORD characters in parts of so many."""
+    for line in lines:
+        if len(line) > LONGEST_WORD and max(len(run[0]) for run in re.finditer(r"\S+|\s+", line)) > LONGEST_WORD:
+            yield from (line[i : i + LONGEST_WORD] for i in range(0, len(line), LONGEST_WORD))
+        else:
+            yield line
 
 
 class Batches:

@@ -97,8 +97,9 @@ def evaluate(
 class LastWords:
     """How well the last words of passages are guessed (LAMBADA, Paperno et al. 2016).
 
-    nll: sum over the passages of the negative log-likelihood (nats) of the last word. truncated: passages longer than
-    the model's sequence, whose beginning the model does not see.
+    passages: those that give something to guess from, and are counted. nll: sum over them of the negative
+    log-likelihood (nats) of the last word. truncated: those longer than the model's sequence, whose beginning the model
+    does not see.
     """
 
     passages: int
@@ -130,16 +131,21 @@ def last_words(
 
     passages: (ids of the context, ids of the last word's own BPE pieces). A word is guessed if each of its pieces is
     the most likely one after the context and the pieces before it. Of a passage with more than `block_size` + 1 tokens
-    the end is used. The model's training mode is restored. Raises ValueError if there is no passage.
+    the end is used. A passage without a context or a word, or whose word is longer than `block_size`, cannot be guessed
+    and is left out. The model's training mode is restored. Raises ValueError if no passage is left.
     """
+    given = len(passages)
+    passages = [(context, word) for context, word in passages if len(context) and 0 < len(word) <= block_size]
     if not passages:
-        raise ValueError("there are no passages to guess the last words of")
+        raise ValueError(
+            f"there are no passages with a last word and something before it to guess it from ({given} given)"
+        )
     device = next(model.parameters()).device
     nlls, hits = [], []  # for each batch; they stay on the device until the end
     with training_mode(model, False), autocast or contextlib.nullcontext():
         for start in range(0, len(passages), batch_size):
             rows = [[*context, *word][-block_size - 1 :] for context, word in passages[start : start + batch_size]]
-            pieces = [min(len(word), len(row) - 1) for row, (_, word) in zip(rows, passages[start:], strict=False)]
+            pieces = [len(word) for _, word in passages[start : start + batch_size]]
             width = max(map(len, rows))
             padded = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
             ends = torch.tensor([len(row) - 1 for row in rows], device=device)[:, None]

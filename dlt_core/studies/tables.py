@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dlt_core.corpora.tokenization import TokenizedCorpus, bpe_pieces
+from dlt_core.corpora.tokenization import GPT2_PIECES, TokenizedCorpus, bpe_pieces
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import step_flops
 from dlt_core.records.record import RunRecord
@@ -33,7 +33,6 @@ LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
 STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu", "depth")
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
-GPT2_PIECES = 50_257  # the vocabulary of GPT-2's tokenizer
 
 
 def grouped(records: Iterable[RunRecord], name: Callable[[RunRecord], str]) -> dict[str, list[RunRecord]]:

@@ -20,11 +20,13 @@ _FIELDS = ("architecture", "n_layer", "n_embd", "n_head", "n_positions", "block_
 
 def shapes() -> dict[str, dict[str, Any]]:
     """The presets' models and the paper's two, by the name that a menu shows, such as "paper, GPT-2: 48 x 1600"."""
+    from dlt_core.corpora.tokenization import GPT2_PIECES, bpe_pieces
+
     found = {}
     for name, (experiment, preset) in _MODELS.items():
         settings = Experiment.preset(experiment, preset)
         shape = {field: getattr(settings, field) for field in _FIELDS}
-        shape["vocab_size"] = vocabulary(settings.tokenizer)
+        shape["vocab_size"] = bpe_pieces(settings.tokenizer) or GPT2_PIECES
         found[f"{name}: {settings.n_layer} x {settings.n_embd}"] = shape
     return found
 
@@ -36,11 +38,6 @@ def shape_name(beginning: str) -> str:
         if name.startswith(beginning):
             return name
     raise ValueError(f"no model begins with {beginning!r}; there are: {'; '.join(names)}")
-
-
-def vocabulary(tokenizer: str) -> int:
-    """How many tokens a tokenizer knows, by its name."""
-    return 50257 if tokenizer == "gpt2" else int(tokenizer.removeprefix("bpe-"))
 
 
 def memory(shape: dict[str, Any], tie_map: TieMap | int, batch_size: int, checkpointing: bool) -> dict[str, int]:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dlt_core.corpora import text, tokenization
-from dlt_core.corpora.hub import local_files
+from dlt_core.corpora.local import local_files
 from dlt_core.corpora.sources import Corpus
 from dlt_core.corpora.text import Text
 from dlt_core.corpora.tokenization import tokenize

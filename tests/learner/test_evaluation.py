@@ -195,6 +195,21 @@ def test_last_words_by_hand():
         assert found.perplexity == pytest.approx(by_hand ** (-1 / 3), rel=1e-5)
 
 
+def test_what_gives_nothing_to_guess_or_to_guess_it_from_is_neither_hit_nor_miss():
+    counted = [([1], [2]), ([0], [0, 1])]  # as above: guessed, missed
+    empty = [([], [2]), ([0], []), ([], []), ([], [0, 0]), ([1], [2, 0, 0, 0, 0])]  # the last does not fit in T = 4
+    expected = last_words(Bigrams(BIGRAMS), counted, block_size=4, batch_size=2)
+    assert (expected.passages, expected.correct) == (2, 1)
+    for passages in (counted + empty, empty + counted, [empty[0], counted[0], *empty[1:], counted[1]]):
+        for batch_size in (1, 3, 10):
+            found = last_words(Bigrams(BIGRAMS), passages, block_size=4, batch_size=batch_size)
+            assert (found.passages, found.correct, found.truncated) == (2, 1, 0)
+            assert found.nll == pytest.approx(expected.nll, rel=1e-6)
+    for passage in empty:
+        with pytest.raises(ValueError, match=r"no passages with a last word .* \(1 given\)"):
+            last_words(Bigrams(BIGRAMS), [passage], block_size=4, batch_size=2)
+
+
 def test_a_passage_longer_than_the_sequence_loses_its_beginning():
     model = build_gpt2(vocab_size=9, n_positions=4, n_layer=2, n_head=1, n_embd=8, dropout=0.5)
     model.train()
@@ -209,13 +224,17 @@ def test_a_passage_longer_than_the_sequence_loses_its_beginning():
 
 def test_a_passage_is_split_before_its_last_word():
     text = dict.fromkeys(SPLITS, "a long walk home\nin the rain\nshe said no\n")
-    data = tokenize(Corpus("lines", text, "local"), "bpe-300")
+    data = tokenize(Corpus("lines", text, "local"), "bpe-270")
     found = data.passages("test")
     assert [data.tokenizer.decode(word) for _, word in found] == [" home", " rain", " no"]
     assert [data.tokenizer.decode(context + word) for context, word in found] == text["test"].splitlines()
     first = len(found[0][0]) + len(found[0][1])
     assert data.passages("test", max_tokens=first) == found[:1]
     assert data.passages("test", max_tokens=first - 1) == []
+    lonely = tokenize(
+        Corpus("lines", {**text, "test": "a long walk home\n\n \nalone\n alone\nshe said no"}, "local"), "bpe-270"
+    )
+    assert lonely.passages("test") == [found[0], found[2]]  # nothing stands before the only word of a line
 
 
 def test_lambada_is_scored_both_ways(smoke, tiny_data):

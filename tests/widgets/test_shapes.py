@@ -3,11 +3,10 @@
 import pytest
 
 from dlt_core.blocks import build_gpt2
-from dlt_core.experiments import Experiment
 from dlt_core.learner import accounting, loss
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import count_parameters, tie_layers
-from dlt_core.widgets.shapes import LOGITS_AT_ONCE, memory, shape_name, shapes, vocabulary
+from dlt_core.widgets.shapes import LOGITS_AT_ONCE, memory, shape_name, shapes
 
 
 def test_the_papers_models_are_among_them():
@@ -18,7 +17,7 @@ def test_the_papers_models_are_among_them():
 
 
 def test_vocabulary_is_the_tokenizers(tiny_data):
-    assert vocabulary(Experiment.preset("gpt2-embedded", "smoke").tokenizer) == tiny_data.vocab_size
+    assert shapes()[shape_name("smoke")]["vocab_size"] == tiny_data.vocab_size
 
 
 def test_memory_is_that_of_the_model_itself():

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from dlt_core.corpora.tokenization import GPT2_PIECES
 from dlt_core.experiments import Experiment, build_learner
 from dlt_core.learner import accounting, loss
-from dlt_core.studies.benchmark.timings import GPT2_PIECES, Bench, Row, quartiles
+from dlt_core.studies.benchmark.timings import Bench, Row, quartiles
 from dlt_core.studies.benchmark.trainers import noise, steps, take_turns
 from dlt_core.tie_map import TieMap
 

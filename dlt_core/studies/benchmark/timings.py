@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from dlt_core.blocks import find_blocks
+from dlt_core.corpora.tokenization import GPT2_PIECES
 from dlt_core.experiments import Experiment, build_learner
 from dlt_core.learner import accounting, parallel
 from dlt_core.learner.training import Learner
@@ -34,7 +35,6 @@ from dlt_core.studies.benchmark.trainers import (
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import tie_layers
 
-GPT2_PIECES = 50257
 # name -> (preset, vocabulary, depths of the table of memory)
 SCALES = {
     "tiny": ("smoke", 512, (2, 4)),
