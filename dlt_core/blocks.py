@@ -34,7 +34,9 @@ def locate_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module
         for name in path.split("."):
             place = getattr(place, name, None)
         if isinstance(place, (nn.ModuleList, nn.Sequential, list, tuple)) and len(place) > 0:
-            return list(place)
+            found = list(place)
+            if all(isinstance(block, nn.Module) for block in found):
+                return found
     if blocks is not None:
         raise ValueError(f"{type(model).__name__} has no list of blocks at {blocks!r}")
     raise ValueError(
