@@ -14,13 +14,15 @@ from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadMode
 
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 
-# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA, ViT, each with and without its head.
+# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA and its kin, GPT-NeoX, ViT, each with and
+# without its head.
 KNOWN_PATHS = (
     "transformer.h",
     "h",
     "bert.encoder.layer",
     "encoder.layer",
     "model.layers",
+    "gpt_neox.layers",
     "vit.layers",
     "vit.encoder.layer",
     "layers",

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 Clones = Sequence[tuple[nn.Parameter, nn.Parameter]]  # each with its donor
-Inherited = dict[nn.Parameter, dict[str, Any]]  # the state that each clone gets
+Inherited = dict[torch.Tensor, dict[str, Any]]  # the state that each clone gets
 
 
 def several(optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | None) -> list[torch.optim.Optimizer]:
@@ -67,8 +67,8 @@ def keep_in_step(
     model: nn.Module,
     order: Mapping[int, int],
 ) -> None:
-    """Put each clone into its donor's parameter group, with the state it inherits; take out what is dropped (by id), and
-    its state. The model's Parameters then stand in the model's own order (`order`: id -> place) within each group,
+    """Put each clone into its donor's parameter group, with the state it inherits; take out what is dropped (by id),
+    and its state. The model's Parameters then stand in the model's own order (`order`: id -> place) within each group,
     where the first of them stood. In place: schedulers hold on to the group lists. What is not held stays so."""
     for group in optimizer.param_groups:
         before = group["params"]
@@ -121,7 +121,7 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, sta
         saved, groups, shapes = state["state"], state["param_groups"], state["shapes"]
         there = [list(map(str, group["params"])) for group in groups]
     except (KeyError, TypeError):
-        raise ValueError("this is no state that optimizer_state has made: it needs state, param_groups and shapes") from None
+        raise ValueError("this is not made by optimizer_state: it needs state, param_groups and shapes") from None
     if len(there) != len(names):
         raise ValueError(f"the state has {len(there)} parameter groups, the optimizer {len(names)}")
     places = itertools.count()

@@ -63,7 +63,9 @@ class TieMap:
             if j < 0:
                 raise ValueError(f"layer {i} has the negative source {in_short(j)}")
             if j > i:
-                raise ValueError(f"layer {i} has source {in_short(j)}: a layer can only be tied to itself or an earlier one")
+                raise ValueError(
+                    f"layer {i} has source {in_short(j)}: a layer can only be tied to itself or an earlier one"
+                )
             if sources[j] != j:
                 raise ValueError(
                     f"layer {i} has source {j}, which is itself tied to layer {sources[j]}: not canonical, "
