@@ -26,7 +26,7 @@ class Watched(RandomAgent):
             gc.collect()
             with open("/proc/self/statm") as file:
                 megabytes = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-            tensors = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+            tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
             files = len(os.listdir("/proc/self/fd"))
             # as many Parameters as this state has: twelve for a weight set, each with a gradient and its moments
             self.seen.append((megabytes, tensors / len(set(state)), files, threading.active_count()))
@@ -34,6 +34,7 @@ class Watched(RandomAgent):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux counts files and memory there")
 def test_five_thousand_decisions_leave_memory_tensors_files_and_threads_as_they_were(smoke, tiny_data, tmp_path):
     experiment = smoke.replace(episodes=-(-DECISIONS // 3), steps_per_action=1, evaluate_every=500, n_embd=16)
