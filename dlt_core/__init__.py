@@ -32,6 +32,8 @@ _HOME = {
     "tie_layers": "tying",
     "read_tie_map": "tying",
     "count_parameters": "tying",
+    "optimizer_state": "optimizers",
+    "load_optimizer_state": "optimizers",
     "QAgent": "agents",
     "RandomAgent": "agents",
     "FixedAgent": "agents",
@@ -53,9 +55,9 @@ _ROOMS = ("corpora", "figures", "learner", "records", "reproduce", "studies", "w
 __all__ = [
     "Experiment", "FixedAgent", "LayerTyingEnv", "Learner", "QAgent", "RandomAgent", "ReplayAgent", "RunRecord",
     "TieMap", "build_agent", "build_bert", "build_env", "build_gpt2", "build_learner", "compare", "corpora",
-    "count_parameters", "expected_independent", "figures", "find_blocks", "learner", "load_data", "load_records",
-    "read_tie_map", "records", "reproduce", "studies", "tie_layers", "train_conventional", "train_dynamic",
-    "widgets"
+    "count_parameters", "expected_independent", "figures", "find_blocks", "learner", "load_data",
+    "load_optimizer_state", "load_records", "optimizer_state", "read_tie_map", "records", "reproduce", "studies",
+    "tie_layers", "train_conventional", "train_dynamic", "widgets"
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from dlt_core.env import LayerTyingEnv
     from dlt_core.experiments import Experiment, build_agent, build_env, build_learner, load_data
     from dlt_core.learner import Learner
+    from dlt_core.optimizers import load_optimizer_state, optimizer_state
     from dlt_core.records import RunRecord, load_records
     from dlt_core.studies.comparison import compare
     from dlt_core.tie_map import TieMap, expected_independent

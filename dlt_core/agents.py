@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dlt_core.tie_map import TieMap, random_map
+from dlt_core.tie_map import TieMap, as_layer_index, as_tie_map, random_map
 
 State = TieMap | Sequence[int] | np.ndarray
 AGENT = 4  # the agent's random stream of a seed; learner/training.py has the others
@@ -77,20 +77,20 @@ class QAgent:
         if not 0 < epsilon_decay <= 1:
             raise ValueError(f"epsilon_decay={epsilon_decay} must lie in (0, 1]")
         self.num_layers = num_layers
-        self.gamma = gamma
-        self.epsilon = epsilon
-        self.epsilon_decay = epsilon_decay
-        self.epsilon_min = epsilon_min
         self.explored = False
-        self.settings: dict[str, Any] = {
-            "hidden": hidden,
-            "learning_rate": learning_rate,
-            "gamma": gamma,
-            "epsilon": epsilon,
-            "epsilon_decay": epsilon_decay,
-            "epsilon_min": epsilon_min,
-            "seed": seed,
-        }
+        self.settings = plain_numbers(
+            hidden=hidden,
+            learning_rate=learning_rate,
+            gamma=gamma,
+            epsilon=epsilon,
+            epsilon_decay=epsilon_decay,
+            epsilon_min=epsilon_min,
+            seed=seed,
+        )
+        self.gamma: float = self.settings["gamma"]
+        self.epsilon: float = self.settings["epsilon"]
+        self.epsilon_decay: float = self.settings["epsilon_decay"]
+        self.epsilon_min: float = self.settings["epsilon_min"]
         self.rng = np.random.default_rng((seed, AGENT))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(self.rng.integers(2**32)))
@@ -194,7 +194,7 @@ class RandomAgent(_WithoutLearning):
 
     def __init__(self, num_layers: int, *, num_groups: int | None = None, seed: int) -> None:
         self.num_layers = num_layers
-        self.settings = {"seed": seed} if num_groups is None else {"seed": seed, "num_groups": num_groups}
+        self.settings = plain_numbers(seed=seed) | ({} if num_groups is None else plain_numbers(num_groups=num_groups))
         self.rng = np.random.default_rng((seed, AGENT))
         self.num_groups = num_groups
         self.target: TieMap | None = None  # of this turn
@@ -249,7 +249,7 @@ class ReplayAgent(_WithoutLearning):
     explored = False
 
     def __init__(self, actions: Sequence[int]) -> None:
-        self.actions = [int(a) for a in actions]
+        self.actions = [as_layer_index(a, f"recorded action {n}") for n, a in enumerate(actions)]
         self.settings = {"actions": self.actions}
         self.position = 0
 
@@ -277,14 +277,19 @@ class FixedAgent(_WithoutLearning):
     epsilon = 0.0
     explored = False
 
-    def __init__(self, tie_map: TieMap) -> None:
-        self.tie_map = tie_map
-        self.settings = {"tie_map": list(tie_map)}
+    def __init__(self, tie_map: TieMap | Sequence[int]) -> None:
+        self.tie_map = as_tie_map(tie_map)
+        self.settings = {"tie_map": list(self.tie_map)}
 
     def act(self, state: State, layer: int) -> int:
         """The source that the map gives this layer."""
         check_state(len(self.tie_map), state, layer)
         return self.tie_map[layer]
+
+
+def plain_numbers(**settings: Any) -> dict[str, Any]:
+    """Settings as a record can hold them: NumPy's scalars as Python's own numbers."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
 
 
 def check_state(num_layers: int, state: State, layer: int) -> None:
@@ -296,8 +301,8 @@ def check_state(num_layers: int, state: State, layer: int) -> None:
 
 
 def check_transition(layer: int, action: int, reward: float) -> None:
-    """Raises ValueError for an action that the layer does not have, or a reward that is not finite."""
-    if not 0 <= action <= layer:
+    """Raises ValueError for what is no action of the layer, or a reward that is not finite."""
+    if not 0 <= as_layer_index(action, "action") <= layer:
         raise ValueError(f"layer {layer} has the actions 0..{layer}, got {action}")
     if not math.isfinite(reward):
         raise ValueError(f"the reward for layer {layer} is {reward}: nothing can be learned from it")

@@ -14,13 +14,15 @@ from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadMode
 
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 
-# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA, ViT, each with and without its head.
+# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA and its kin, GPT-NeoX, ViT, each with and
+# without its head.
 KNOWN_PATHS = (
     "transformer.h",
     "h",
     "bert.encoder.layer",
     "encoder.layer",
     "model.layers",
+    "gpt_neox.layers",
     "vit.layers",
     "vit.encoder.layer",
     "layers",
@@ -34,7 +36,9 @@ def locate_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module
         for name in path.split("."):
             place = getattr(place, name, None)
         if isinstance(place, (nn.ModuleList, nn.Sequential, list, tuple)) and len(place) > 0:
-            return list(place)
+            found = list(place)
+            if all(isinstance(block, nn.Module) for block in found):
+                return found
     if blocks is not None:
         raise ValueError(f"{type(model).__name__} has no list of blocks at {blocks!r}")
     raise ValueError(

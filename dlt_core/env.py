@@ -12,7 +12,7 @@ from gymnasium.spaces import Dict, Discrete, MultiDiscrete
 
 from dlt_core.learner.evaluation import perplexity
 from dlt_core.learner.training import Learner
-from dlt_core.tie_map import ORPHANS, TieMap
+from dlt_core.tie_map import ORPHANS, TieMap, as_layer_index
 
 BASELINE_RATE = 0.1  # log_improvement: how fast its running baseline follows
 
@@ -31,7 +31,8 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
 
     observation: {"tie_map": int64[L] (the state s), "layer": int (the layer to decide about)}.
     action: 0..L-1; layer i has only 0..i, which `info["action_mask"]` (int8[L]) and `action_masks()` (bool[L]) say.
-        An action beyond them leaves the tie as it is, trains all the same, and sets `info["invalid_action"]`.
+        An action beyond them leaves the tie as it is, trains all the same, and sets `info["invalid_action"]`. What is
+        no whole number raises ValueError before anything is trained.
     reward: "neg_perplexity", "neg_loss", "neg_perplexity_clipped" (to [-10, 10]) or "log_improvement" (a running
         baseline of the loss minus the loss); less `price` for each independent layer, so that the saving is part of it.
     orphans: see `TieMap.with_action`.
@@ -88,7 +89,7 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return self._observation(), {"action_mask": self._mask()}
 
     def step(self, action: int | np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        layer, action = self.layer, int(action)
+        layer, action = self.layer, as_layer_index(action, "action")
         valid = 0 <= action <= layer
         if valid:
             self.tie_map = self.transition(layer, action)

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, WrapValidator
 from pydantic.dataclasses import dataclass
 
 from dlt_core.records.refusals import refusal
+from dlt_core.tie_map import in_short
 
 if TYPE_CHECKING:
     from dlt_core.agents import QAgent
@@ -24,13 +25,14 @@ T = TypeVar("T")
 Architecture = Literal["gpt2", "bert"]
 CorpusName = Literal["embedded", "wikitext-2", "wikitext-103", "lambada", "lm1b"]
 PlainName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]  # part of a file's name
-PositiveInt = Annotated[int, Field(ge=1)]
+LARGEST = 2**63 - 1  # what NumPy, PyTorch and JSON in other languages can hold
+PositiveInt = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 def _as_given(value: Any, check: Callable[[Any], float]) -> float:
     """Where a float is asked for an int will do, and stays one: a run's file is named by its settings as given."""
     if not isinstance(value, (int, float)):  # a NumPy float32 is none, and JSON could not hold it
-        raise ValueError(f"must be a number, got {value!r}")
+        raise ValueError(f"must be a number, got {in_short(value)}")
     check(value)
     return value
 
@@ -67,7 +69,7 @@ class Experiment:
     """Which experiment of the paper, see EXPERIMENTS."""
     preset_name: PlainName = "custom"
     """How large: smoke, laptop, gpu or paper; a note for the record, the fields below are what counts."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     """Of weights, data order, dropout and agent, each from a generator of its own."""
 
     corpus: CorpusName
@@ -78,7 +80,7 @@ class Experiment:
     """Learn from at most so many bytes of the training split, which then counts as a sample; None: from all."""
     architecture: Architecture = "gpt2"
     """"gpt2", or "bert": a BertLMHeadModel as a causal decoder."""
-    n_layer: Annotated[int, Field(ge=2)] = 48
+    n_layer: Annotated[int, Field(ge=2, le=LARGEST)] = 48
     """L, transformer layers. The released job scripts' "typical" WikiText-2 run."""
     n_head: PositiveInt = 25
     """Attention heads. The paper's number is not available to us; this is GPT-2 XL's."""
@@ -127,7 +129,7 @@ class Experiment:
 
     evaluate_every: PositiveInt = 1
     """Turns between two evaluations on the validation split."""
-    evaluation_tokens: Annotated[int, Field(ge=2)] | None = None
+    evaluation_tokens: Annotated[int, Field(ge=2, le=LARGEST)] | None = None
     """Evaluate on at most so many tokens of validation and test; None: on all."""
     test_in_full: bool = False
     """Test on the whole test split, also where `evaluation_tokens` says less for validation."""
@@ -167,7 +169,8 @@ class Experiment:
             raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
         known = [field.name for field in dataclasses.fields(cls)]
         if unknown := sorted(overrides.keys() - set(known)):
-            raise ValueError(f"unknown fields {', '.join(unknown)}; known: {', '.join(known)}")
+            names = ", ".join(name if name.isprintable() else repr(name) for name in unknown)
+            raise ValueError(f"unknown fields {names}; known: {', '.join(known)}")
         return cls(**{**PRESETS[preset], **EXPERIMENTS[name][preset], "name": name, "preset_name": preset, **overrides})
 
     def replace(self, **changes: Any) -> Experiment:

@@ -11,7 +11,7 @@ from torch import nn
 def hold_constant(block: nn.Module, constant: bool) -> None:
     """Let the block's forward pass use its weights as constants, or as usual again. Changes the block's class."""
     present: Any = type(block)
-    base = getattr(block, "constant_weights_of", None)
+    base = getattr(present, "constant_weights_of", None)
     if constant and base is None:
         block.__class__ = _with_constant_weights(present)
     elif not constant and base is not None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 ORPHANS = ("follow", "promote")
 PATTERNS = ("sequence", "cycle", "cycle_rev", "sandwich", "pairs", "mirror")
@@ -21,8 +21,17 @@ def as_layer_index(value: SupportsIndex, what: str) -> int:
         if isinstance(value, bool):
             raise TypeError
         return operator.index(value)  # accepts numpy integers, refuses floats and strings
-    except TypeError:
-        raise ValueError(f"{what} must be an int, got {value!r}") from None
+    except (TypeError, RuntimeError):  # the latter by a tensor on the device "meta"
+        raise ValueError(f"{what} must be an int, got {in_short(value)}") from None
+
+
+def in_short(value: object) -> str:
+    """The value for an error message: one line, not too long."""
+    try:
+        line = " ".join(repr(value).split())
+    except ValueError:  # an int of thousands of digits has no repr
+        return f"a very large {type(value).__name__}"
+    return line if len(line) <= 80 else f"{line[:77]}..."
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -33,20 +42,30 @@ class TieMap:
     maps share weights in the same way exactly when they are equal. Source: abstract of the paper and its example
     [0, 0, 2, 2, 2].
 
-    Raises ValueError, naming the layer, if a source is negative, larger than its layer, not an int, or itself tied.
+    Raises ValueError, naming the layer, if a source is negative, larger than its layer, not an int, or itself tied, and
+    for anything that is no sequence of sources.
     """
 
     sources: Sequence[int]
 
     def __post_init__(self) -> None:
-        sources = tuple(as_layer_index(j, f"source of layer {i}") for i, j in enumerate(self.sources))
+        given: Any = self.sources
+        try:
+            listed = None if isinstance(given, (Set, Mapping)) else list(given)
+        except TypeError:  # not iterable
+            listed = None
+        if listed is None:
+            raise ValueError(f"a TieMap needs a sequence with a source for each layer, got {in_short(given)}")
+        sources = tuple(as_layer_index(j, f"source of layer {i}") for i, j in enumerate(listed))
         if not sources:
             raise ValueError("a TieMap needs at least one layer (layer 0), got an empty sequence")
         for i, j in enumerate(sources):
             if j < 0:
-                raise ValueError(f"layer {i} has the negative source {j}")
+                raise ValueError(f"layer {i} has the negative source {in_short(j)}")
             if j > i:
-                raise ValueError(f"layer {i} has source {j}: a layer can only be tied to itself or an earlier one")
+                raise ValueError(
+                    f"layer {i} has source {in_short(j)}: a layer can only be tied to itself or an earlier one"
+                )
             if sources[j] != j:
                 raise ValueError(
                     f"layer {i} has source {j}, which is itself tied to layer {sources[j]}: not canonical, "
@@ -124,9 +143,9 @@ class TieMap:
         if orphans not in ORPHANS:
             raise ValueError(f"unknown orphans {orphans!r}; known: {', '.join(ORPHANS)}")
         if not 0 <= layer < len(self):
-            raise ValueError(f"layer {layer} does not exist: this map has layers 0..{len(self) - 1}")
+            raise ValueError(f"layer {in_short(layer)} does not exist: this map has layers 0..{len(self) - 1}")
         if not 0 <= action <= layer:
-            raise ValueError(f"layer {layer} has the actions 0..{layer}, got {action}")
+            raise ValueError(f"layer {layer} has the actions 0..{layer}, got {in_short(action)}")
         sources = list(self.sources)
         sources[layer] = layer if action == layer else self.sources[action]
         orphaned = [i for i, j in enumerate(self.sources) if j == layer and i != layer] if action != layer else []
@@ -158,6 +177,12 @@ class TieMap:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.sources)})"
+
+
+def as_tie_map(value: TieMap | Sequence[int]) -> TieMap:
+    """A TieMap as it is, or that of a list of sources, with all its checks. Raises ValueError for what is no map."""
+    sources: Any = value
+    return value if type(value) is TieMap else TieMap(sources)
 
 
 def expected_independent(n_layer: int) -> float:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from dlt_core.agents import AGENT, CycleAgent, FixedAgent, QAgent, RandomAgent, ReplayAgent, q_slice
 from dlt_core.records import checkpoints
+from dlt_core.studies.bandits import ThompsonAgent
+from dlt_core.studies.dqn import DQNAgent
 from dlt_core.tie_map import ORPHANS, TieMap, random_map
 from tests.conftest import tie_maps
 
@@ -390,6 +392,28 @@ def test_an_action_or_layer_that_does_not_exist_raises(layer, action):
     agent = QAgent(L, seed=0)
     with pytest.raises(ValueError, match=f"layer {layer}"):
         agent.learn(TieMap.all_tied(L), layer, action, 0.0, TieMap.all_tied(L))
+
+
+@pytest.mark.parametrize("action", [1.0, True, "1", None])
+def test_an_action_that_is_no_int_raises(action):
+    with pytest.raises(ValueError, match="action must be an int"):
+        QAgent(L, seed=0).learn(TieMap.all_tied(L), 2, action, 0.0, TieMap.all_tied(L))
+    with pytest.raises(ValueError, match="recorded action 1 must be an int"):
+        ReplayAgent([0, action])
+
+
+def test_numbers_of_numpys_become_plain_ones_that_a_record_can_hold():
+    agents = [
+        QAgent(L, gamma=np.float32(0.5), epsilon=np.float32(1), hidden=np.int64(8), seed=np.int64(3)),
+        RandomAgent(L, num_groups=np.int64(2), seed=np.int64(3)),
+        DQNAgent(L, capacity=np.int64(8), batch_size=np.int64(2), seed=np.int64(3)),
+        ThompsonAgent(L, discount=np.float32(0.5), seed=np.int64(3)),
+        ReplayAgent(np.array([0, 1])),
+        FixedAgent(np.zeros(L, int)),
+    ]
+    for agent in agents:
+        assert json.loads(json.dumps([agent.settings, agent.epsilon])) == [agent.settings, agent.epsilon]
+    assert agents[0].settings | {"hidden": 8, "seed": 3, "gamma": 0.5} == agents[0].settings
 
 
 @pytest.mark.parametrize("layer", [L, -1])

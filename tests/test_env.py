@@ -59,6 +59,23 @@ def test_an_action_beyond_the_mask_keeps_the_tie_and_says_so(smoke, tiny_data, a
     assert env.learner.step == smoke.steps_per_action
 
 
+@pytest.mark.parametrize("action", [np.int64(1), np.int8(1), np.array(1), np.argmax([0.0, 1.0])])
+def test_an_action_may_be_an_integer_of_numpys(smoke, tiny_data, action):
+    env = build_env(smoke, tiny_data)
+    *_, info = env.step(action)
+    assert (info["invalid_action"], env.tie_map) == (False, TieMap([0, 1, 0, 0]))
+    assert type(env.tie_map[1]) is int
+
+
+@pytest.mark.parametrize("action", [1.0, np.float32(1), True, "1", None, [1], np.array([1, 0])])
+def test_an_action_that_is_no_whole_number_is_refused_before_anything_is_trained(smoke, tiny_data, action):
+    env = build_env(smoke, tiny_data)
+    with pytest.raises(ValueError, match="action must be an int, got ") as refused:
+        env.step(action)
+    assert "\n" not in str(refused.value)
+    assert (env.learner.step, env.decisions, env.layer, env.tie_map) == (0, 0, 1, TieMap.all_tied(4))
+
+
 def test_rewards_are_the_same_losses_seen_differently(smoke, tiny_data):
     rewards, losses = {}, {}
     for reward in ("neg_perplexity", "neg_loss", "neg_perplexity_clipped", "log_improvement"):

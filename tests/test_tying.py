@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
     BertConfig,
     BertLMHeadModel,
     GPT2LMHeadModel,
@@ -425,6 +428,43 @@ def test_the_blocks_of_each_architecture_are_found_and_tied(name):
     for group in TIED.groups:
         for p, q in zip(of_block(model, group[0]), of_block(reference, group[0]), strict=True):
             torch.testing.assert_close(p.grad, q.grad, atol=1e-6, rtol=1e-5)
+
+
+SIZES = {"vocab_size": VOCAB, "hidden_size": WIDTH, "intermediate_size": 24, "num_hidden_layers": 3,
+         "num_attention_heads": 2, "max_position_embeddings": 16, "bos_token_id": None, "eos_token_id": None,
+         "pad_token_id": None}  # fmt: skip
+ARCHITECTURES = {  # name in transformers -> what its configuration has beside SIZES, and where its blocks are
+    "gpt2": ({}, None),
+    "gpt_neox": ({}, None),
+    "qwen2": ({"num_key_value_heads": 1}, None),
+    "llama": ({"num_key_value_heads": 1}, None),
+    "mistral": ({"num_key_value_heads": 1}, None),
+    "opt": ({"ffn_dim": 24, "word_embed_proj_dim": WIDTH}, "model.decoder.layers"),
+    "bert": ({"is_decoder": True}, None),
+    "vit": ({"image_size": 8, "patch_size": 4}, None),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_by_name_is_tied_and_untied_with_its_optimizer_in_step(name):
+    extra, path = ARCHITECTURES[name]
+    auto = AutoModelForImageClassification if name == "vit" else AutoModelForCausalLM
+    model = auto.from_config(AutoConfig.for_model(name, **SIZES, **extra)).eval()
+    inputs = {"pixel_values": torch.randn(2, 3, 8, 8)} if name == "vit" else {"input_ids": some_batch()}
+    one = sum(p.numel() for p in find_blocks(model, path)[0].parameters())
+    everything, optimizer = count_parameters(model), adamw(model)
+    for tie_map in (TieMap.independent(3), TieMap((0, 1, 0)), TieMap.all_tied(3), TieMap((0, 0, 2))):
+        before = model(**inputs).logits
+        tie_layers(model, tie_map, optimizer=optimizer, blocks=path)
+        assert read_tie_map(model, blocks=path) == tie_map
+        assert count_parameters(model) == everything - one * (3 - tie_map.num_independent)
+        assert list(map(id, held(optimizer))) == list(map(id, model.parameters()))
+        if tie_map == TieMap((0, 0, 2)):
+            assert torch.equal(model(**inputs).logits, before), "untying clones"
+        optimizer.zero_grad()
+        model(**inputs).logits.square().mean().backward()
+        optimizer.step()
+        assert ids(optimizer.state) == ids(p for p in model.parameters() if p.grad is not None)
 
 
 def test_the_headless_model_has_the_same_blocks():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import reprlib
 
 from pydantic import ValidationError
+
+from dlt_core.tie_map import in_short
 
 
 def refusal(error: ValidationError) -> str:
@@ -21,5 +22,5 @@ def refusal(error: ValidationError) -> str:
             refused.append(f"{field} {wrong['ctx']['error']}".strip())
         else:
             allowed = re.sub(r"^(Input|String) should", "must", wrong["msg"])
-            refused.append(f"{field} {allowed}, got {reprlib.repr(wrong['input'])}".lstrip())
+            refused.append(f"{field} {allowed}, got {in_short(wrong['input'])}".lstrip())
     return "; ".join(refused[:2] + [f"and {len(refused) - 2} more"] * (len(refused) > 2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlt_core.agents import AGENT, State, check_state, check_transition
+from dlt_core.agents import AGENT, State, check_state, check_transition, plain_numbers
 
 
 class ThompsonAgent:
@@ -32,7 +32,7 @@ class ThompsonAgent:
             raise ValueError(f"discount={discount} must lie in (0, 1]")
         self.num_layers = num_layers
         self.discount = discount
-        self.settings = {"discount": discount, "seed": seed}
+        self.settings = plain_numbers(discount=discount, seed=seed)
         self.rng = np.random.default_rng((seed, AGENT))
         shape = (num_layers, num_layers)  # row i has the actions 0..i
         self.tries, self.sums, self.squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dlt_core.agents import AGENT, QAgent, State, check_state, check_transition, q_slice
+from dlt_core.agents import AGENT, QAgent, State, check_state, check_transition, plain_numbers, q_slice
 
 REPLAY = 1  # the replay's stream, beside the exploration's
 
@@ -50,7 +50,7 @@ class DQNAgent(QAgent):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         own = {"one_hot": one_hot, "normalise": normalise, "capacity": capacity, "batch_size": batch_size}
-        self.settings |= {**own, "target_every": target_every}
+        self.settings |= plain_numbers(**own, target_every=target_every)
         if one_hot:
             self._widen(settings.get("hidden", 128), settings.get("learning_rate", 1e-3))
         self.target_network = copy.deepcopy(self.q_network)
