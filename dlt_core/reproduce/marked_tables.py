@@ -17,7 +17,7 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus
 from dlt_core.reproduce import exercises
-from dlt_core.studies import claim, contrasts, findings, gate, tables
+from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, table_world, tables
 from dlt_core.tie_map import PATTERNS, expected_independent
 
 
@@ -54,6 +54,10 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "claim": claim.claim_markdown(records),
             "agent": claim.agent_markdown(records),
             "learning": findings.findings(records),
+            "layer_zero": layer_zero.in_a_sentence(records),
+            "table_world": table_world.table_world_markdown(
+                json.loads((root / "figures" / "table_world.json").read_text(encoding="utf-8"))
+            ),
             "regime_gpu": regime_gpu(everything),
         },
         "notebooks/README.md": {"needs": needs(root)},
@@ -217,7 +221,8 @@ def regime_gpu(records: Sequence[RunRecord]) -> str:
                 "validation at the last step": _each(of, lambda r: r.curves["validation"]["perplexity"][-1]),
             }
         )
-    return tables.markdown_table(rows)
+    (found,) = gate.informative(runs).values() if runs else (gate.Gate({}, []),)
+    return f"{tables.markdown_table(rows)}\n\nThe gate: {found.word}{found.reason and ', ' + found.reason}."
 
 
 def _best_validation(record: RunRecord) -> float:

@@ -81,7 +81,7 @@ class Together:
 
 def play(
     losses: Mapping[TieMap, float],
-    agents: Sequence[QAgent] | Sequence[RandomAgent],
+    agents: Sequence[QAgent | RandomAgent],
     worlds: Sequence[World],
     turns: int,
 ) -> list[dict[str, list[Any]]]:
@@ -103,12 +103,10 @@ def play(
         if together:
             q = together.q(sources[state], layer)
             greedy = q.detach().argmax(dim=1).tolist()
-            for agent in learning:  # as in `QAgent.act`
-                agent.explored = bool(agent.rng.random() < agent.epsilon)
-            actions = [
-                int(agent.rng.integers(layer + 1)) if agent.explored else best
-                for agent, best in zip(learning, greedy, strict=True)
-            ]
+            actions = []
+            for learner, best in zip(learning, greedy, strict=True):  # as in `QAgent.act`
+                learner.explored = bool(learner.rng.random() < learner.epsilon)
+                actions.append(int(learner.rng.integers(layer + 1)) if learner.explored else best)
         else:
             actions = [agent.act(maps[m], layer) for agent, m in zip(agents, state, strict=True)]
         state = np.array([after[m][layer][a] for m, a in zip(state, actions, strict=True)])
@@ -236,7 +234,7 @@ def table_world_markdown(measured: Mapping[str, Any]) -> str:
                 **cells,
                 "turns that end at the worst map": percent(row["at_the_worst_map"]),
                 "choices of what was tried least": percent(row["least_tried"]),
-                "of as many by chance": percent(row["least_tried_by_chance"]),
+                "least tried, by chance": percent(row["least_tried_by_chance"]),
             }
         )
     return (

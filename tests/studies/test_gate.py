@@ -39,7 +39,7 @@ def test_a_row_can_tell_where_depth_is_worth_something_and_chance_costs_somethin
         (runs(), "what depth is worth is not measured"),
         (runs(shallow2=2.1)[:3] + runs(shallow2=2.1)[6:], "what random ties cost is not measured"),
         (runs(shallow2=1.9), "conventional minus shallow-2 +0.100 ± 0.025 (n = 3): depth is not shown to be worth"),
-        (runs(shallow2=2.1, shallow3=2.0), "conventional minus shallow-3 +0.000 ± 0.025 (n = 3): depth"),  # of all
+        (runs(shallow2=2.1, shallow3=1.999), "conventional minus shallow-3 +0.001 ± 0.025 (n = 3): depth"),  # of all
         (runs(random=2.01, shallow2=2.1), "random minus conventional +0.010 ± 0.025 (n = 3): ties are not shown"),
         (runs(shallow6=2.1), "what depth is worth is not measured"),  # as deep as the conventional one
         ([r for r in runs(shallow2=2.1) if r.seed == 0], "conventional minus shallow-2 -0.090 (n = 1): depth"),

@@ -9,9 +9,9 @@ import pytest
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from dlt_core.studies import tables
+from dlt_core.studies.claim import results_markdown
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.released_code import ReleasedCode
-from dlt_core.studies.claim import results_markdown
 from dlt_core.studies.tables import (
     NOT_RUN,
     UNKNOWN,
@@ -98,8 +98,8 @@ def test_one_seed_has_no_interval():
     assert (written["perplexity"], written["bits_per_byte"]) == ("100.0", "2.0")
     empty = ("perplexity_half_width", "bits_per_byte_half_width", "peak_bytes", "last_word_accuracy")
     assert [written[name] for name in empty] == [""] * 4
-    ((*_, perplexity, bits, _, _, peak, _, _, _),) = table_cells(results_markdown(rows))
-    assert (perplexity, bits, peak) == (f"100.0 {BPE}", "2.000", "not measured")
+    ((*_, perplexity, bits, _, _, gate, peak, _, _, _),) = table_cells(results_markdown(rows))
+    assert (perplexity, bits, gate, peak) == (f"100.0 {BPE}", "2.000", "cannot tell", "not measured")
 
 
 def test_unfinished_runs_make_no_row():
