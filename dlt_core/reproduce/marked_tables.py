@@ -221,8 +221,10 @@ def regime_gpu(records: Sequence[RunRecord]) -> str:
                 "validation at the last step": _each(of, lambda r: r.curves["validation"]["perplexity"][-1]),
             }
         )
-    (found,) = gate.informative(runs).values() if runs else (gate.Gate({}, []),)
-    return f"{tables.markdown_table(rows)}\n\nThe gate: {found.word}{found.reason and ', ' + found.reason}."
+    if not rows:
+        return ""
+    said = {f"{found.word}{found.reason and ', since ' + found.reason}" for found in gate.informative(runs).values()}
+    return f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}."
 
 
 def _best_validation(record: RunRecord) -> float:

@@ -1,5 +1,6 @@
 """The world that is a table, many runs side by side: equal to the core's agent and environment, and as recorded."""
 
+import functools
 import json
 import math
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 from dlt_core import CHECKOUT
+from dlt_core.__main__ import main
 from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.env import LayerTyingEnv
 from dlt_core.records.record import RunRecord
+from dlt_core.studies import table_world
 from dlt_core.studies.diagnosis import TableLearner
 from dlt_core.studies.table_world import World, late_maps, measure, noise_and_trend, play, table_world_markdown
 from dlt_core.tie_map import TieMap, all_maps
@@ -94,3 +97,15 @@ def test_what_is_committed_was_measured_in_this_world():
     assert math.isclose(committed["noise"], noise)
     assert committed["trend"] == pytest.approx(trend)
     assert (committed["decisions"], len(committed["seeds"])) == ([900, 3000, 14100], 10)
+
+
+def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
+    small = functools.partial(measure, decisions=(30,), seeds=(0, 1))
+    monkeypatch.setattr(table_world, "measure", small)
+    records = [RunRecord.load(path) for path in sorted(TRUTH.glob("truth-laptop-*-seed0.json"))]
+    for record in records:
+        record.save(tmp_path / "records")
+    assert main(["table-world", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "out.json")]) == 0
+    written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert written == small(records)
+    assert table_world_markdown(written) in capsys.readouterr().out
