@@ -23,7 +23,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     verdict,
 )
-from dlt_core.studies.gate import gate_of, informative
+from dlt_core.studies.gate import gate_of, informative, key
 from dlt_core.studies.methods import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import DIFFERENCES, changes, grouped, markdown_table, row_name
@@ -53,8 +53,9 @@ def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
     pairs = ablation_differences(records)
     order = sorted(pairs, key=lambda name: fmean(pairs[name].values()))
     values = {textwrap.fill(name, 40): list(pairs[name].values()) for name in order}
-    mark = gate_of(informative(records), "ablations").mark
-    return _differences({f"ablations{mark}": values}, "conventional training's")
+    experiment, preset, _ = key(records[0])
+    title = experiment + gate_of(informative(records), experiment, preset).mark
+    return _differences({title: values}, "conventional training's")
 
 
 def _differences(panels: Mapping[str, Mapping[str, Sequence[float]]], whose: str) -> figures.Figure:

@@ -24,6 +24,7 @@ def test_ablations_are_paired_with_the_unchanged_conventional_run():
     ax = ablation_figure(runs).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["dynamic, reward=neg_loss", "dynamic"]  # best first
     assert "seeds: 1 to 2" in ax.get_xlabel()
+    assert ax.get_title() == "ablations (cannot tell)"
     (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
     half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
     assert interval == pytest.approx([0.375 - half, 0.375 + half])
