@@ -149,6 +149,31 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableWorld:
+    """Let the agent decide 14,100 times in a world that is a table of four layers' losses, in eight versions of it.
+
+    Ten seeds; minutes. The table in figures/README.md is made of what it writes.
+    """
+
+    records: Path | None = None
+    """Folder with the records of study truth. Without this option: the checkout's figures/records."""
+    out: Path | None = None
+    """Where it is written. Without this option: the checkout's figures/table_world.json."""
+
+    def run(self) -> int:
+        from dlt_core.corpora.files import write_json_atomically
+        from dlt_core.records import load_all
+        from dlt_core.reproduce.outputs import FIGURES
+        from dlt_core.studies.table_world import measure, table_world_markdown
+
+        measured = measure(load_all(self.records or FIGURES / "records"))
+        out = self.out or FIGURES / "table_world.json"
+        write_json_atomically(out, measured)
+        print(table_world_markdown(measured), out, sep="\n\n")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Measure how fast the training loop is here, and whether its memory is what the closed form says. Needs no data.
 
@@ -283,6 +308,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "reproduce": Reproduce,
     "figures": Figures,
+    "table-world": TableWorld,
     "benchmark": Benchmark,
     "first-light": FirstLight,
     "side-by-side": SideBySide,

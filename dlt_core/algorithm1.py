@@ -7,6 +7,7 @@ each interpretation with its source.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Unpack
@@ -45,6 +46,8 @@ def train_dynamic(
     run = Run(experiment, method or agent.method, env.learner, run_options, agent, env)
     if run.resume():
         return run.record
+    share = experiment.freeze_after
+    last = run.total if share is None else math.ceil(share * run.total)  # so many decisions are made
     # 1   s <- (0, ..., 0): all layers share one weight set;  ε <- ε_0  (done: `env` and `agent` start so)
     with run:
         # 2   for each of K turns, for each layer i = 1, ..., L - 1:
@@ -52,14 +55,16 @@ def train_dynamic(
             state, layer = env.tie_map, env.layer
             # 3   a <- a random one of {0..i} with probability ε, otherwise argmax_a Q(s, a)
             q_values = agent.q_values(state, layer)
-            action = run.action(agent.act(state, layer), layer)  # the same in all processes, if there are several
+            held = run.done >= last
+            # the same in all processes, if there are several
+            action = state[layer] if held else run.action(agent.act(state, layer), layer)
             # 4   s'_i <- i if a = i, otherwise s_a;  tie the layers accordingly
             # 5   train the transformer for k steps
             # 6   r <- -perplexity on a training minibatch
             _, reward, end_of_turn, _, info = env.step(action)
             # 7   take a step down the gradient of (Q(s, a) - (r + γ max_a' Q(s', a')))²
-            td_loss = agent.learn(state, layer, action, reward, env.tie_map)
-            run.note_decision(layer, action, q_values, reward, td_loss, info)
+            td_loss = 0.0 if held else agent.learn(state, layer, action, reward, env.tie_map)
+            run.note_decision(layer, action, q_values, reward, td_loss, info, held=held)
             if end_of_turn:
                 # 8   ε <- max(ε_min, ε · decay)
                 agent.end_episode()

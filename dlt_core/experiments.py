@@ -126,6 +126,8 @@ class Experiment:
     """Taken off the reward for each independent layer. The paper has none."""
     orphans: Literal["follow", "promote"] = "follow"
     """What layers do whose root is tied away, see `TieMap.with_action`."""
+    freeze_after: Annotated[float, Field(gt=0, lt=1), _AS_GIVEN] | None = None
+    """Share of the training after which no decision is made and all ties stay; None: never. The paper has none."""
 
     evaluate_every: PositiveInt = 1
     """Turns between two evaluations on the validation split."""

@@ -71,6 +71,29 @@ def test_conventional_and_dynamic_share_data_budget_and_start(smoke, tiny_data):
         train_conventional(smoke, tie_map=TieMap.all_tied(4), data=tiny_data)
 
 
+@pytest.mark.parametrize("method", ["dynamic", "random"])
+def test_after_a_share_of_the_training_no_decision_is_made(method, smoke, tiny_data):
+    two = smoke.replace(episodes=2, evaluate_every=2)  # 6 decisions
+
+    def run(**changes):
+        agent = RandomAgent(4, seed=3) if method == "random" else None
+        return train_dynamic(two.replace(**changes), agent=agent, data=tiny_data)
+
+    free, frozen = run(), run(freeze_after=0.4)
+    assert frozen.experiment["overrides"]["freeze_after"] == 0.4
+    columns = frozen.history
+    for name in ("action", "tie_map", "reward", "q_values"):
+        assert columns[name][:3] == free.history[name][:3], name
+    assert columns["tie_map"][2:] == [columns["tie_map"][2]] * 4
+    assert free.history["tie_map"][3:] != columns["tie_map"][3:]
+    assert (columns["explored"][3:], columns["td_loss"][3:]) == ([True] * 3, [0.0] * 3), "nobody was asked"
+    assert frozen.budget == free.budget
+    if method == "dynamic":  # what is trained is what the same ties train
+        maps = [TieMap(m) for m in columns["tie_map"]]
+        held = train_conventional(two, tie_map=maps, method="m", data=tiny_data)
+        assert (held.curves, held.test) == (frozen.curves, frozen.test)
+
+
 def test_two_runs_with_one_seed_are_equal_and_replay_repeats_them(twenty, tiny_data):
     first = train_dynamic(twenty, data=tiny_data)
     assert untimed(train_dynamic(twenty, data=tiny_data)) == untimed(first)

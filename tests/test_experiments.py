@@ -95,6 +95,8 @@ def test_unknown_names_list_the_known():
         ("train_bytes", 1e6, "train_bytes must be a valid integer"),
         ("reward", "x", "reward must be 'neg_perplexity', .*, got 'x'"),
         ("orphans", "x", "orphans must be 'follow' or 'promote', got 'x'"),
+        ("freeze_after", 1, "freeze_after must be less than 1, got 1"),
+        ("freeze_after", 0.0, "freeze_after must be greater than 0, got 0"),
         ("gradient", "x", "gradient must be 'shared' or 'source', got 'x'"),
         ("precision", "fp8", "precision must be 'fp32', 'tf32', 'bf16' or 'bf16-weights', got 'fp8'"),
         ("compile_mode", "fast", "compile_mode must be 'default', "),

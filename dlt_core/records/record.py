@@ -134,7 +134,8 @@ class RunRecord:
     """The ties at the end of the run."""
     history: Annotated[dict[str, list[Any]], _as(_History), AfterValidator(_equally_long)] = field(default_factory=dict)
     """episode, layer, action, explored, epsilon, reward, loss (of the reward minibatch), td_loss, num_independent,
-    tie_map (after the action), q_values (of the layer, before the action; null where the agent has none). What
+    tie_map (after the action), q_values (of the layer, before the action; null where the agent has none). explored: the
+    action is not the agent's own choice, but a random one, or with `freeze_after` the tie as it was. What
     `released_code` adds is said there."""
     curves: dict[str, Annotated[dict[str, Measured], AfterValidator(_equally_long)]] = field(
         default_factory=lambda: {

@@ -328,9 +328,18 @@ class Run:
         return parallel.from_rank_0(action)
 
     def note_decision(
-        self, layer: int, action: int, q_values: np.ndarray, reward: float, td_loss: float, info: dict[str, Any]
+        self,
+        layer: int,
+        action: int,
+        q_values: np.ndarray,
+        reward: float,
+        td_loss: float,
+        info: dict[str, Any],
+        *,
+        held: bool = False,
     ) -> None:
-        """Enter the agent's decision and what followed into the record. info: what `env.step` returned."""
+        """Enter the agent's decision and what followed into the record. info: what `env.step` returned. held: the
+        agent was not asked, the tie stays."""
         if self.agent is None or self.env is None:
             raise ValueError("a decision is noted by a run with an agent and its env")
         try:
@@ -343,7 +352,7 @@ class Run:
             info["train_loss"],
             layer=layer,
             action=action,
-            explored=self.agent.explored,
+            explored=held or self.agent.explored,
             epsilon=self.agent.epsilon,
             reward=reward,
             loss=info["loss"],

@@ -1,15 +1,18 @@
-"""What several seeds allow to say: means with intervals, paired differences, verdicts."""
+"""What several seeds allow to say: means with intervals, paired differences, verdicts, and what they leave open."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
 
 from dlt_core.records.record import RunRecord
+
+Key = TypeVar("Key")
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None]:
@@ -64,6 +67,82 @@ def verdict(differences: Sequence[float]) -> str:
     if half is None:
         return "one seed"
     return "not told apart" if abs(mean) <= half else "better" if mean < 0 else "worse"
+
+
+def percent_of_perplexity(difference: float, bytes_per_token: float | None = None) -> float:
+    """A difference in log perplexity (nats per token) as percent of perplexity, 100 (e^d - 1); of one in bits per byte
+    with the text's `bytes_per_token`."""
+    return 100 * math.expm1(difference if bytes_per_token is None else difference * math.log(2) * bytes_per_token)
+
+
+def allowed(differences: Sequence[float]) -> str:
+    """What the 95 % interval of differences in log perplexity still allows, such as "perplexity -2.0 to +3.1 %"; with
+    one value, which has no interval, "perplexity +3.1 %". Raises ValueError for no values."""
+    mean, half = mean_interval(differences)
+    if not any(differences):
+        return "perplexity equal"
+    if half is None:
+        return f"perplexity {percent_of_perplexity(mean):+.1f} %"
+    low, high = percent_of_perplexity(mean - half), percent_of_perplexity(mean + half)
+    return f"perplexity {low:+.1f} to {high:+.1f} %"
+
+
+def p_value(differences: Sequence[float]) -> float:
+    """Of Student's t test that the mean is 0, two-sided; below 0.05 where the 95 % interval excludes 0.
+
+    Raises ValueError for fewer than two values.
+    """
+    return min(1.0, 2 * min(_one_sided(differences, 0.0), _one_sided([-d for d in differences], 0.0)))
+
+
+def equivalence(differences: Sequence[float], margin: float) -> float:
+    """p of the two one-sided t tests (TOST, Schuirmann 1987): below 0.05, "the two are equal within the margin" is
+    shown, and their 90 % interval lies within it. Not to be told apart is less: that shows nothing.
+
+    differences: in log perplexity. margin: in percent of perplexity, such as 3 for -3 % to +3 %. Raises ValueError for
+    fewer than two values or a margin that is not between 0 and 100.
+    """
+    if not 0 < margin < 100:
+        raise ValueError(f"a margin of {margin} % of perplexity must lie between 0 and 100")
+    below = _one_sided(differences, math.log1p(-margin / 100))  # that the mean is not above the lower end
+    above = _one_sided([-d for d in differences], -math.log1p(margin / 100))
+    return max(below, above)
+
+
+def _one_sided(values: Sequence[float], bound: float) -> float:
+    """p of the t test that the mean is at most `bound`."""
+    if len(values) < 2:
+        raise ValueError(f"a test needs at least two values, got {len(values)}")
+    if np.allclose(values, values[0], rtol=1e-12, atol=0):
+        return 0.0 if values[0] > bound else 1.0
+    return float(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+
+
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """The p of each test of a family, corrected for how many there are (Holm 1979): those below 0.05 hold together,
+    with a chance of one in twenty that any of them is wrong. They come with the smallest first."""
+    corrected, largest = {}, 0.0
+    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        corrected[name] = largest
+    return corrected
+
+
+def pooled(rows: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """Rows of seed -> difference to one: the mean over the rows, for each seed that all rows have.
+
+    The seed is the unit: rows share initial weights, initial Q and random numbers with the other rows of their seed, so
+    they are no tests of their own. Raises ValueError for no rows.
+    """
+    rows = list(rows)
+    if not rows:
+        raise ValueError("no rows to pool")
+    return {seed: fmean(row[seed] for row in rows) for seed in rows[0] if all(seed in row for row in rows)}
+
+
+def log_perplexity(record: RunRecord) -> float:
+    """Of the test split, in nats per token. Raises ValueError for a run that is not finished."""
+    return math.log(record.required(record.test)["perplexity"])
 
 
 def bits_per_byte(record: RunRecord) -> float:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus
 from dlt_core.reproduce import exercises
-from dlt_core.studies import contrasts, findings, tables
+from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, table_world, tables
 from dlt_core.tie_map import PATTERNS, expected_independent
 
 
@@ -50,8 +50,14 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
         },
         "figures/README.md": {
             "results": tables.markdown_table(tables.main_table(tables.summary(records))),
-            "agent": tables.agent_markdown(records),
+            "gate": claim.gate_markdown(records),
+            "claim": claim.claim_markdown(records),
+            "agent": claim.agent_markdown(records),
             "learning": findings.findings(records),
+            "layer_zero": layer_zero.in_a_sentence(records),
+            "table_world": table_world.table_world_markdown(
+                json.loads((root / "figures" / "table_world.json").read_text(encoding="utf-8"))
+            ),
             "regime_gpu": regime_gpu(everything),
         },
         "notebooks/README.md": {"needs": needs(root)},
@@ -63,14 +69,16 @@ def headline(records: Sequence[RunRecord]) -> str:
     """What sharing weights gives, what the agent adds, whether its map is good: a row for each that was run."""
     rows = []
     dynamic, plain = (_runs(records, "gpt2-wikitext2", method) for method in ("dynamic", "conventional"))
+    gates = gate.informative(records)
     if dynamic and plain:
         bits = (plus_minus(*mean_interval([bits_per_byte(r) for r in runs]), 3) for runs in (dynamic, plain))
+        mark = gates[gate.key(plain[0])].mark
         rows.append(
             {
                 "question": "What does sharing weights give?",
                 "compared": f"dynamic tying and conventional training, GPT-2 on WikiText-2, n = {len(dynamic)}",
                 "trained parameters": _parameters(dynamic, plain),
-                "test bits per byte": " and ".join(bits),
+                "test bits per byte": " and ".join(bits) + mark,
             }
         )
     rows += _difference(
@@ -78,6 +86,7 @@ def headline(records: Sequence[RunRecord]) -> str:
         "the Q-agent minus the random agent",
         _runs(records, "agents-embedded", "dynamic"),
         _runs(records, "agents-embedded", "random"),
+        gates,
     )
     retrained = _runs(records, "agents-embedded", "retrained")
     if retrained:
@@ -86,24 +95,26 @@ def headline(records: Sequence[RunRecord]) -> str:
         if fixed := {name: runs for name, runs in fixed.items() if runs}:
             best = findings.chosen({"retrained": retrained, **fixed}, fixed, "retrained")
             words = f"the fixed pattern `{best}` minus the agent's last map, both trained from scratch"
-            rows += _difference("Is the map good?", words, fixed[best], retrained)
+            rows += _difference("Is the map good?", words, fixed[best], retrained, gates)
     return tables.markdown_table(rows)
 
 
 def _difference(
-    question: str, words: str, runs: Sequence[RunRecord], baseline: Sequence[RunRecord]
+    question: str,
+    words: str,
+    runs: Sequence[RunRecord],
+    baseline: Sequence[RunRecord],
+    gates: Mapping[gate.Key, gate.Gate],
 ) -> list[dict[str, str]]:
     """A row of `headline` about pairs of runs with one seed; none for no pairs."""
-    if not (values := list(paired_differences(runs, baseline).values())):
+    if not (n := len(paired_differences(runs, baseline))):
         return []
-    mean, half = mean_interval(values)
-    allowed = f"; between {mean - half:+.3f} and {mean + half:+.3f}" if half is not None else ""
     return [
         {
             "question": question,
-            "compared": f"{words}, n = {len(values)}",
+            "compared": f"{words}, n = {n}",
             "trained parameters": _parameters(runs, baseline),
-            "test bits per byte": f"{plus_minus(mean, half, 3, '+')}: {verdict(values)}{allowed}",
+            "test bits per byte": claim.difference(runs, baseline, gates[gate.key(runs[0])]),
         }
     ]
 
@@ -210,7 +221,10 @@ def regime_gpu(records: Sequence[RunRecord]) -> str:
                 "validation at the last step": _each(of, lambda r: r.curves["validation"]["perplexity"][-1]),
             }
         )
-    return tables.markdown_table(rows)
+    if not rows:
+        return ""
+    said = {f"{found.word}{found.reason and ', since ' + found.reason}" for found in gate.informative(runs).values()}
+    return f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}."
 
 
 def _best_validation(record: RunRecord) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -11,8 +11,9 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte
-from dlt_core.studies import findings
+from dlt_core.studies import findings, gate
 from dlt_core.studies.benchmark import report
+from dlt_core.studies.claim import results_markdown
 from dlt_core.studies.contrasts import (
     ablation_differences,
     ablation_figure,
@@ -28,7 +29,6 @@ from dlt_core.studies.tables import (
     MAIN_METHODS,
     STUDIES,
     results_csv,
-    results_markdown,
     summary,
     with_gaps,
 )
@@ -65,6 +65,7 @@ def write_from_folder(records: Path, out: Path) -> list[Path]:
 def write_tables_and_figures(records: Sequence[RunRecord], out: Path) -> list[Path]:
     """Write all tables and figures that can be made of the finished records to `out`; returns their paths."""
     records = [r for r in records if r.status == "finished"]
+    gates = gate.informative(records)
     rows = with_gaps(summary([r for r in records if r.experiment["preset"] != "smoke"]))
     text = results_markdown(rows, records)
     for title, table in (
@@ -94,7 +95,10 @@ def write_tables_and_figures(records: Sequence[RunRecord], out: Path) -> list[Pa
         )
     if names:
         curves = [[r for m in MAIN_METHODS for r in main if (r.experiment["name"], r.method) == (n, m)] for n in names]
-        drawn["fig_learning_curves"] = figures.learning_curves({figures.experiment_name(g[0]): g for g in curves})
+        marks = [gates[gate.key(g[0])].mark for g in curves]
+        drawn["fig_learning_curves"] = figures.learning_curves(
+            {figures.experiment_name(g[0]) + mark: g for g, mark in zip(curves, marks, strict=True)}
+        )
     groups = [[first[n, m] for m in ("dynamic", "random") if (n, m) in first] for n in names]
     decided: dict[str, Sequence[RunRecord]] = {figures.experiment_name(group[0]): group for group in groups if group}
     if decided:
@@ -108,13 +112,13 @@ def write_tables_and_figures(records: Sequence[RunRecord], out: Path) -> list[Pa
     for name, rows_of in (("fig_released_ladder", ladder), ("fig_released_singles", put_in)):
         if studies := by_study(records, rows_of):
             drawn[name] = differences_figure(studies)
-    drawn |= _learning(records)
+    drawn |= _learning(records, gates)
     for name, figure in drawn.items():
         written += [figures.save(figure, out / f"{name}.png"), figures.save(figure, out / f"{name}.svg")]
     return written
 
 
-def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
+def _learning(records: Sequence[RunRecord], gates: Mapping[gate.Key, gate.Gate]) -> dict[str, figures.Figure]:
     """The figures of notebooks 12, 13 and 14 that can be made."""
     rows = {study: findings.rows_of(records, study) for study in LEARNING}
     drawn: dict[str, figures.Figure] = {}
@@ -123,19 +127,22 @@ def _learning(records: Sequence[RunRecord]) -> dict[str, figures.Figure]:
         names = [name for name in rows[study] if name != "random" and ", k=" not in name]
         pairs = {name: findings.against(rows[study], name, "random") for name in names}
         if pairs := {name: values for name, values in pairs.items() if values}:
-            panels[study] = dict(sorted(pairs.items(), key=lambda item: fmean(item[1])))
+            title = study + gate.gate_of(gates, study).mark
+            panels[title] = dict(sorted(pairs.items(), key=lambda item: fmean(item[1])))
     if panels:
         drawn["fig_agents"] = figures.differences(panels, "test bits per byte minus those of the random agent")
         first = rows[LEARNING[0]]
         if first:
-            axes = "trainable parameters, of conventional", "test bits per byte"
+            mark = gate.gate_of(gates, LEARNING[0]).mark
+            axes = f"trainable parameters, of conventional\n{LEARNING[0]}{mark}", "test bits per byte"
             drawn["fig_pareto"] = figures.front(findings.points(first, [n for n in first if ", k=" not in n]), *axes)
     maps = {name: group for name, group in rows["truth"].items() if name.startswith("map-")}
     if maps:
         mean = {name: fmean(map(bits_per_byte, group)) for name, group in maps.items()}
         order = sorted(maps, key=mean.__getitem__)
         values: dict[str, Sequence[float]] = {name: findings.against(maps, name, order[-1]) for name in order}
-        drawn["fig_truth"] = figures.differences({"": values}, f"test bits per byte minus those of {order[-1]}")
+        title = f"truth{gate.gate_of(gates, 'truth').mark}"
+        drawn["fig_truth"] = figures.differences({title: values}, f"test bits per byte minus those of {order[-1]}")
     if panels_of_regime := findings.regime_panels(rows["regime"], "random"):
         label = "random minus conventional,\nvalidation bits per byte"
         drawn["fig_regime"] = figures.sign_map(panels_of_regime, "optimiser steps", label)

@@ -6,6 +6,7 @@ lies between it and the paper as described, against Algorithm 1 as described (no
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -13,11 +14,21 @@ from typing import Any
 
 from dlt_core import figures
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.records.statistics import (
+    allowed,
+    bits_per_byte,
+    log_perplexity,
+    mean_interval,
+    paired_differences,
+    plus_minus,
+    verdict,
+)
+from dlt_core.studies.gate import gate_of, informative, key
 from dlt_core.studies.methods import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import DIFFERENCES, changes, grouped, markdown_table, row_name
 
+Value = Callable[[RunRecord], float]
 OTHER_TEXT = ("marked_blocks", "as released")  # without blank lines: bits per byte of it are not judged
 # The differences' numbers, in the README and in notebook 11; the sixth is two.
 NUMBERS = dict(zip(ReleasedCode.names(), ("1", "2", "3", "4", "5", "6a", "6b", "7", "8", "9", "10"), strict=True))
@@ -42,7 +53,9 @@ def ablation_figure(records: Sequence[RunRecord]) -> figures.Figure:
     pairs = ablation_differences(records)
     order = sorted(pairs, key=lambda name: fmean(pairs[name].values()))
     values = {textwrap.fill(name, 40): list(pairs[name].values()) for name in order}
-    return _differences({"": values}, "conventional training's")
+    experiment, preset, _ = key(records[0])
+    title = experiment + gate_of(informative(records), experiment, preset).mark
+    return _differences({title: values}, "conventional training's")
 
 
 def _differences(panels: Mapping[str, Mapping[str, Sequence[float]]], whose: str) -> figures.Figure:
@@ -52,24 +65,27 @@ def _differences(panels: Mapping[str, Mapping[str, Sequence[float]]], whose: str
     return figures.differences(panels, label)
 
 
-def ladder(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
-    """The rungs from the code as released to the paper as described: label -> seed -> bits per byte minus those of
-    Algorithm 1, the last rung, with that seed. Without rungs that were not run. The first is about the text of the
-    marked blocks, without blank lines; all others are about the same text."""
+def ladder(records: Sequence[RunRecord], value: Value = bits_per_byte) -> dict[str, dict[int, float]]:
+    """The rungs from the code as released to the paper as described: label -> seed -> bits per byte, or another value,
+    minus those of Algorithm 1, the last rung, with that seed. Without rungs that were not run. The first is about the
+    text of the marked blocks, without blank lines; all others are about the same text."""
     labels = ["as released", *(f"... and without {name}" for name in TAKEN_OUT_IN_TURN[:-1]), "as described"]
-    return _against_dynamic(records, dict(zip(labels, LADDER, strict=True)))
+    return _against_dynamic(records, dict(zip(labels, LADDER, strict=True)), value)
 
 
-def put_in(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
+def put_in(records: Sequence[RunRecord], value: Value = bits_per_byte) -> dict[str, dict[int, float]]:
     """The same for each difference alone, put into the paper as described."""
-    return _against_dynamic(records, PUT_IN)
+    return _against_dynamic(records, PUT_IN, value)
 
 
-def _against_dynamic(records: Sequence[RunRecord], variants: dict[str, ReleasedCode]) -> dict[str, dict[int, float]]:
+def _against_dynamic(
+    records: Sequence[RunRecord], variants: dict[str, ReleasedCode], value: Value
+) -> dict[str, dict[int, float]]:
     runs = grouped((r for r in records if not changes(r)), lambda r: r.method)
     dynamic = runs.get("dynamic", [])
     runs = {"described": dynamic} | runs  # equal to the last bit
-    return _that_exist({name: paired_differences(runs.get(v.method, []), dynamic) for name, v in variants.items()})
+    pairs = {name: paired_differences(runs.get(v.method, []), dynamic, value) for name, v in variants.items()}
+    return _that_exist(pairs)
 
 
 def differences_figure(panels: dict[str, dict[str, dict[int, float]]]) -> figures.Figure:
@@ -81,32 +97,39 @@ def differences_figure(panels: dict[str, dict[str, dict[int, float]]]) -> figure
 def by_study(
     records: Sequence[RunRecord], rows: Callable[[Sequence[RunRecord]], dict[str, dict[int, float]]]
 ) -> dict[str, dict[str, dict[int, float]]]:
-    """`ladder` or `put_in` of the laptop preset's runs, for each of DIFFERENCES that has any."""
+    """`ladder` or `put_in` of the laptop preset's runs, for each of DIFFERENCES that has any, marked if it cannot tell
+    what sharing is worth."""
     laptop = [r for r in records if r.status == "finished" and r.experiment["preset"] == "laptop"]
-    return _that_exist({study: rows([r for r in laptop if r.experiment["name"] == study]) for study in DIFFERENCES})
+    gates = informative(laptop)
+    of = {study: [r for r in laptop if r.experiment["name"] == study] for study in DIFFERENCES}
+    return _that_exist({study + gate_of(gates, study).mark: rows(runs) for study, runs in of.items()})
 
 
 def singles_markdown(records: Sequence[RunRecord]) -> str:
     """Each difference alone, put into the paper as described, in all studies; nothing without records."""
-    return _differences_markdown(by_study(records, put_in), "difference")
+    return _differences_markdown(records, put_in, "difference")
 
 
 def ladder_markdown(records: Sequence[RunRecord]) -> str:
     """The ladder in all studies; nothing without records."""
-    return _differences_markdown(by_study(records, ladder), "rung")
+    return _differences_markdown(records, ladder, "rung")
 
 
-def _differences_markdown(studies: dict[str, dict[str, dict[int, float]]], heading: str) -> str:
+def _differences_markdown(
+    records: Sequence[RunRecord], of: Callable[..., dict[str, dict[int, float]]], heading: str
+) -> str:
+    studies, nats = by_study(records, of), by_study(records, functools.partial(of, value=log_perplexity))
     rows = []
     for name in dict.fromkeys(name for pairs in studies.values() for name in pairs):
         number = {"": NUMBERS[name]} if name in NUMBERS else {}
-        cells = {study: _cell(name, list(pairs.get(name, {}).values())) for study, pairs in studies.items()}
+        cells = {study: _cell(name, pairs.get(name, {}), nats[study].get(name, {})) for study, pairs in studies.items()}
         rows.append({**number, heading: f"`{name}`" if number else name, **cells})
     return markdown_table(rows)
 
 
-def _cell(name: str, values: Sequence[float]) -> str:
-    if not values:
+def _cell(name: str, bits: Mapping[int, float], nats: Mapping[int, float]) -> str:
+    if not bits:
         return "not run"
-    word = "other text" if name in OTHER_TEXT else verdict(values)
+    values = list(bits.values())
+    word = "other text" if name in OTHER_TEXT else f"{verdict(values)}, {allowed(list(nats.values()))}"
     return f"{plus_minus(*mean_interval(values), 3, '+')}: {word} (n = {len(values)})"

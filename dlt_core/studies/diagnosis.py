@@ -7,10 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 
+from dlt_core.agents import QAgent, q_slice
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
@@ -164,20 +167,56 @@ def q_scale(record: RunRecord) -> tuple[float, float, float]:
     return max(seen, default=0.0), min(rewards), max(rewards)
 
 
-def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, float] | None:
+def untaught_choices(record: RunRecord) -> list[int]:
+    """What the run's Q-network would have chosen at each decision, had it learned nothing: as it was at the start, in
+    the states that the run was in. Raises ValueError for a run of another agent than the paper's."""
+    if record.agent.get("class") != "QAgent":
+        raise ValueError(f"{record.key} has no Q-network of the paper's kind, its agent is {record.agent.get('class')}")
+    n_layer = len(record.history["tie_map"][0])
+    agent = QAgent(n_layer, hidden=record.agent["hidden"], seed=record.agent["seed"])
+    states = [[0] * n_layer, *record.history["tie_map"][:-1]]
+    layers = record.history["layer"]
+    with torch.no_grad():
+        values = agent.q_network(torch.tensor(states, dtype=torch.float32)).numpy()
+    return [int(np.argmax(of[q_slice(layer)])) for of, layer in zip(values, layers, strict=True)]
+
+
+def shared_decisions(runs: Iterable[RunRecord]) -> tuple[int, int, int] | None:
     """How alike an agent decides in different experiments: of the decisions that neither run of a pair made at random,
-    how many there are, how many are the same, and how many would be by chance, one of i + 1 actions being as good as
-    another for layer i.
+    how many there are, how many are the same, and how many would be the same had neither learned anything.
+
+    That last number is the null. Runs of one seed begin with one Q-network and explore by the same random numbers, so
+    they are in like states, and even networks without any learning agree in more than one of i + 1 choices.
 
     Pairs are runs of one seed with as many layers and decisions; runs without decisions have none. None if nothing
     remains.
     """
-    total, same, chance = 0, 0, 0.0
-    for one, other in itertools.combinations([run for run in runs if run.history.get("layer")], 2):
+    total, same, untaught = 0, 0, 0
+    decided = [(run, untaught_choices(run)) for run in runs if run.history.get("layer")]
+    for (one, ours), (other, theirs) in itertools.combinations(decided, 2):
         if one.seed != other.seed or one.history["layer"] != other.history["layer"]:
             continue
-        explored, actions = (zip(one.history[n], other.history[n], strict=True) for n in ("explored", "action"))
-        for layer, random_ones, (a, b) in zip(one.history["layer"], explored, actions, strict=True):
-            if not any(random_ones):
-                total, same, chance = total + 1, same + (a == b), chance + 1 / (layer + 1)
-    return (total, same, chance) if total else None
+        columns = (run.history[name] for name in ("explored", "action") for run in (one, other))
+        for *explored, action, another, first, second in zip(*columns, ours, theirs, strict=True):
+            if not any(explored):
+                total, same, untaught = total + 1, same + (action == another), untaught + (first == second)
+    return (total, same, untaught) if total else None
+
+
+def least_tried(history: Mapping[str, Sequence[Any]]) -> tuple[int, int, float]:
+    """Does what was tried least look best? Of the decisions that were not made at random: how many there are, how many
+    took an action that the layer had tried least until then, and how many would by chance, one action being as good as
+    another. history: of a record, or any with its `layer`, `action` and `explored`.
+
+    That is what *optimistic initial values* do: where all rewards are below the values that Q starts with, whatever is
+    tried looks worse afterwards than what was not.
+    """
+    tried: dict[int, list[int]] = {}
+    greedy, least, chance = 0, 0, 0.0
+    for layer, action, explored in zip(history["layer"], history["action"], history["explored"], strict=True):
+        counts = tried.setdefault(layer, [0] * (layer + 1))
+        if not explored:
+            greedy, least = greedy + 1, least + (counts[action] == min(counts))
+            chance += counts.count(min(counts)) / len(counts)
+        counts[action] += 1
+    return greedy, least, chance

@@ -16,9 +16,11 @@ from dlt_core import CHECKOUT
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
+    allowed,
     bits_per_byte,
     bootstrap_interval,
     interquartile_mean,
+    log_perplexity,
     mean_interval,
     paired_differences,
     plus_minus,
@@ -26,6 +28,7 @@ from dlt_core.records.statistics import (
 )
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
+from dlt_core.studies.gate import Gate, gate_of, informative, key
 from dlt_core.studies.methods import SEARCHES, base_name
 from dlt_core.studies.tables import LEARNING, grouped, markdown_table, training_flops
 from dlt_core.tie_map import PATTERNS, expected_independent
@@ -86,11 +89,30 @@ def said(values: Sequence[float], digits: int = 3) -> str:
     return f"{plus_minus(*mean_interval(values), digits, '+')} ({verdict(values)}, n = {len(values)})"
 
 
+def gate_of_rows(rows: Rows) -> Gate:
+    """Whether the study that these rows are of, at its unchanged settings, can tell; see `gate`."""
+    records = [record for runs in rows.values() for record in runs]
+    experiment, preset, _ = key(records[0])
+    return gate_of(informative(records), experiment, preset)
+
+
+def compared(rows: Rows, name: str, other: str, gate: Gate | None = None) -> str:
+    """`against` in words: with the verdict, or that the study cannot tell, and what the interval allows in percent of
+    perplexity. gate: the study's, where `rows` are only a part of it. Nothing for no pairs."""
+    if not (values := against(rows, name, other)):
+        return ""
+    gate = gate or gate_of_rows(rows)
+    nats = list(paired_differences(rows[name], rows[other], log_perplexity).values())
+    word = verdict(values) if gate.can_tell else gate.word
+    return f"{plus_minus(*mean_interval(values), 3, '+')} ({word}, n = {len(values)}; {allowed(nats)})"
+
+
 def table(rows: Rows, names: Sequence[str], other: str) -> str:
     """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's, the
-    interquartile mean, and what they cost."""
+    interquartile mean, the verdict or that the study cannot tell, what the first interval allows, and the costs."""
     lines = []
     differences = {name: values for name in names if (values := against(rows, name, other))}
+    gate = gate_of_rows(rows) if differences else None
     for name, values in sorted(differences.items(), key=lambda item: fmean(item[1])):
         runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
         ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) > 1 else ""
@@ -102,7 +124,8 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
                 f"minus `{other}`": plus_minus(*mean_interval(values), 3, "+"),
                 "bootstrap": ends.replace(" ", " to "),
                 "IQM": f"{interquartile_mean(values):+.3f}",
-                "verdict": verdict(values),
+                "verdict": gate.word if gate and not gate.can_tell else verdict(values),
+                "allowed": allowed(list(paired_differences(runs, rows[other], log_perplexity).values())),
                 "parameters": f"{fmean(map(share_of_parameters, runs)):.0%}",
                 "FLOPs": f"{fmean(map(training_flops, runs)) / 1e12:.2f}T",
                 "time": f"{fmean(r.seconds for r in runs):.0f} s",
@@ -184,8 +207,8 @@ def better_agents(rows: Rows) -> str:
         return ""
     best, pattern = chosen(rows, names), chosen(rows, fixed)
     parts = {
-        "those of the random agent": against(rows, best, "random"),
-        f"those of `{pattern}`, chosen likewise from {len(fixed)} fixed patterns": against(rows, best, pattern),
+        "those of the random agent": compared(rows, best, "random"),
+        f"those of `{pattern}`, chosen likewise from {len(fixed)} fixed patterns": compared(rows, best, pattern),
     }
     return (
         f"Of {len(names)} agents and searches, each with {random[0].budget['optimizer_steps']:,} steps for a model of "
@@ -202,21 +225,21 @@ def is_the_map_good(rows: Rows) -> str:
         return ""
     n_layer = runs[0].experiment["n_layer"]
     groups = round(expected_independent(n_layer))
-    parts = {"those of a random map with as many weight sets": against(rows, "retrained", "random_map")}
+    parts = {"those of a random map with as many weight sets": compared(rows, "retrained", "random_map")}
     if fixed := [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]:
         best = chosen(rows, fixed, "retrained")
         picked = f"the best on validation of {len(fixed)} fixed patterns" if len(fixed) > 1 else "a fixed pattern"
         afterwards = " (picked afterwards)" if len(fixed) > 1 else ""
         words = f"those of `{best}`, {picked} with {groups} weight sets{afterwards}"
-        parts[words] = against(rows, "retrained", best)
+        parts[words] = compared(rows, "retrained", best)
     return (
         f"The agent's last map, trained from scratch ({n_layer} layers, {runs[0].budget['optimizer_steps']:,} steps, "
         f"the text `{runs[0].corpus['name']}`): test bits per byte {_sentence(parts)}."
     )
 
 
-def _sentence(parts: Mapping[str, Sequence[float]]) -> str:
-    return "; ".join(f"minus {words}: {said(values)}" for words, values in parts.items() if values)
+def _sentence(parts: Mapping[str, str]) -> str:
+    return "; ".join(f"minus {words}: {found}" for words, found in parts.items() if found)
 
 
 def is_the_agent_learning(embedded: Rows, wikitext: Rows, truth_runs: Rows, scratch: Sequence[RunRecord]) -> str:
@@ -225,9 +248,9 @@ def is_the_agent_learning(embedded: Rows, wikitext: Rows, truth_runs: Rows, scra
     embedded, wikitext: rows of the agents' studies; the second may be empty. truth_runs: rows of "truth" with
     decisions; scratch: its maps from scratch.
     """
-    parts = [f"{said(against(embedded, 'dynamic', 'random'))} on the embedded corpus"]
+    parts = [f"{compared(embedded, 'dynamic', 'random')} on the embedded corpus"]
     if wikitext:
-        parts.append(f"{said(against(wikitext, 'dynamic', 'random'))} on WikiText-2")
+        parts.append(f"{compared(wikitext, 'dynamic', 'random')} on WikiText-2")
     rho = correlations(scratch, truth_runs["dynamic"])
     return (
         f"The Q-agent's test bits per byte minus those of the random agent in its place are {' and '.join(parts)}; the "
@@ -251,10 +274,11 @@ def findings(records: Sequence[RunRecord], preset: str = "laptop") -> str:
 def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
     """For `figures.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
     panels: dict[str, dict[str, tuple]] = {}
-    for key, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
+    gates = informative(record for runs in rows.values() for record in runs)
+    for row, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
         e = runs[0].experiment
-        twin = key.replace(runs[0].method, other, 1)
+        twin = row.replace(runs[0].method, other, 1)
         if runs[0].method == name and twin in rows:
-            text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text"
-            panels.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, key, twin)
+            text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text{gates[key(runs[0])].mark}"
+            panels.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, row, twin)
     return panels

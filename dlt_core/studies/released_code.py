@@ -78,7 +78,10 @@ class ReleasedCode:
         return "-".join(["released-without", *outside] if len(outside) < len(inside) else ["described-with", *inside])
 
     def settings(self, experiment: Experiment) -> Experiment:
-        """The experiment with those that are its options. ValueError for no whole turns of k = 4, other `orphans`."""
+        """The experiment with those that are its options. ValueError for no whole turns of k = 4, other `orphans`, and
+        `freeze_after`."""
+        if experiment.freeze_after is not None:  # a pointer that goes stale moves without a decision
+            raise ValueError(f"freeze_after={experiment.freeze_after}: these variants decide to the end, leave it out")
         if experiment.orphans != "follow":
             raise ValueError(f"orphans={experiment.orphans!r}: these variants know only 'follow'")
         options = {

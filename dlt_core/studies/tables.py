@@ -14,8 +14,8 @@ from dlt_core.corpora.tokenization import GPT2_PIECES, TokenizedCorpus, bpe_piec
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import step_flops
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
-from dlt_core.studies.diagnosis import shared_decisions
+from dlt_core.records.statistics import mean_interval, plus_minus
+from dlt_core.studies.gate import gate_of, informative
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
 
@@ -49,7 +49,7 @@ def run_rows(records: Iterable[RunRecord]) -> pd.DataFrame:
             "preset": r.experiment["preset"],
             "method": r.method,
             "changes": changes(r),
-            "corpus": _corpus(r),
+            "corpus": corpus_name(r),
             "seed": r.seed,
             "perplexity": test["perplexity"],
             "unit": test["unit"],
@@ -142,12 +142,16 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """A row for each experiment x preset x method x changed settings x corpus x unit: means with 95 % intervals over
     the seeds.
 
-    Student's t over the seeds; with one seed there is no interval. "peak bytes" is the largest number of bytes held in
+    Student's t over the seeds; with one seed there is no interval. "gate" says whether the experiment can tell. "peak
+    bytes" is the largest number of bytes held in
     tensors during one optimiser step at the end of the run.
     """
     runs = run_rows(records)
     identity = ["experiment", "preset", "method", "changes", "corpus", "unit"]
+    gates = informative(records)
     rows = [_row(group) for _, group in runs.groupby(identity, sort=False)] if len(runs) else []
+    for row in rows:
+        row["gate"] = gate_of(gates, row["experiment"], row["preset"], row.pop("key_changes")).word
     methods = {m: i for i, m in enumerate(MAIN_METHODS)}
     order = {name: i for i, name in enumerate(EXPERIMENTS)}
     sizes = {name: i for i, name in enumerate(PRESETS)}
@@ -196,7 +200,7 @@ def training_flops(record: RunRecord) -> int:
     return sum(steps * step_flops(e["architecture"], **shape, constant_layers=n) for n in tied)
 
 
-def _corpus(record: RunRecord) -> str:
+def corpus_name(record: RunRecord) -> str:
     return record.corpus["name"] + record.sample_mark
 
 
@@ -212,6 +216,7 @@ def _row(runs: pd.DataFrame) -> dict[str, Any]:
     bits, bits_half = mean_interval(runs["bits_per_byte"].tolist())
     return {
         **first[["experiment", "preset", "method", "changes", "corpus"]],
+        "key_changes": first["record"].changes,
         "n": len(runs),
         "perplexity": perplexity,
         "perplexity_half_width": perplexity_half,
@@ -262,7 +267,16 @@ def results_csv(rows: Sequence[dict[str, Any]]) -> str:
 def shown(row: dict[str, Any]) -> dict[str, str]:
     """A row of `summary` for the eye: mean ± half width of the interval, with its unit."""
     if not row["n"]:
-        empty = ("test perplexity", "bits per byte", "parameters", "independent layers", "peak", "time", "hardware")
+        empty = (
+            "test perplexity",
+            "bits per byte",
+            "parameters",
+            "independent layers",
+            "gate",
+            "peak",
+            "time",
+            "hardware",
+        )
         known = {name: row[name] for name in ("experiment", "corpus", "method")}
         return {**known, "n": NOT_RUN, **dict.fromkeys(empty, ""), "the paper": row["paper"]}
     guessed = row["last_word_accuracy"]
@@ -276,6 +290,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "bits per byte": plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),
         "parameters": f"{row['parameters'] / 1e6:.2f}M ({row['of_conventional']:.0%})",
         "independent layers": f"{row['independent_layers']:.1f} of {row['layers']}",
+        "gate": row["gate"],
         "peak": f"{row['peak_bytes'] / MIB:.0f} MiB" if row["peak_bytes"] else "not measured",
         "time": f"{row['seconds']:.0f} s",
         "hardware": row["hardware"],
@@ -286,66 +301,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
 def main_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Of the rows of `summary` those of unchanged laptop runs, without the studies; the columns that matter most."""
     columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
-               "independent layers")  # fmt: skip
+               "independent layers", "gate")  # fmt: skip
     chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
     chosen = [shown(r) for r in chosen if r["experiment"] not in STUDIES]
     return [{column: row[column] for column in columns} for row in chosen]
-
-
-def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord] = ()) -> str:
-    """All rows, a section for each preset; and of the records what the agent adds."""
-    text = [
-        "# Results\n",
-        "Made by `python -m dlt_core figures` from the records in `records/`. Mean over n seeds ± half the width of "
-        "the 95 % interval (Student's t); with one seed there is no interval. Perplexities can be compared only "
-        "within one unit, bits per byte only within one corpus. Parameters: trainable, of the best-validation model, "
-        "in brackets their share of the conventional model's. Peak: bytes held in tensors during one optimiser step. "
-        "Time: of the whole run, on a machine that other runs shared, so methods are not to be compared by it "
-        "(notebook 09 does that). A corpus marked (sample) is only a part of the paper's.\n",
-    ]
-    for preset in dict.fromkeys(row["preset"] for row in rows):
-        text += [f"## Preset {preset}\n", markdown_table([shown(r) for r in rows if r["preset"] == preset]) + "\n"]
-        if paired := agent_markdown([r for r in records if r.experiment["preset"] == preset]):
-            text += [f"### What the agent adds, preset {preset}\n", paired + "\n"]
-    return "\n".join(text)
-
-
-def agent_markdown(records: Sequence[RunRecord]) -> str:
-    """What the agent adds: for each experiment with unchanged settings, bits per byte of dynamic tying minus those of
-    conventional training and of the random policy, paired by seed, and how often they are told apart; and how alike
-    the agent decides in different experiments. Nothing for no pairs."""
-    others = {"conventional": "conventional training", "random": "the random policy"}
-    verdicts: dict[str, list[str]] = {other: [] for other in others}
-    plain = [r for r in records if r.status == "finished" and not changes(r)]
-    rows = []
-    for name in EXPERIMENTS:
-        of = {m: [r for r in plain if (r.experiment["name"], r.method) == (name, m)] for m in MAIN_METHODS}
-        pairs = {other: list(paired_differences(of["dynamic"], of[other]).values()) for other in others}
-        if not any(pairs.values()):
-            continue
-        cells = dict.fromkeys((f"dynamic minus {other}" for other in others), NOT_RUN)
-        for other, values in pairs.items():
-            if values:
-                verdicts[other].append(verdict(values))
-                cells[f"dynamic minus {other}"] = f"{plus_minus(*mean_interval(values), 3, '+')}: {verdicts[other][-1]}"
-        n = max(map(len, pairs.values()))
-        rows.append({"experiment": name, "corpus": _corpus(of["dynamic"][0]), "n": str(n), **cells})
-    if not rows:
-        return ""
-    told = [
-        f"against {words} better in {verdicts[other].count('better')} experiments, worse in "
-        f"{verdicts[other].count('worse')}, not told apart in {verdicts[other].count('not told apart')}"
-        for other, words in others.items()
-    ]
-    alike = ""
-    if shared := shared_decisions(r for r in plain if r.method == "dynamic"):
-        total, same, chance = shared
-        alike = (
-            "\n\nDoes the agent decide otherwise where text or model are others? We pair experiments with one seed, so "
-            "with the same Q-network at the start, and equally many decisions. Of the decisions that neither made at "
-            f"random, {same / total:.0%} of {total:,} are the same. Chance would give {chance / total:.0%}."
-        )
-    return (
-        f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
-        f"interval: below zero, dynamic tying is better. Where there are several seeds: {'; '.join(told)}.{alike}"
-    )

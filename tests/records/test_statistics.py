@@ -4,18 +4,25 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
+    allowed,
     bits_per_byte,
     bootstrap_interval,
+    equivalence,
+    holm,
     interquartile_mean,
+    log_perplexity,
     mean_interval,
+    p_value,
     paired_differences,
+    percent_of_perplexity,
     plus_minus,
+    pooled,
     verdict,
 )
 
@@ -120,3 +127,75 @@ def test_the_interquartile_mean_by_hand():
     assert interquartile_mean([1.0, 2.0, 4.0]) == pytest.approx(7 / 3), "too few to cut a quarter off"
     with pytest.raises(ValueError, match="no values"):
         interquartile_mean([])
+
+
+# --- what an interval still allows ---
+
+
+def test_a_difference_in_percent_of_perplexity_from_nats_and_from_bits():
+    assert percent_of_perplexity(math.log(1.03)) == pytest.approx(3)
+    assert percent_of_perplexity(math.log(0.97)) == pytest.approx(-3)
+    # 4 bytes a token: 0.5 bits per byte more are 2 bits a token more, and the perplexity is four times as large
+    assert percent_of_perplexity(0.5, bytes_per_token=4) == pytest.approx(300)
+    record = RunRecord({}, "m", 0, {}, test={"bits_per_byte": 1.5, "perplexity": 2**6, "tokens": 10, "bytes": 40})
+    of = record.test["bytes"] / record.test["tokens"]
+    assert 100 + percent_of_perplexity(bits_per_byte(record), of) == pytest.approx(100 * record.test["perplexity"])
+    assert log_perplexity(record) == pytest.approx(6 * math.log(2))
+
+
+def test_what_is_not_told_apart_says_its_bound():
+    mean, half = mean_interval([-0.01, 0.0, 0.01, 0.02])
+    low, high = (100 * (math.exp(end) - 1) for end in (mean - half, mean + half))
+    assert allowed([-0.01, 0.0, 0.01, 0.02]) == f"perplexity {low:+.1f} to {high:+.1f} %" == "perplexity -1.5 to +2.6 %"
+    assert allowed([math.log(1.25)]) == "perplexity +25.0 %"
+    assert allowed([0.0, 0.0]) == "perplexity equal"
+    with pytest.raises(ValueError, match="no values"):
+        allowed([])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=12))
+def test_the_tests_say_what_the_intervals_say(values):
+    """p below 0.05 where the 95 % interval excludes 0; equivalent where the 90 % interval lies in the margin."""
+    if np.std(values) < 1e-6:
+        return
+    mean, half = mean_interval(values)
+    if abs(abs(mean) - half) > 1e-9:
+        assert (p_value(values) < 0.05) == (abs(mean) > half)
+    assert p_value(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    mean, half = mean_interval(values, 0.9)
+    inside = math.log(0.95) < mean - half and mean + half < math.log(1.05)
+    if min(abs(mean - half - math.log(0.95)), abs(mean + half - math.log(1.05))) > 1e-9:
+        assert (equivalence(values, 5) < 0.05) == inside
+
+
+def test_equivalence_by_hand():
+    # mean 0, standard error 0.01: to log(1.05) = 0.04879 it is 4.879 of them, to log(0.95) = -0.05129 it is 5.129
+    values = [-0.02, 0.0, 0.02, 0.0, -0.02, 0.0, 0.02]
+    error = np.std(values, ddof=1) / math.sqrt(7)
+    assert equivalence(values, 5) == pytest.approx(stats.t.sf(math.log(1.05) / error, 6), rel=1e-6)
+    assert equivalence(values, 5) < 0.05 < equivalence(values, 0.5)
+    assert p_value(values) == pytest.approx(1)
+    assert (equivalence([0.0, 0.0], 1), equivalence([0.1, 0.1], 5), p_value([0.1, 0.1])) == (0, 1, 0)
+    assert p_value([0.0, 0.0]) == 1
+    with pytest.raises(ValueError, match="at least two values, got 1"):
+        equivalence([0.0], 3)
+    with pytest.raises(ValueError, match=r"a margin of 0 % .* between 0 and 100"):
+        equivalence([0.0, 0.1], 0)
+
+
+def test_holms_correction_by_hand():
+    # four tests: 4 times the smallest, 3 times the next, ...; never below the one before, never above 1
+    found = holm({"c": 0.03, "a": 0.01, "d": 0.9, "b": 0.011})
+    assert list(found) == ["a", "b", "c", "d"]
+    assert list(found.values()) == pytest.approx([0.04, 0.04, 0.06, 0.9])
+    assert holm({"a": 0.4, "b": 0.6}) == pytest.approx({"a": 0.8, "b": 0.8})
+    assert holm({}) == {}
+
+
+def test_rows_are_pooled_seed_by_seed():
+    rows = [{0: 0.2, 1: 0.4, 2: 9.0}, {1: 0.0, 0: 0.1}, {0: 0.3, 1: -0.1, 5: 9.0}]
+    assert pooled(rows) == pytest.approx({0: 0.2, 1: 0.1})  # 2 and 5 are not in all rows
+    assert pooled([{0: 1.0}, {1: 1.0}]) == {}
+    with pytest.raises(ValueError, match="no rows to pool"):
+        pooled([])

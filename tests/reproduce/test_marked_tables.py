@@ -1,6 +1,7 @@
 """The tables in the README files: whole between their marks, and made from the right runs."""
 
 import json
+import re
 
 import pytest
 
@@ -82,7 +83,9 @@ def test_the_gpus_regime_lists_each_runs_values_by_seed():
         run.test["selected_step"] = 10 * (2 + seed)
         runs.append(run)
     others = [made_up(name="regime-gpu"), made_up(preset="gpu")]
-    assert table_cells(regime_gpu([*runs, *others]).partition("\n")[2]) == [
+    text = regime_gpu([*runs, *others])
+    assert text.endswith("\n\nBy the gate this cannot tell, since what depth is worth is not measured.")
+    assert table_cells(text.partition("\n")[2]) == [
         ["`sandwich-2`", "2", "2.50M", "50.0, 100.0", "41.0, 30.0", "20, 30", "41.0, 35.0"],
         ["`conventional`", "1", "2.00M", "50.0", "50.0", "20", "70.0"],
     ]
@@ -96,4 +99,6 @@ def test_the_committed_records_answer_the_headlines_three_questions():
     assert all(", n = " in words for words in compared)
     assert all(words.count("M") == 2 for words in parameters)
     assert [words.count(" ± ") for words in bits] == [2, 1, 1]
+    assert all("cannot tell" in words for words in bits), "two plain layers are better than six there"
+    assert all(re.search(r"\(perplexity [+-][\d.]+ to [+-][\d.]+ %\)$", words) for words in bits[1:])
     assert headline([]) == ""

@@ -61,7 +61,8 @@ def test_two_processes_write_the_same_bytes(folder, tmp_path, capsys):
     ours = [row for row in rows if (row["experiment"], row["preset"]) == ("gpt2-wikitext2", "laptop")]
     assert [row["n"] for row in ours] == ["2"] * 3
     cells = table_cells(found["results.md"].decode())
-    assert [len(row) for row in cells].count(12) == len(rows)
+    assert [len(row) for row in cells].count(13) == len(rows)
+    assert {row[8] for row in cells if len(row) == 13} == {"cannot tell", ""}  # what was not run has no gate
     assert [row[0] for row in cells if len(row) == 5] == ["gpt2-wikitext2", "ablations"]  # what the agent adds
 
 
@@ -77,8 +78,8 @@ def test_figures_show_the_lowest_seed_and_curves_and_the_main_table_all(folder, 
     records = load_all(folder)[::-1]
     changed = [dataclasses.replace(r, experiment=r.experiment | {"overrides": {"gamma": 0.5}}) for r in records]
     outputs.write_tables_and_figures([*records, *changed], tmp_path)
-    for name in ("learning_curves", "independent_layers"):  # a panel for the one experiment
-        assert calls[name][0].keys() == {"gpt2-wikitext2"}
+    for name, mark in (("learning_curves", " (cannot tell)"), ("independent_layers", "")):  # a panel for the one
+        assert calls[name][0].keys() == {f"gpt2-wikitext2{mark}"}
         calls[name] = tuple(calls[name][0].values())
     for name in ("learning_curves", "independent_layers", "memory"):
         seeds = {0, 1} if name == "learning_curves" else {0}
@@ -101,7 +102,9 @@ def test_the_studies_have_figures_of_their_own_and_no_row_in_the_main_table(tmp_
     outputs.write_tables_and_figures(runs, tmp_path)
     assert drawn.keys() == {"fig_released_ladder", "fig_released_singles"}
     figure = drawn["fig_released_ladder"]
-    assert [ax.get_title() for ax in figure.axes] == ["differences-embedded", "differences-wikitext2"]
+    assert [ax.get_title() for ax in figure.axes] == [
+        "differences-embedded (cannot tell)", "differences-wikitext2 (cannot tell)"
+    ]  # fmt: skip
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(ladder(runs))
     assert "seeds: 2" in figure.get_supxlabel()
     dots = [line for line in figure.axes[1].lines if line.get_marker() == "."]

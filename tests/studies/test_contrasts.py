@@ -24,6 +24,7 @@ def test_ablations_are_paired_with_the_unchanged_conventional_run():
     ax = ablation_figure(runs).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["dynamic, reward=neg_loss", "dynamic"]  # best first
     assert "seeds: 1 to 2" in ax.get_xlabel()
+    assert ax.get_title() == "ablations (cannot tell)"
     (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
     half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
     assert interval == pytest.approx([0.375 - half, 0.375 + half])
@@ -44,12 +45,14 @@ def test_the_ladder_is_paired_with_the_last_rung():
     assert put_in(runs) == {name: {0: -0.5, 1: 0.5} for name in ReleasedCode.names()}
     table = table_cells(contrasts.singles_markdown(runs))[1:]
     assert [row[:2] for row in table] == [[number, f"`{name}`"] for name, number in contrasts.NUMBERS.items()]
-    assert table[0][2] == "+0.000 ± 6.353: not told apart (n = 2)"
+    assert table[0][2] == "+0.000 ± 6.353: not told apart, perplexity -96.2 to +2385.5 % (n = 2)"
     assert table[-1][2] == "+0.000 ± 6.353: other text (n = 2)"
     table = table_cells(contrasts.ladder_markdown([*runs, *studies("differences-wikitext2")[:2]]))[1:]
     assert table[0] == ["as released", "+1.100 ± 0.000: other text (n = 2)", "+1.100: other text (n = 1)"]
-    assert table[-1][1:] == ["+0.000 ± 0.000: exactly equal (n = 2)", "+0.000: exactly equal (n = 1)"]
+    equal = "exactly equal, perplexity equal"
+    assert table[-1][1:] == [f"+0.000 ± 0.000: {equal} (n = 2)", f"+0.000: {equal} (n = 1)"]
     assert table[2][2] == "not run"
+    assert list(contrasts.by_study(runs, put_in)) == ["differences-embedded (cannot tell)"]
     without_a_rung = [r for r in runs if r.method != "released-without-marked_blocks"]
     assert len(ladder(without_a_rung)) == 11
     assert ladder([r for r in runs if r.method != "dynamic"]) == {}

@@ -1,5 +1,6 @@
 """What rewards tell against what is true: by hand, by training it by hand, and by simulation of known numbers."""
 
+import dataclasses
 import math
 from statistics import fmean
 
@@ -12,8 +13,10 @@ from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.env import LayerTyingEnv
 from dlt_core.experiments import build_learner
 from dlt_core.records.record import RunRecord
+from dlt_core.studies import findings
 from dlt_core.studies.diagnosis import (
     TableLearner,
+    least_tried,
     losses_after_actions,
     q_scale,
     rank_correlation,
@@ -22,6 +25,7 @@ from dlt_core.studies.diagnosis import (
     shared_decisions,
     signal_to_noise,
     truth,
+    untaught_choices,
 )
 from dlt_core.tie_map import TieMap, all_maps
 
@@ -321,15 +325,92 @@ def test_the_scales_of_belief_and_reward():
     assert q_scale(RunRecord({}, "dynamic", 0, {}, history=history)) == (2.0, 7.0, 30.0)
 
 
-def test_decisions_that_two_experiments_share_by_hand():
-    def run(seed, actions, explored=(False, False, False, True), layers=(1, 2, 3, 1)):
-        history = {"layer": list(layers), "action": list(actions), "explored": list(explored)}
-        return RunRecord({}, "dynamic", seed, {}, history=history)
+def decided(seed, actions, explored=(False, False, False, True), layers=(1, 2, 3, 1), maps=None):
+    """A run of a Q-agent with these decisions; all layers tied all the time, unless `maps` says otherwise."""
+    maps = [[0, 0, 0, 0]] * len(layers) if maps is None else maps
+    history = {"layer": list(layers), "action": list(actions), "explored": list(explored), "tie_map": maps}
+    agent = {"class": "QAgent", "hidden": 16, "seed": seed}
+    return made_up(seed=seed, agent=agent, history=history)
 
-    first, second = run(0, (0, 1, 2, 1)), run(0, (0, 2, 2, 1), (False, False, True, True))
-    # of the first pair, decisions 0 and 1 count: one is the same; by chance 1/2 and 1/3
-    assert shared_decisions([first, second]) == (2, 1, pytest.approx(1 / 2 + 1 / 3))
-    assert shared_decisions([first, run(1, (0, 1, 2, 1)), run(0, (0,), (False,), (1,))]) is None  # no pair
-    assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, pytest.approx(13 / 12 + 2 * 5 / 6))
-    assert shared_decisions([first, run(0, (0, 1, 2, 1), (True,) * 4)]) is None
+
+def test_what_an_untaught_network_chooses_is_what_the_agent_would_before_it_learns():
+    agent = QAgent(4, hidden=16, epsilon=0.0, seed=7)
+    maps = [[0, 1, 0, 0], [0, 1, 2, 0], [0, 1, 2, 1], [0, 0, 2, 1]]
+    states = [[0, 0, 0, 0], *maps[:-1]]
+    choices = [agent.act(state, layer) for state, layer in zip(states, (1, 2, 3, 1), strict=True)]
+    assert untaught_choices(decided(7, (0,) * 4, maps=maps)) == choices
+    assert untaught_choices(decided(7, (1, 1, 2, 0), (True,) * 4, maps=maps)) == choices, "whatever the run chose"
+    assert {tuple(untaught_choices(decided(seed, (0,) * 4, maps=maps))) for seed in range(9)} != {tuple(choices)}
+    other = dataclasses.replace(decided(7, (0,) * 4), agent={"class": "RandomAgent", "seed": 7})
+    with pytest.raises(ValueError, match="no Q-network of the paper's kind, its agent is RandomAgent"):
+        untaught_choices(other)
+
+
+def test_a_recorded_runs_first_q_values_are_the_untaught_networks():
+    """So the null is about the network that the run really began with."""
+    record = RunRecord.load(findings.COMMITTED / "agents-embedded-laptop-dynamic-seed3.json")
+    (first, *_), q_values = untaught_choices(record), record.history["q_values"]
+    assert first == int(np.argmax(q_values[0]))
+    agent = QAgent(6, hidden=record.agent["hidden"], seed=record.agent["seed"])
+    assert agent.q_values([0] * 6, 1) == pytest.approx(q_values[0], rel=1e-4)
+
+
+def test_decisions_that_two_experiments_share_by_hand():
+    first, second = decided(0, (0, 1, 2, 1)), decided(0, (0, 2, 2, 1), (False, False, True, True))
+    # of the first pair, decisions 0 and 1 count: one is the same; in the same states all untaught choices are
+    assert shared_decisions([first, second]) == (2, 1, 2)
+    assert shared_decisions([first, decided(1, (0, 1, 2, 1)), decided(0, (0,), (False,), (1,))]) is None  # no pair
+    assert shared_decisions([first, first, second]) == (3 + 2 + 2, 3 + 1 + 1, 3 + 2 + 2)
+    assert shared_decisions([first, decided(0, (0, 1, 2, 1), (True,) * 4)]) is None
     assert shared_decisions([first, RunRecord({}, "conventional", 0, {})]) is None
+
+
+def test_the_null_is_counted_in_the_states_that_each_run_was_in():
+    maps = [[0, 1, 2, 3], [0, 1, 2, 3], [0, 0, 2, 3], [0, 0, 0, 3]]
+    for seed in range(20):
+        here, there = decided(seed, (0, 1, 2, 1)), decided(seed, (0, 1, 2, 1), maps=maps)
+        ours, theirs = untaught_choices(here), untaught_choices(there)
+        expected = sum(a == b for a, b in zip(ours[:3], theirs[:3], strict=True))
+        assert shared_decisions([here, there]) == (3, 3, expected)
+        if expected < 3:
+            return
+    pytest.fail("no seed whose network chooses otherwise in another state")
+
+
+# --- optimistic initial values ---
+
+
+def test_what_was_tried_least_is_counted_by_hand():
+    history = {"layer": [1, 1, 1, 1, 2, 2], "action": [0, 0, 1, 1, 2, 2], "explored": [True] + [False] * 5}
+    # layer 1: after [1, 0] action 0 is not the least tried, 1 is after [2, 0], and after [2, 1] too; layer 2: all of
+    # three are, then of [0, 0, 1] one of two others would be
+    assert least_tried(history) == (5, 3, pytest.approx(1 / 2 + 1 / 2 + 1 / 2 + 1 + 2 / 3))
+
+
+class TableOfQ:
+    """Q-learning without a network: one number for each action of a layer, whatever the state."""
+
+    def __init__(self, start: float) -> None:
+        self.q = np.full((4, 4), start)
+
+    def act(self, state, layer):
+        return int(np.argmax(self.q[layer, : layer + 1]))
+
+    def learn(self, state, layer, action, reward, next_state):
+        self.q[layer, action] += 0.1 * (reward - self.q[layer, action])
+
+
+@pytest.mark.parametrize(("start", "least"), [(0.0, 300), (-20.0, 3)])
+def test_where_q_starts_above_all_rewards_what_was_tried_least_looks_best(start, least):
+    """Optimistic initial values: with the reward -10, which is what clipping leaves, a table that begins at 0 always
+    takes what it tried least, and one that begins below it stays with what it took first."""
+    history, agent = {name: [] for name in ("layer", "action", "explored")}, TableOfQ(start)
+    for n in range(300):
+        layer = 1 + n % 3
+        action = agent.act(None, layer)
+        agent.learn(None, layer, action, -10.0, None)
+        for name, value in zip(history, (layer, action, False), strict=True):
+            history[name].append(value)
+    greedy, found, chance = least_tried(history)
+    assert (greedy, found) == (300, least)
+    assert (found > chance) == (start == 0)

@@ -152,16 +152,33 @@ def test_a_table_is_best_first_and_says_what_the_records_say(made):
     # differences -0.4, -0.3, -0.5: ± 4.303 · 0.1 / √3
     assert pairs["minus `random`"] == "-0.400 ± 0.248"
     assert pairs["test bits per byte"] == "1.700"
-    assert (pairs["verdict"], dqn["verdict"], random["verdict"]) == ("better", "worse", "exactly equal")
+    assert {line["verdict"] for line in found} == {"cannot tell"}  # there is no model of fewer layers
+    # of perplexity, which is e to the bits here: from exp(-0.4 - 0.248) to exp(-0.4 + 0.248)
+    assert (pairs["allowed"], random["allowed"]) == ("perplexity -47.7 to -14.1 %", "perplexity equal")
     assert (pairs["seeds"], dynamic["seeds"]) == ("3", "1")
     assert (pairs["parameters"], random["parameters"]) == ("50%", "100%")
     assert (dqn["time"], random["time"]) == ("9 s", "5 s")
     assert dqn["IQM"] == "+0.300"
     low, high = (float(end) for end in dqn["bootstrap"].split(" to "))
     assert 0.2 <= low < 0.3 < high <= 0.4
-    assert (dynamic["minus `random`"], dynamic["bootstrap"], dynamic["verdict"]) == ("+0.100", "", "one seed")
+    assert (dynamic["minus `random`"], dynamic["bootstrap"], dynamic["allowed"]) == ("+0.100", "", "perplexity +10.5 %")
     assert random["bootstrap"] == "+0.000 to +0.000"
     assert dqn["FLOPs"] == f"{training_flops(rows['dqn'][0]) / 1e12:.2f}T"
+
+
+def test_where_the_study_can_tell_there_are_verdicts(made):
+    seeds = ((0, 2.0), (1, 2.1), (2, 2.2))
+    bits = {"conventional": 0.0, "shallow-2": 0.5, "random": 0.3, "dqn": 0.1}
+    rows = {m: [made(m, s, b + more + s / 1000 * more) for s, b in seeds] for m, more in bits.items()}
+    for run in rows["shallow-2"]:
+        run.tie_map = [0, 1]
+    assert findings.gate_of_rows(rows).can_tell
+    assert findings.compared(rows, "dqn", "random").startswith("-0.200 ± 0.000 (better, n = 3; perplexity -18.")
+    assert [line["verdict"] for line in cells(table(rows, ["dqn", "shallow-2"], "random"))] == ["better", "worse"]
+    assert findings.compared(rows, "dqn", "thompson") == ""
+    few = {name: rows[name] for name in ("dqn", "random")}
+    assert "(cannot tell, n = 3" in findings.compared(few, "dqn", "random")
+    assert "(better, n = 3" in findings.compared(few, "dqn", "random", findings.gate_of_rows(rows))
 
 
 def test_a_table_of_nothing_is_nothing(made):
@@ -342,8 +359,9 @@ def test_better_agents_in_a_sentence(made):
     sentence = findings.better_agents(rows)
     assert "Of 2 agents and searches" in sentence
     assert "validation chose `dqn`" in sentence
-    assert said([-0.5, -0.4]) in sentence
-    assert said([0.25, 0.35]) in sentence
+    assert findings.compared(rows, "dqn", "random").startswith("-0.450 ± 0.635 (cannot tell, n = 2; perplexity -66")
+    assert findings.compared(rows, "dqn", "random") in sentence
+    assert findings.compared(rows, "dqn", f"cycle-{groups}") in sentence
     assert findings.better_agents({name: runs for name, runs in rows.items() if name != "random"}) == ""
     assert findings.better_agents({"random": rows["random"]}) == ""
 
@@ -356,8 +374,8 @@ def test_the_map_in_a_sentence(made):
         f"sequence-{groups}": [turned(made(f"sequence-{groups}", s, 1.75), 1.5) for s in (0, 1)],
     }
     sentence = findings.is_the_map_good(rows)
-    assert said([0.0, -1.0]) in sentence
-    assert said([0.25, 0.25]) in sentence
+    assert findings.compared(rows, "retrained", "random_map") in sentence
+    assert findings.compared(rows, "retrained", f"sequence-{groups}") in sentence
     assert f"`sequence-{groups}`" in sentence
     assert findings.is_the_map_good({}) == ""
 
@@ -384,7 +402,7 @@ def test_the_findings_are_the_sentences_of_what_was_run(made, monkeypatch):
     found = findings.findings([*embedded, *small])
     assert found.startswith("- Notebook 12: ")
     assert len(found.splitlines()) == 1
-    assert said([1.0, 2.0]) in found
+    assert "are +1.500 ± 6.353 (cannot tell, n = 2; perplexity" in found
     assert "Spearman correlation of +1.00" in found
     assert findings.findings([*embedded, *small], preset="gpu") == ""
 
@@ -405,7 +423,7 @@ def test_the_panels_of_the_regime_are_by_dropout_and_amount_of_text(made):
         rows.setdefault(label(record), []).append(record)
     panels = findings.regime_panels(rows, "random")
     assert {title: list(lines) for title, lines in panels.items()} == {
-        "dropout 0": ["8 kB of text", "4 kB of text"],
-        "dropout 0.2": ["4 kB of text"],  # the other has no twin
+        "dropout 0": ["8 kB of text (cannot tell)", "4 kB of text (cannot tell)"],
+        "dropout 0.2": ["4 kB of text (cannot tell)"],  # the other has no twin
     }
-    assert panels["dropout 0"]["8 kB of text"][1] == [[0.5, 0.5, 0.5]]
+    assert panels["dropout 0"]["8 kB of text (cannot tell)"][1] == [[0.5, 0.5, 0.5]]

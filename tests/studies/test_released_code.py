@@ -432,6 +432,8 @@ def test_options_of_the_core_are_used_and_the_number_of_steps_is_kept():
         ReleasedCode.all().settings(Experiment.preset("ablations", "laptop", episodes=9))
     with pytest.raises(ValueError, match="orphans='promote'"):
         ReleasedCode().settings(Experiment.preset("ablations", "laptop", orphans="promote"))
+    with pytest.raises(ValueError, match=r"freeze_after=0.5: these variants decide to the end, leave it out"):
+        ReleasedCode().settings(Experiment.preset("ablations", "laptop", freeze_after=0.5))
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,13 @@ import pytest
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from dlt_core.studies import tables
+from dlt_core.studies.claim import results_markdown
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import (
     NOT_RUN,
     UNKNOWN,
-    agent_markdown,
     results_csv,
-    results_markdown,
     shown,
     summary,
     with_gaps,
@@ -99,8 +98,8 @@ def test_one_seed_has_no_interval():
     assert (written["perplexity"], written["bits_per_byte"]) == ("100.0", "2.0")
     empty = ("perplexity_half_width", "bits_per_byte_half_width", "peak_bytes", "last_word_accuracy")
     assert [written[name] for name in empty] == [""] * 4
-    ((*_, perplexity, bits, _, _, peak, _, _, _),) = table_cells(results_markdown(rows))
-    assert (perplexity, bits, peak) == (f"100.0 {BPE}", "2.000", "not measured")
+    ((*_, perplexity, bits, _, _, gate, peak, _, _, _),) = table_cells(results_markdown(rows))
+    assert (perplexity, bits, gate, peak) == (f"100.0 {BPE}", "2.000", "cannot tell", "not measured")
 
 
 def test_unfinished_runs_make_no_row():
@@ -241,36 +240,6 @@ def test_what_a_variants_name_implies_is_not_said_again():
     assert tables.changes(made_up(reward="neg_loss")) == "reward=neg_loss"
     record.experiment["overrides"]["gamma"] = 0.5
     assert tables.row_name(record) == "released, gamma=0.5"
-
-
-# --- what the agent adds ---
-
-
-def test_the_agent_is_compared_seed_by_seed_with_both_others():
-    bits = {
-        "gpt2-wikitext2": {"dynamic": (2.1, 2.2, 2.3), "conventional": (2.0, 2.1, 2.2), "random": (2.4, 2.1, 2.2)},
-        "gpt2-lm1b": {"dynamic": (2.0,), "random": (2.5,)},
-    }
-    runs = [
-        made_up(method, seed, value, name=name, is_sample=name == "gpt2-lm1b")
-        for name, methods in bits.items()
-        for method, values in methods.items()
-        for seed, value in enumerate(values)
-    ]
-    changed = made_up("conventional", 0, 9.0, name="gpt2-lm1b", gamma=0.5)  # no pair for the unchanged run
-    text = agent_markdown([*runs[::-1], changed, made_up(name="gpt2-embedded")])
-    assert table_cells(text) == [
-        ["gpt2-wikitext2", "wikitext-2", "3", "+0.100 ± 0.000: worse", "-0.033 ± 0.574: not told apart"],
-        ["gpt2-lm1b", "lm1b (sample)", "1", "not run", "-0.500: one seed"],
-    ]
-    assert "against conventional training better in 0 experiments, worse in 1, not told apart in 0;" in text
-    assert text.endswith("against the random policy better in 0 experiments, worse in 0, not told apart in 1.")
-    assert text in results_markdown(summary(runs), [*runs, changed])
-    for run, actions in ((runs[0], [0, 1]), (runs[9], [0, 0])):  # dynamic, seed 0, of both experiments
-        assert (run.method, run.seed) == ("dynamic", 0)
-        run.history = {"layer": [1, 2], "action": actions, "explored": [False, False]}
-    assert agent_markdown(runs).endswith("50% of 2 are the same. Chance would give 42%.")
-    assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
 
 
 def test_a_name_cannot_break_a_table():

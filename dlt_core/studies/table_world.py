@@ -1,0 +1,245 @@
+"""How many decisions does the agent need in the easiest world? In numbers, over seeds, recorded in figures/.
+
+The world is `diagnosis.TableLearner`'s: four layers, 15 maps whose losses from scratch are known, no training. So each
+map shows its full effect at once, and what the agent makes of it is the agent's doing. What is measured is the regret
+of the map at the end of each turn (its loss minus the best map's, in nats per token), the mean over the last quarter of
+the turns until then, the Q-agent's minus that of the random agent with the same seed.
+
+All runs go side by side, one decision of each at a time, so that a minute is enough for a million decisions. A test
+holds them to `QAgent` in `LayerTyingEnv`, decision by decision.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlt_core.agents import QAgent, RandomAgent, q_slice
+from dlt_core.env import BASELINE_RATE, REWARDS
+from dlt_core.experiments import Experiment, build_agent
+from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import mean_interval, plus_minus, verdict
+from dlt_core.studies.diagnosis import least_tried, truth
+from dlt_core.studies.tables import markdown_table
+from dlt_core.tie_map import TieMap
+
+DECISIONS = (900, 3_000, 14_100)
+SEEDS = tuple(range(10))
+EPSILON_DECAY = 0.95  # the paper's; the preset's is for a run of 60 decisions
+SMOOTH = 15  # decisions that the trend is a mean over
+LEARNED_FROM = {"neg_perplexity": "minus perplexity", "log_improvement": "`log_improvement`"}
+WORLDS = {
+    "still": "still",
+    "noise": "with noise",
+    "trend": "with the trend of training",
+    "noise and trend": "with noise and trend",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """What one run is played in: a reward, the standard deviation of a minibatch's noise, and what is added to the loss
+    at each decision, nothing after the last of them."""
+
+    reward: str = "neg_perplexity"
+    noise: float = 0.0
+    trend: Sequence[float] = ()
+
+
+class Together:
+    """Q-networks of several agents, none of which knows of the others, in one set of tensors."""
+
+    def __init__(self, agents: Sequence[QAgent]) -> None:
+        self.gamma = torch.tensor([agent.gamma for agent in agents])
+        every = zip(*(agent.q_network.parameters() for agent in agents), strict=True)
+        self.parameters = [torch.stack([p.detach() for p in of]).requires_grad_() for of in every]
+        settings = agents[0].optimizer.param_groups[0]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=settings["lr"], weight_decay=settings["weight_decay"])
+
+    def q(self, states: np.ndarray, layer: int) -> torch.Tensor:
+        """States (R, L) of R agents to Q(s, .) of one layer, shape (R, layer + 1)."""
+        w1, b1, w2, b2 = self.parameters
+        hidden = torch.relu(torch.baddbmm(b1[:, :, None], w1, torch.from_numpy(states).float()[:, :, None]))
+        at = q_slice(layer)
+        return torch.baddbmm(b2[:, at, None], w2[:, at], hidden)[:, :, 0]
+
+    def learn(self, q: torch.Tensor, actions: np.ndarray, rewards: np.ndarray, following: torch.Tensor) -> None:
+        """`QAgent.learn` of all: q is Q(s, .) with its gradient, following is Q(s', .) of the same layer."""
+        targets = torch.from_numpy(rewards).float() + self.gamma * following.max(dim=1).values
+        loss = ((q.gather(1, torch.from_numpy(actions)[:, None])[:, 0] - targets) ** 2).sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def play(
+    losses: Mapping[TieMap, float],
+    agents: Sequence[QAgent | RandomAgent],
+    worlds: Sequence[World],
+    turns: int,
+) -> list[dict[str, list[Any]]]:
+    """Each agent in its world, the noise drawn with the agent's seed: what a record's `history` says of it, `layer`,
+    `action`, `explored` and `tie_map`."""
+    maps, n_layer = list(losses), agents[0].num_layers
+    numbers = {tie_map: i for i, tie_map in enumerate(maps)}
+    after = [[[numbers[m.with_action(i, a)] for a in range(i + 1)] for i in range(n_layer)] for m in maps]
+    sources, of_map = np.array([list(m) for m in maps]), np.array([losses[m] for m in maps])
+    learning = [agent for agent in agents if isinstance(agent, QAgent)]
+    together = Together(learning) if learning else None
+    noises = [np.random.default_rng(agent.settings["seed"]) for agent in agents]
+    state = np.full(len(agents), numbers[TieMap.all_tied(n_layer)])
+    baseline: np.ndarray | None = None
+    histories: list[dict[str, list[Any]]] = [
+        {name: [] for name in ("layer", "action", "explored", "tie_map")} for _ in agents
+    ]
+    for n, layer in enumerate(layer for _ in range(turns) for layer in range(1, n_layer)):
+        if together:
+            q = together.q(sources[state], layer)
+            greedy = q.detach().argmax(dim=1).tolist()
+            actions = []
+            for learner, best in zip(learning, greedy, strict=True):  # as in `QAgent.act`
+                learner.explored = bool(learner.rng.random() < learner.epsilon)
+                actions.append(int(learner.rng.integers(layer + 1)) if learner.explored else best)
+        else:
+            actions = [agent.act(maps[m], layer) for agent, m in zip(agents, state, strict=True)]
+        state = np.array([after[m][layer][a] for m, a in zip(state, actions, strict=True)])
+        seen = of_map[state] + [
+            (world.trend[n] if n < len(world.trend) else 0.0) + world.noise * float(rng.normal())
+            for world, rng in zip(worlds, noises, strict=True)
+        ]
+        baseline = seen if baseline is None else baseline
+        if together:
+            rewards = [
+                REWARDS[w.reward](x, b) for w, x, b in zip(worlds, seen.tolist(), baseline.tolist(), strict=True)
+            ]
+            with torch.no_grad():
+                following = together.q(sources[state], layer)
+            together.learn(q, np.array(actions), np.array(rewards), following)
+        baseline = baseline + BASELINE_RATE * (seen - baseline)
+        for agent, history, action, m in zip(agents, histories, actions, state, strict=True):
+            for name, value in zip(history, (layer, action, agent.explored, maps[m]), strict=True):
+                history[name].append(value)
+        if layer == n_layer - 1:
+            for agent in agents:
+                agent.end_episode()
+    return histories
+
+
+def late_maps(history: Mapping[str, Sequence[Any]], decisions: int) -> list[TieMap]:
+    """The maps at the ends of the turns, in the last quarter of the turns of the first `decisions`."""
+    per_turn = max(history["layer"])
+    ends = history["tie_map"][:decisions][per_turn - 1 :: per_turn]
+    return list(ends[-max(1, len(ends) // 4) :])
+
+
+def noise_and_trend(runs: Sequence[RunRecord]) -> tuple[float, list[float]]:
+    """Of the reward minibatches' losses in recorded runs: the standard deviation of one around its running mean, and
+    the running mean itself, over the runs and 15 decisions, above its last value; nats per token.
+
+    The maps differ while the runs go on, so a little of what is called noise is theirs.
+    """
+    losses = np.array([r.history["loss"] for r in runs])
+    padded = np.pad(losses, ((0, 0), (SMOOTH // 2, SMOOTH // 2)), mode="edge")
+    smooth = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH, axis=1).mean(axis=2)
+    noise = math.sqrt(float(((losses - smooth) ** 2).mean()) * SMOOTH / (SMOOTH - 1))  # a loss is in its own mean
+    trend = smooth.mean(axis=0)
+    return noise, (trend - trend[-1]).tolist()
+
+
+def measure(
+    records: Sequence[RunRecord], *, decisions: Sequence[int] = DECISIONS, seeds: Sequence[int] = SEEDS
+) -> dict[str, Any]:
+    """All worlds and rewards: what figures/table_world.json holds.
+
+    records: of the study "truth", preset laptop: its maps from scratch are the table, and its random runs give noise
+    and trend, which lasts as long as it did there; then the world stands still. decisions: to look after so many; all
+    looks are at one run. Raises ValueError where the maps or the random runs are missing.
+    """
+    experiment = Experiment.preset("truth", "laptop", epsilon_decay=EPSILON_DECAY)
+    runs = [r for r in records if r.experiment["name"] == "truth" and r.experiment["preset"] == "laptop"]
+    losses = {tie_map: fmean(values) for tie_map, values in truth(runs).items()}
+    random_runs = [r for r in runs if r.method == "random" and not r.changes]
+    if not losses or not random_runs:
+        raise ValueError("the table needs the records of study truth: its maps from scratch, and its random runs")
+    noise, trend = noise_and_trend(random_runs)
+    turns, best = max(decisions) // (experiment.n_layer - 1), min(losses.values())
+    worst = max(losses, key=losses.__getitem__)
+
+    def regret(history: Mapping[str, Sequence[Any]], n: int) -> float:
+        return fmean(losses[tie_map] for tie_map in late_maps(history, n)) - best
+
+    def at_the_worst(history: Mapping[str, Sequence[Any]]) -> float:
+        return fmean(tie_map == worst for tie_map in late_maps(history, max(decisions)))
+
+    blind = play(losses, [RandomAgent(experiment.n_layer, seed=s) for s in seeds], [World()] * len(seeds), turns)
+    kinds = list(itertools.product(LEARNED_FROM, WORLDS))
+    agents = [build_agent(experiment.replace(seed=s)) for _ in kinds for s in seeds]
+    worlds = [
+        World(reward, noise if "noise" in name else 0.0, trend if "trend" in name else ())
+        for reward, name in kinds
+        for _ in seeds
+    ]
+    played = iter(play(losses, agents, worlds, turns))
+    rows = []
+    for reward, name in kinds:
+        found = list(itertools.islice(played, len(seeds)))
+        counted = [least_tried(history) for history in found]
+        rows.append(
+            {
+                "reward": reward,
+                "world": name,
+                "regret_minus_random": {
+                    str(n): [regret(ours, n) - regret(theirs, n) for ours, theirs in zip(found, blind, strict=True)]
+                    for n in decisions
+                },
+                "at_the_worst_map": list(map(at_the_worst, found)),
+                "least_tried": [least / greedy for greedy, least, _ in counted],
+                "least_tried_by_chance": [chance / greedy for greedy, _, chance in counted],
+            }
+        )
+    return {
+        "seeds": list(seeds),
+        "decisions": list(decisions),
+        "noise": noise,
+        "trend": trend,
+        "worst_map": list(worst),
+        "random_at_the_worst_map": list(map(at_the_worst, blind)),
+        "rows": rows,
+    }
+
+
+def table_world_markdown(measured: Mapping[str, Any]) -> str:
+    """What `measure` found, a row for each reward and world, and in words how often the worst map was the last."""
+
+    def percent(shares: Sequence[float]) -> str:
+        return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
+
+    rows = []
+    for row in measured["rows"]:
+        cells = {
+            f"after {int(n):,} decisions": f"{plus_minus(*mean_interval(values), 3, '+')}: {verdict(values)}"
+            for n, values in row["regret_minus_random"].items()
+        }
+        rows.append(
+            {
+                "reward": LEARNED_FROM[row["reward"]],
+                "world": WORLDS[row["world"]],
+                **cells,
+                "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                "choices of what was tried least": percent(row["least_tried"]),
+                "least tried, by chance": percent(row["least_tried_by_chance"]),
+            }
+        )
+    return (
+        f"{markdown_table(rows)}\n\nRegret of the Q-agent minus the random agent's, nats per token, over "
+        f"{len(measured['seeds'])} seeds ± half the width of the 95 % interval: below zero, it has learned. The worst "
+        f"map is {measured['worst_map']}; the random agent ends {percent(measured['random_at_the_worst_map'])} of its "
+        "turns there."
+    )

@@ -1,0 +1,111 @@
+"""Verdicts on the paper's claim: who counts, how the counts are corrected, and what is left open."""
+
+import pytest
+
+from dlt_core.records.statistics import allowed, log_perplexity
+from dlt_core.studies import claim
+from dlt_core.studies.claim import agent_markdown, claim_markdown, gate_markdown, results_markdown
+from dlt_core.studies.tables import summary
+from tests.studies.conftest import made_up, table_cells
+
+TELLS = {"conventional": (2.0, 2.1, 2.2), "random": (2.4, 2.5, 2.61), "shallow-2": (2.5, 2.6, 2.71)}
+
+
+def row(name: str, **bits):
+    """Runs of one experiment, method -> bits per byte by seed; the methods of TELLS unless they are given."""
+    found = []
+    for method, values in (TELLS | bits).items():
+        for seed, value in enumerate(values):
+            found.append(made_up(method, seed, value, name=name))
+            if method == "shallow-2":
+                found[-1].tie_map = [0, 1]
+    return found
+
+
+def test_the_agent_is_compared_seed_by_seed_with_both_others_where_the_row_can_tell():
+    can = row("gpt2-wikitext2", dynamic=(2.1, 2.2, 2.3))
+    cannot = [made_up(m, 0, b, name="gpt2-lm1b", is_sample=True) for m, b in (("dynamic", 2.0), ("random", 2.5))]
+    changed = made_up("conventional", 0, 9.0, name="gpt2-lm1b", gamma=0.5)  # no pair for the unchanged run
+    text = agent_markdown([*can[::-1], *cannot, changed, made_up(name="gpt2-embedded")])
+    by = {m: [r for r in can if r.method == m] for m in ("dynamic", "conventional", "random")}
+    nats = {
+        other: allowed([log_perplexity(a) - log_perplexity(b) for a, b in zip(by["dynamic"], by[other], strict=True)])
+        for other in ("conventional", "random")
+    }
+    assert nats["conventional"].startswith("perplexity +4.2 to")
+    assert table_cells(text) == [
+        [
+            "gpt2-wikitext2",
+            "wikitext-2",
+            "3",
+            f"+0.100 ± 0.000: worse ({nats['conventional']})",
+            f"-0.303 ± 0.014: better ({nats['random']})",
+        ],
+        ["gpt2-lm1b", "lm1b (sample)", "1", "not run", "-0.500: cannot tell (perplexity -20.0 %)"],
+    ]
+    assert "Of these 2 experiments 1 can tell, by the rule of the gate; only those are counted. " in text
+    assert "against conventional training better in 0, worse in 1 (1 after Holm's correction), not told" in text
+    assert "against the random policy better in 1 (1 after Holm's correction), worse in 0, not told apart in 0" in text
+    assert text in results_markdown(summary([*can, *cannot]), [*can, *cannot, changed])
+    assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
+
+
+def test_counts_are_corrected_and_pooled_over_the_rows_that_can_tell_alone():
+    # p of the first is 0.04, of the second 0.5: with two tests the first does not last, all together are another thing
+    slightly = (2.4 - 0.010, 2.5 - 0.02, 2.61 - 0.024)
+    rows = row("gpt2-wikitext2", dynamic=slightly) + row("gpt2-lm1b", dynamic=(2.4, 2.51, 2.61))
+    cannot = row("gpt2-lambada", dynamic=(9.0, 9.1, 9.2), **{"shallow-2": (1.0, 1.1, 1.2)})
+    text = agent_markdown([*rows, *cannot])
+    assert "Of these 3 experiments 2 can tell" in text
+    against_random = text.partition("against the random policy ")[2]
+    assert against_random.startswith("better in 1 (0 after Holm's correction), worse in 0, not told apart in 1, shown")
+    pooled = "all together, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
+    assert f"shown equal within 3 % in 2; {pooled}" in against_random
+    assert "none can tell" in agent_markdown(cannot)
+    assert "after Holm" not in agent_markdown(cannot)
+
+
+def test_how_alike_decisions_are_is_held_against_networks_that_learned_nothing():
+    runs = row("gpt2-wikitext2", dynamic=(2.1,)) + row("gpt2-lm1b", dynamic=(2.0,))
+    for run, actions in zip((r for r in runs if r.method == "dynamic"), ([0, 1], [0, 0]), strict=True):
+        maps = [[0] * 6, [0] * 6]
+        run.history = {"layer": [1, 2], "action": actions, "explored": [False, False], "tie_map": maps}
+        run.agent = {"class": "QAgent", "hidden": 8, "seed": 0}
+    assert agent_markdown(runs).endswith(
+        "50% of 2 are the same. Had neither network learned anything, 100% would be."  # both were in the same states
+    )
+
+
+def test_the_gates_table_says_what_was_measured():
+    runs = (
+        row("gpt2-wikitext2") + [r for r in row("gpt2-lm1b") if r.method != "shallow-2"] + [made_up(name="ablations")]
+    )
+    found = table_cells(gate_markdown(runs))
+    assert found[0] == ["gpt2-wikitext2", "-0.503 ± 0.014 (n = 3) to `shallow-2`", "+0.403 ± 0.014 (n = 3)", "can tell"]
+    assert found[1] == ["gpt2-lm1b", "not measured", "+0.403 ± 0.014 (n = 3)", "cannot tell"]
+    assert len(found) == 2
+
+
+def test_the_primary_contrasts_are_those_of_rows_that_can_tell():
+    good = {"sandwich-2": (2.0005, 2.1, 2.2005), "dynamic": (2.3, 2.41, 2.51)}
+    runs = row("gpt2-wikitext2", **good)
+    found = table_cells(claim_markdown(runs))
+    assert [line[1] for line in found] == ["sharing: sandwich-2 minus conventional", "agent: dynamic minus random"]
+    assert [line[-1] for line in found] == ["equal within 3 %", "better"]
+    assert {line[2] for line in found} == {"3"}
+    cannot = row("gpt2-lm1b", **good, **{"shallow-2": (1.0, 1.1, 1.2)})
+    assert claim_markdown([*runs, *cannot]) == claim_markdown(runs)
+    assert claim_markdown(cannot).startswith("No experiment here can tell")
+
+
+@pytest.mark.parametrize(
+    ("mean", "differ", "equal", "expected"),
+    [
+        (0.01, 0.01, 0.2, "worse"),
+        (-0.01, 0.01, 0.01, "better, though equal within 3 %"),
+        (0.0, 0.5, 0.04, "equal within 3 %"),
+        (0.0, 0.5, 0.06, "open: neither a difference nor its absence is shown"),
+    ],
+)
+def test_a_contrast_in_words(mean, differ, equal, expected):
+    assert claim.conclusion(mean, differ, equal) == expected

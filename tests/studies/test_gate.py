@@ -1,0 +1,76 @@
+"""Which rows of the results could have told anything: the rule on made-up runs, case by case."""
+
+import pytest
+
+from dlt_core.studies.gate import gate_of, informative, key
+from tests.studies.conftest import made_up
+
+NOISE = (0.01, -0.01, 0.0)
+
+
+def runs(conventional=2.0, random=2.2, spread=1.0, **shallow):
+    """Three seeds of each method, apart from each other by the noise of their seed in the first two."""
+    found = [made_up("conventional", seed, conventional + spread * NOISE[seed]) for seed in range(3)]
+    found += [made_up("random", seed, random) for seed in range(3)]
+    for name, bits in shallow.items():
+        depth = int(name[-1])
+        for seed in range(3):
+            found.append(made_up(f"shallow-{depth}", seed, bits))
+            found[-1].tie_map = list(range(depth))
+    return found
+
+
+def gate(records):
+    (found,) = informative(records).values()
+    return found
+
+
+def test_a_row_can_tell_where_depth_is_worth_something_and_chance_costs_something():
+    found = gate(runs(shallow2=2.1, shallow3=2.05))
+    assert (found.can_tell, found.word, found.mark, found.reason) == (True, "can tell", "", "")
+    assert found.depth["shallow-2"] == pytest.approx([-0.09, -0.11, -0.1])
+    assert found.dynamic_range == pytest.approx([0.19, 0.21, 0.2])
+    assert gate(runs(random=1.8, shallow2=2.1)).can_tell, "chance may also be better"
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        (runs(), "what depth is worth is not measured"),
+        (runs(shallow2=2.1)[:3] + runs(shallow2=2.1)[6:], "what random ties cost is not measured"),
+        (runs(shallow2=1.9), "conventional minus shallow-2 +0.100 ± 0.025 (n = 3): depth is not shown to be worth"),
+        (runs(shallow2=2.1, shallow3=1.999), "conventional minus shallow-3 +0.001 ± 0.025 (n = 3): depth"),  # of all
+        (runs(random=2.01, shallow2=2.1), "random minus conventional +0.010 ± 0.025 (n = 3): ties are not shown"),
+        (runs(shallow6=2.1), "what depth is worth is not measured"),  # as deep as the conventional one
+        ([r for r in runs(shallow2=2.1) if r.seed == 0], "conventional minus shallow-2 -0.090 (n = 1): depth"),
+    ],
+)
+def test_a_row_cannot_tell_for_want_of(records, reason):
+    found = gate(records)
+    assert (found.can_tell, found.word, found.mark) == (False, "cannot tell", " (cannot tell)")
+    assert found.reason.startswith(reason)
+
+
+def test_only_finished_runs_on_equal_tokens_count_and_dynamic_tying_has_no_part():
+    longer = runs(shallow2=2.1)
+    for run in longer[6:]:
+        run.budget["tokens"] += 1
+    assert gate(longer).reason == "what depth is worth is not measured"
+    unfinished = runs(shallow2=2.1)
+    for run in unfinished[3:6]:
+        run.status = "diverged"
+    assert gate(unfinished).reason == "what random ties cost is not measured"
+    with_dynamic = [*runs(shallow2=2.1), *(made_up("dynamic", seed, 9.0) for seed in range(3))]
+    assert gate(with_dynamic) == gate(runs(shallow2=2.1))
+
+
+def test_each_experiment_preset_and_change_has_a_gate_of_its_own():
+    changed = [made_up(m, s, b, gamma=0.5) for m, b in (("conventional", 2.0), ("random", 2.5)) for s in (0, 1)]
+    gates = informative([*runs(shallow2=2.1), *changed])
+    assert {name: found.can_tell for name, found in gates.items()} == {
+        ("gpt2-wikitext2", "laptop", ""): True,
+        ("gpt2-wikitext2", "laptop", "gamma=0.5"): False,
+    }
+    assert key(changed[0]) == ("gpt2-wikitext2", "laptop", "gamma=0.5")
+    assert gate_of(gates, "gpt2-wikitext2").can_tell
+    assert gate_of(gates, "gpt2-lm1b").reason == "what depth is worth is not measured"

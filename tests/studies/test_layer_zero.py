@@ -1,0 +1,43 @@
+"""Layer 0 shares with nobody: the one bit by hand, on the recorded maps, and registered for six layers."""
+
+import pytest
+
+from dlt_core import CHECKOUT
+from dlt_core.experiments import Experiment
+from dlt_core.records.record import RunRecord
+from dlt_core.studies.layer_zero import REGISTERED, in_a_sentence, is_alone, layer_zero
+from dlt_core.studies.methods import parse
+from dlt_core.tie_map import TieMap, all_maps
+
+RECORDS = CHECKOUT / "figures" / "records"
+
+
+def test_the_bit_by_hand():
+    losses = {TieMap([0, 1, 1]): 1.0, TieMap([0, 1, 2]): 2.0, TieMap([0, 0, 0]): 4.0, TieMap([0, 0, 2]): 5.0}
+    # mean 3; between the two halves 4 * 1.5 ** 2 = 9 of 4 + 1 + 1 + 4 = 10
+    found = layer_zero(losses)
+    assert (found.alone, found.best_are_alone, found.gap) == (2, True, 3.0)
+    assert found.explained == pytest.approx(0.9)
+    losses[TieMap([0, 1, 0])] = 1.5
+    assert not layer_zero(losses).best_are_alone
+    assert sum(map(is_alone, all_maps(4))) == 5  # the other three in all ways
+    with pytest.raises(ValueError, match="layer 0 is alone in 1 of 1 maps: there is nothing to compare"):
+        layer_zero({TieMap([0, 1, 2]): 1.0})
+
+
+def test_the_sentence_is_about_all_fifteen_maps_and_the_retrained_ones():
+    names = (*("truth-laptop-map-*-seed[01].json",), "agents-embedded-laptop-retrained-*.json")
+    text = in_a_sentence([RunRecord.load(path) for name in names for path in sorted(RECORDS.glob(name))])
+    assert text.startswith(
+        "Of the 15 maps of 4 layers the best 5 are exactly those in which layer 0 shares with nobody"
+    )
+    assert "Of the 10 maps of 6 layers that the agent left, trained from scratch, it is so in 2, which" in text
+    assert in_a_sentence([]) == ""
+
+
+def test_the_registered_maps_are_methods_for_six_layers():
+    experiment = Experiment.preset("depth", "laptop")
+    maps = [parse(name, experiment).recipe.arguments(experiment, *map(int, name.split("-")[1:]))["tie_map"]
+            for name in REGISTERED]  # fmt: skip
+    assert [is_alone(tie_map) for tie_map in maps] == [True, False, False]
+    assert {tie_map.num_independent for tie_map in maps} == {2}, "one number of parameters"
