@@ -34,7 +34,7 @@ METHOD_STYLES = {
     "random": (VERMILLION, "-."),
     "all_tied": (GREEN, ":"),
 }
-FREE = (PINK, AZURE, BROWN, SAGE)  # colours that no method has
+FREE = (PINK, BROWN, SAGE, AZURE)  # colours that no method has
 
 matplotlib.rcParams.update(
     {
@@ -84,9 +84,9 @@ class _NotebookFigure(Figure):
     def _repr_png_(self) -> bytes:
         drawn, small = io.BytesIO(), io.BytesIO()
         self.savefig(drawn, format="png", dpi=110)
-        # 256 colours, eight steps of transparency among them, are enough for a chart, and a third of the bytes
+        # 256 colours, with sixteen steps of transparency, are enough for a chart, and a third of the bytes
         image = Image.open(drawn).convert("RGBA")
-        image.putalpha(image.getchannel("A").point(lambda alpha: round(alpha * 7 / 255) * 255 // 7))
+        image.putalpha(image.getchannel("A").point(lambda alpha: round(alpha / 17) * 17))
         image.quantize(256, method=Image.Quantize.FASTOCTREE).save(small, format="png", optimize=True)
         return small.getvalue()
 
