@@ -126,7 +126,7 @@ function drawBeliefs(world, result, settings, chosen) {
         const [zero, length] = [c ? 660 : 340, 85 * (values[a] / largest)];
         const top1 = of[chosen][i].every((value) => value <= of[chosen][i][a]);
         svg.append(element("rect", { x: Math.min(zero, zero + length), y: y + 3, width: Math.abs(length), height: 12,
-          fill: c ? GREEN : "var(--dlt-mark)", opacity: 0.75, "data-layer": i, "data-action": a,
+          fill: c ? SAGE : "var(--dlt-mark)", opacity: 0.75, "data-layer": i, "data-action": a,
           "data-kind": c ? "true" : "believed", "data-value": of[chosen][i][a] }),
         element("line", { x1: zero, x2: zero, y1: y, y2: y + rowHeight - 1, stroke: "var(--dlt-ink)" }),
         label(zero + 155, y + 13, signed(values[a]) + (top1 ? " ★" : " \u2002"), { "text-anchor": "end" }));
