@@ -25,6 +25,8 @@ SETTINGS = {
 }
 WIDGETS = ("tie_map_editor", "stepper", "memory_explorer", "reward_lab", "beat_the_agent", "compare_runs")
 
+LOOKS = ((1400, 900, "Light"), (1400, 900, "Dark"), (900, 800, "Light"), (900, 800, "Dark"))
+
 
 @contextlib.contextmanager
 def lab(folder):
@@ -92,16 +94,15 @@ def errors(page):
     return page.locator('[data-mime-type*="jupyter.error"], .jp-OutputArea-output[data-mime-type*="stderr"]')
 
 
-def looked_at(page, picture, roots, width, height):
-    """Nothing sticks out at this size, in either theme; leaves the light one."""
+def looked_at(page, picture, roots, width, height, theme):
+    """Nothing sticks out at this size, in this theme."""
     page.set_viewport_size({"width": width, "height": height})
-    for theme in ("Dark", "Light"):
-        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}")
-        page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(state="attached")
-        for name, root in roots.items():
-            root.evaluate("el => el.closest('.jp-Cell').scrollIntoView()")
-            picture(page, f"lab-{width}-{theme.lower()}-{name}")
-            assert root.evaluate("el => el.scrollWidth <= el.clientWidth + 1"), (name, theme)
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}")
+    page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(state="attached")
+    for name, root in roots.items():
+        root.evaluate("el => el.closest('.jp-Cell').scrollIntoView()")
+        picture(page, f"lab-{width}-{theme.lower()}-{name}")
+        assert root.evaluate("el => el.scrollWidth <= el.clientWidth + 1"), (name, theme)
 
 
 def figures_have_no_box(page):
@@ -162,7 +163,10 @@ def test_the_playground_in_jupyterlab(browser, tmp_path, picture):
         page.goto(address)
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
         page.get_by_text(re.compile(r"\| Idle")).wait_for()
+        unsaved = page.locator(".lm-TabBar-tab.jp-mod-dirty")
+        assert unsaved.count() == 0, "before any edit"
         choose(page, "Run", "Run All Cells")
+        unsaved.wait_for(state="attached")
         roots = {name: page.locator(f'[data-dlt="{name}"]') for name in WIDGETS}
         for root in roots.values():
             root.wait_for(state="attached")
@@ -172,8 +176,8 @@ def test_the_playground_in_jupyterlab(browser, tmp_path, picture):
         operate.stepper(roots["stepper"], record)
         operate.memory_explorer(roots["memory_explorer"])
         figures_have_no_box(page)
-        for size in ((1400, 900), (900, 800)):
-            looked_at(page, picture, roots, *size)
+        for width, height, theme in LOOKS if "DLT_SCREENSHOTS" in os.environ else LOOKS[1:3]:
+            looked_at(page, picture, roots, width, height, theme)
 
         asks = page.locator(".jp-CodeCell", has=page.get_by_text("editor.numbers()"))
         asks.locator(".cm-content").click()
