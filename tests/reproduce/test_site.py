@@ -66,12 +66,10 @@ def test_a_notebook_leads_to_its_exercises_and_to_what_its_words_mean(folder):
     assert {there, "teaching.html#words-and-symbols"} <= {*links}
     text = (folder / there).read_text(encoding="utf-8")
     assert back in Page(text).links
-    solution = text.index("while not over:")
-    assert text.index("check_turn(one_turn)".partition("(")[0], text.index("2 · A turn")) < solution
-    folded = text.rindex("<details", 0, solution)
-    assert "A solution of task 2" in text[folded:solution]
-    assert "</details" not in text[folded:solution]
-    assert "<details open" not in text
+    folded = text.index("<summary>A solution of task 2</summary>")
+    assert text[:folded].endswith("<details>")
+    assert text.rindex("check_turn", 0, folded) > text.index("2 · A turn by hand"), "behind its check"
+    assert "end_episode" in text[folded : text.index("</details>", folded)]
 
 
 def test_formulas_are_mathml_and_outputs_are_there(folder):
