@@ -9,11 +9,15 @@ from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
+    BACKGROUNDS,
+    COLOURS,
     FREE,
+    INK,
     METHOD_STYLES,
-    OKABE_ITO,
     Figure,
     experiment_name,
+    ink_on,
+    luminance,
     method_style,
     new_axes,
     new_figure,
@@ -24,9 +28,11 @@ from dlt_core.figures.style import (
 )
 
 __all__ = [
+    "BACKGROUNDS",
+    "COLOURS",
     "FREE",
+    "INK",
     "METHOD_STYLES",
-    "OKABE_ITO",
     "Figure",
     "Lines",
     "agent_history",
@@ -36,7 +42,9 @@ __all__ = [
     "experiment_name",
     "front",
     "independent_layers",
+    "ink_on",
     "learning_curves",
+    "luminance",
     "map_graphs",
     "memory",
     "method_style",

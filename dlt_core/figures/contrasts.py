@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dlt_core.figures.curves import Lines
-from dlt_core.figures.style import OKABE_ITO, method_style, new_axes, new_figure, new_panels
+from dlt_core.figures.style import (
+    BLUE,
+    COLOURS,
+    INK,
+    VERMILLION,
+    method_style,
+    new_axes,
+    new_figure,
+    new_panels,
+)
 from dlt_core.records.statistics import mean_interval
+
+# The fainter the nearer to zero, on whatever page.
+_SIGN = LinearSegmentedColormap.from_list(
+    "", [to_rgba(BLUE, 1), to_rgba(BLUE, 0), to_rgba(VERMILLION, 0), to_rgba(VERMILLION, 1)]
+)
 
 
 def differences(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str) -> Figure:
@@ -23,16 +37,16 @@ def differences(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str
         panels, columns=len(panels), alone=(width, height), width=width, height=height, margin=0.0
     )
     for ax, groups in zip(axes[0], panels.values(), strict=True):
-        ax.axvline(0, color="black", linewidth=1, linestyle="--")
+        ax.axvline(0, color=INK, linewidth=1, linestyle="--")
         for row, name in enumerate(names):
             if name in groups:
                 mean, half = mean_interval(groups[name])
-                ax.errorbar(mean, row, xerr=half, fmt="o", color="#0072B2", markersize=5, capsize=3, linewidth=1.4)
-                ax.plot(groups[name], [row + 0.28] * len(groups[name]), ".", color="#D55E00", markersize=4)
+                ax.errorbar(mean, row, xerr=half, fmt="o", color=BLUE, markersize=5, capsize=3, linewidth=1.4)
+                ax.plot(groups[name], [row + 0.28] * len(groups[name]), ".", color=VERMILLION, markersize=4)
         first = ax.get_subplotspec().is_first_col()
         ax.set_yticks(range(len(names)), names if first else [""] * len(names), fontsize=8)
         ax.set_ylim(len(names) - 0.4, -0.6)
-        ax.grid(axis="y", color="0.92")
+        ax.grid(axis="y")
         ax.set_axisbelow(True)
         ax.xaxis.set_major_locator(MaxNLocator(6 if len(panels) == 1 else 4))
     if len(panels) > 1:
@@ -59,16 +73,16 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
             places[name] = means[name][0] + (i - (len(beside) - 1) / 2) * 0.014 * width
     best = pareto(means)
     line = [(places[name], means[name][1]) for name in best]
-    ax.plot(*zip(*line, strict=True), "-", color="0.75", linewidth=3, zorder=0)
+    ax.plot(*zip(*line, strict=True), "-", color=INK, alpha=0.45, linewidth=3, zorder=0)
     marks = "osD^vP*Xhd"
     for i, name in enumerate(order):
-        colour = OKABE_ITO[i % len(OKABE_ITO)] if name not in ("dynamic", "random") else method_style(name)[0]
+        colour = COLOURS[i % len(COLOURS)] if name not in ("dynamic", "random") else method_style(name)[0]
         mark = marks[i % len(marks)]
         ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt=mark, color=colour,
                     markersize=6, capsize=2, linewidth=1.1, label=name)  # fmt: skip
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
-    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -84,8 +98,8 @@ def pareto(means: Mapping[str, tuple[float, float]]) -> list[str]:
 def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
     """Where a difference is above zero and where below: a panel for each title, a row for each name, x rightwards.
 
-    Colour: the mean over the seeds. A dot where the 95 % interval does not contain 0. A black line where the mean
-    changes sign. Rows end where there are no values.
+    Colour: the mean over the seeds, the fainter the nearer to 0. A dot where the 95 % interval does not contain 0. A
+    line where the mean changes sign. Rows end where there are no values.
     """
     figure = new_figure(8.2, 0.9 + sum(0.5 + 0.38 * len(rows) for rows in panels.values()))
     every = [[mean_interval(at) for at in zip(*y, strict=True)] for rows in panels.values() for _, y in rows.values()]
@@ -103,15 +117,15 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
         width = x[1] - x[0] if len(x) > 1 else 1
         edges = [x[0] - width / 2, x[-1] + width / 2]
         extent = (*edges, len(rows) - 0.5, -0.5)
-        image = ax.imshow(field, cmap="PuOr_r", norm=norm, aspect="auto", extent=extent, interpolation="nearest")
+        image = ax.imshow(field, cmap=_SIGN, norm=norm, aspect="auto", extent=extent, interpolation="nearest")
         at_row, at_column = np.nonzero(sure)
-        ax.plot(at_column * width + x[0], at_row, ".", color="black", markersize=2)
+        ax.plot(at_column * width + x[0], at_row, ".", color="white", markeredgecolor="black", markersize=5)
         for i, j in np.argwhere(~np.isnan(field)):
             left, here = x[0] + (j - 0.5) * width, field[i, j] > 0
             if j + 1 < len(x) and not np.isnan(field[i, j + 1]) and (field[i, j + 1] > 0) != here:
-                ax.plot([left + width] * 2, [i - 0.5, i + 0.5], color="black", linewidth=1.8)
+                ax.plot([left + width] * 2, [i - 0.5, i + 0.5], color=INK, linewidth=1.8)
             if i + 1 < len(rows) and not np.isnan(field[i + 1, j]) and (field[i + 1, j] > 0) != here:
-                ax.plot([left, left + width], [i + 0.5] * 2, color="black", linewidth=1.8)
+                ax.plot([left, left + width], [i + 0.5] * 2, color=INK, linewidth=1.8)
         ax.set_yticks(range(len(rows)), rows, fontsize=8)
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)

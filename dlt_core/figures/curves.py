@@ -11,7 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from dlt_core.figures.style import (
+    BLUE,
+    BROWN,
     FREE,
+    GREEN,
+    INK,
     METHOD_STYLES,
     experiment_name,
     method_style,
@@ -50,7 +54,7 @@ def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
     n_layer = records[0].experiment["n_layer"]
     expected = expected_independent(n_layer)
     label = f"mean of a uniform policy, {expected:.2f}"
-    ax.axhline(expected, color="0.4", linewidth=1, linestyle=(0, (1, 2)), label=label)
+    ax.axhline(expected, color=INK, linewidth=1.5, linestyle=(0, (1, 2)), label=label)
     ax.set(ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
     ax.locator_params("y", integer=True)
 
@@ -103,7 +107,7 @@ def _panels(
         legend |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     for column in axes.T:
         [ax for ax in column if ax.axison][-1].set_xlabel("optimiser steps")
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 
@@ -135,10 +139,10 @@ def bands(
             (legend[name],) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.5)
             ax.fill_between(x, middle - half, middle + half, color=colour, alpha=0.18, linewidth=0)
         if zero:
-            ax.axhline(0, color="black", linewidth=1, linestyle="--")
+            ax.axhline(0, color=INK, linewidth=1, linestyle="--")
     figure.supxlabel(xlabel, fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 
@@ -150,13 +154,13 @@ def agent_history(record: RunRecord) -> Figure:
     reward, td, epsilon = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1.4, 1))
     explored = np.array(history["explored"], dtype=bool)
     rewards = np.array(history["reward"], dtype=float)
-    reward.plot(decisions[explored], rewards[explored], "o", markersize=3, color="#E69F00", label="random action")
-    reward.plot(decisions[~explored], rewards[~explored], "o", markersize=3, color="#0072B2", label="greedy action")
+    reward.plot(decisions[explored], rewards[explored], "o", markersize=3, color=BROWN, label="random action")
+    reward.plot(decisions[~explored], rewards[~explored], "o", markersize=3, color=BLUE, label="greedy action")
     reward.set_ylabel(f"reward r\n({record.experiment['reward']})", fontsize=8)
     reward.legend(fontsize=8, loc="lower right")
-    td.semilogy(decisions, np.maximum(history["td_loss"], 1e-12), color="#009E73", linewidth=1)
+    td.semilogy(decisions, np.maximum(history["td_loss"], 1e-12), color=GREEN, linewidth=1)
     td.set_ylabel("TD loss", fontsize=8)
-    epsilon.step(decisions, history["epsilon"], where="post", color="#000000", linewidth=1.2)
+    epsilon.step(decisions, history["epsilon"], where="post", color=INK, linewidth=1.2)
     epsilon.set(ylim=(0, 1.05), xlabel="decision")
     epsilon.set_ylabel("ε", fontsize=9)
     for ax in (reward, td, epsilon):
@@ -178,7 +182,7 @@ def q_values(record: RunRecord, layer: int) -> Figure:
         ax.plot(turns, values[:, action], "o-", markersize=3, linewidth=1.2, color=colours(action), label=name)
     taken = [history["action"][i] for i in chosen]
     ax.plot(turns, values[np.arange(len(chosen)), taken], "o", markersize=9, markerfacecolor="none",
-            markeredgecolor="black", label="taken")  # fmt: skip
+            markeredgecolor=INK, label="taken")  # fmt: skip
     ax.set(xlabel="turn", ylabel=f"Q(s, a) of layer {layer}")
     ax.locator_params("x", integer=True)
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

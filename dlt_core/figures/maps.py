@@ -9,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from dlt_core.figures.style import experiment_name, new_axes, new_figure, new_panels, weight_set_colours
+from dlt_core.figures.style import INK, experiment_name, ink_on, new_axes, new_figure, new_panels, weight_set_colours
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
-
-_WHITE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
 
 
 def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
@@ -31,7 +29,7 @@ def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
     )
     for ax, record in zip(axes.flat, records, strict=False):
         maps = np.array(record.history["tie_map"]).T  # (L, decisions)
-        _draw_maps(ax, maps, extent=(0.5, maps.shape[1] + 0.5, n_layer - 0.5, -0.5))
+        _draw_maps(ax, maps, 0.5, maps.shape[1] + 0.5)
     k = records[0].experiment["steps_per_action"]
     axes[-1, 0].set_xlabel(f"decision (each followed by k = {k} optimiser steps)")
     bar = figure.colorbar(axes.flat[0].images[0], ax=axes, ticks=_layer_ticks(n_layer), pad=0.02,
@@ -44,20 +42,20 @@ def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
 
 def map_graphs(maps: dict[str, TieMap]) -> Figure:
     """Tie maps as graphs, side by side: a node for each layer, downwards from layer 0, and an arc from each tied layer
-    to the one whose weights it uses. A ring is a layer with weights of its own, one colour for each weight set."""
+    to the one whose weights it uses. A layer in a ring has weights of its own; one colour for each weight set."""
     n_layer = len(next(iter(maps.values())))
     height = 0.6 + max(1.9, (0.34 if n_layer <= 16 else 0.13) * n_layer)
     figure = new_figure(0.4 + 1.5 * len(maps), height)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     colours = weight_set_colours(n_layer)
-    size = 150 if n_layer <= 16 else 26
+    size = 95 if n_layer <= 16 else 16
     for ax, (name, tie_map) in zip(axes, maps.items(), strict=True):
-        ax.plot([0, 0], [0, n_layer - 1], color="0.8", linewidth=1, zorder=0)
+        ax.plot([0, 0], [0, n_layer - 1], color=INK, linewidth=1, zorder=0)
         for i, j in enumerate(tie_map):
-            ax.scatter(
-                0, i, s=size, color=colours(j), edgecolors="black" if i == j else "none", linewidths=1.6, zorder=2
-            )
-            ax.annotate(i, (-0.28, i), ha="right", va="center", fontsize=8 if n_layer <= 16 else 5)
+            ax.scatter(0, i, s=size, color=colours(j), linewidths=0, zorder=2)
+            if i == j:
+                ax.scatter(0, i, s=2.4 * size, facecolors="none", edgecolors=colours(j), linewidths=1.4, zorder=2)
+            ax.annotate(i, (-0.32, i), ha="right", va="center", fontsize=8 if n_layer <= 16 else 5)
             if i != j:
                 bend = f"arc3,rad={min(0.9, 0.35 + 1.2 / (i - j + 1)):.3f}"
                 arrow = {"arrowstyle": "-|>", "color": colours(j), "linewidth": 1.4, "connectionstyle": bend}
@@ -73,21 +71,25 @@ def tie_maps(maps: dict[str, TieMap]) -> Figure:
     """Several tie maps side by side, each with its name, one colour for each weight set."""
     columns = np.array([list(tie_map) for tie_map in maps.values()]).T  # (L, maps)
     figure, ax = new_axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * len(columns))
-    _draw_maps(ax, columns, extent=(-0.5, len(maps) - 0.5, len(columns) - 0.5, -0.5))
+    for column in range(len(maps)):
+        _draw_maps(ax, columns[:, [column]], column - 0.47, column + 0.47)
+    colours = weight_set_colours(len(columns))
     for (layer, column), source in np.ndenumerate(columns):
-        ax.text(column, layer, source, ha="center", va="center", fontsize=9, bbox=_WHITE)
+        ax.text(column, layer, source, ha="center", va="center", fontsize=9, color=ink_on(colours(source)))
+    ax.set_xlim(-0.5, len(maps) - 0.5)
     ax.set_xticks(range(len(maps)), maps.keys(), fontsize=8)
-    ax.set_xticks(np.arange(len(maps) + 1) - 0.5, minor=True)
-    ax.grid(which="minor", axis="x", color="white", linewidth=4)
-    ax.tick_params(which="both", length=0)
+    ax.tick_params(length=0)
     return figure
 
 
-def _draw_maps(ax: Axes, maps: np.ndarray, extent: tuple[float, float, float, float]) -> None:
+def _draw_maps(ax: Axes, maps: np.ndarray, left: float, right: float) -> None:
+    """Maps, shape (L, number of maps), side by side: a bar for each layer, with a gap between two."""
     n_layer = len(maps)
     colours, norm = weight_set_colours(n_layer), BoundaryNorm(np.arange(n_layer + 1) - 0.5, n_layer)
-    ax.imshow(maps, cmap=colours, norm=norm, aspect="auto", origin="upper", interpolation="nearest", extent=extent)
-    ax.hlines(np.arange(n_layer - 1) + 0.5, extent[0], extent[1], color="white", linewidth=1)
+    for layer, sources in enumerate(maps):
+        extent = (left, right, layer + 0.48, layer - 0.48)
+        ax.imshow(sources[None], cmap=colours, norm=norm, aspect="auto", interpolation="nearest", extent=extent)
+    ax.set(xlim=(left, right), ylim=(n_layer - 0.5, -0.5))
     ax.set_yticks(_layer_ticks(n_layer))
     ax.set_ylabel("layer")
 

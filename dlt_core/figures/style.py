@@ -1,4 +1,8 @@
-"""The look that all figures share: colours, sizes, panels, and how a figure is shown and saved."""
+"""The look that all figures share: colours, sizes, panels, and how a figure is shown and saved.
+
+Figures have no background of their own, so that they stand on a light page as on a dark one. Importing this sets
+matplotlib's defaults accordingly, for the figures that a notebook draws itself, too.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,65 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 from PIL import Image
 
 from dlt_core.records.record import RunRecord
 
-# Okabe and Ito's palette: eight colours that colour-blind readers can tell apart.
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+BACKGROUNDS = ("#ffffff", "#111111", "#0d1117")  # a light page, JupyterLab's dark one, GitHub's
+INK = "#797979"  # of axes and words: the grey whose contrast with white and with near black is the same, 4.3 to 1
+# Eight colours with a contrast of at least 3 to 1 with each background, which colour-blind readers can tell apart as
+# well as Okabe and Ito's, of which two are these: blue, vermillion, green, pink, brown, sage, azure, grey.
+COLOURS = ("#0072B2", "#D55E00", "#2D704D", "#C276AC", "#8D540F", "#839163", "#0087E6", INK)
+BLUE, VERMILLION, GREEN, PINK, BROWN, SAGE, AZURE, _ = COLOURS
 # One colour and dash for each method, the same in every figure.
 METHOD_STYLES = {
-    "dynamic": ("#0072B2", "-"),
-    "conventional": ("#000000", "--"),
-    "random": ("#D55E00", "-."),
-    "all_tied": ("#009E73", ":"),
+    "dynamic": (BLUE, "-"),
+    "conventional": (INK, "--"),
+    "random": (VERMILLION, "-."),
+    "all_tied": (GREEN, ":"),
 }
-FREE = ("#CC79A7", "#56B4E9", "#E69F00", "#F0E442")  # colours of Okabe and Ito's that no method has
+FREE = (PINK, BROWN, SAGE, AZURE)  # colours that no method has
+
+matplotlib.rcParams.update(
+    {
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor"), "none"),
+        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+        **dict.fromkeys(("hatch.color", "patch.edgecolor", "grid.color"), INK),
+        "axes.prop_cycle": cycler(color=COLOURS),
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+    }
+)
 
 
 def weight_set_colours(n_layer: int) -> ListedColormap:
-    """A colour for each possible root 0..L-1: Okabe and Ito's up to 8 layers, beyond that steps of viridis."""
-    if n_layer <= len(OKABE_ITO):
-        return ListedColormap(OKABE_ITO[:n_layer])
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 1, n_layer)))
+    """A colour for each possible root 0..L-1: COLOURS up to 8 layers, beyond that steps from blue to pink."""
+    if n_layer <= len(COLOURS):
+        return ListedColormap(COLOURS[:n_layer])
+    ramp = LinearSegmentedColormap.from_list("", [BLUE, GREEN, SAGE, VERMILLION, PINK])
+    return ListedColormap(ramp(np.linspace(0, 1, n_layer)))
+
+
+def luminance(colour: ColorType) -> float:
+    """Relative luminance as the W3C's contrast guidelines define it, 0 for black, 1 for white."""
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def ink_on(colour: ColorType) -> str:
+    """Black or white, whichever can be read better on a colour: the contrast is at least 4.5 to 1."""
+    return "black" if luminance(colour) > 0.179 else "white"
 
 
 def method_style(method: str) -> tuple[str, str]:
     """Colour and dash of a method's lines."""
-    others = [colour for colour in OKABE_ITO if colour not in {c for c, _ in METHOD_STYLES.values()}]
-    return METHOD_STYLES.get(method, (others[sum(map(ord, method)) % len(others)], "-"))
+    return METHOD_STYLES.get(method, (FREE[sum(map(ord, method)) % len(FREE)], "-"))
 
 
 def experiment_name(record: RunRecord) -> str:
@@ -52,9 +85,10 @@ class _NotebookFigure(Figure):
     def _repr_png_(self) -> bytes:
         drawn, small = io.BytesIO(), io.BytesIO()
         self.savefig(drawn, format="png", dpi=110)
-        # 256 colours are enough for a chart, and a third of the bytes; also the rare ones are to be among them
-        image = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
-        image.save(small, format="png", optimize=True)
+        # 256 colours, with sixteen steps of transparency, are enough for a chart, and a third of the bytes
+        image = Image.open(drawn).convert("RGBA")
+        image.putalpha(image.getchannel("A").point(lambda alpha: round(alpha / 17) * 17))
+        image.quantize(256, method=Image.Quantize.FASTOCTREE).save(small, format="png", optimize=True)
         return small.getvalue()
 
 

@@ -1,6 +1,7 @@
 """Everything as HTML that needs neither Python nor a network: the command `html`.
 
-The notebooks as they are committed, a page of contents, the guide, and playground.html with the widgets alive in it.
+The notebooks as they are committed, the exercises with their solutions folded, a page of contents, the guide, the page
+for teachers, and playground.html with the widgets alive in it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from dlt_core.widgets.base import Widget
 
 NOTEBOOKS = CHECKOUT / "notebooks"
+WRITTEN = {  # pages that are no notebooks: where they come from, and their titles
+    "guide": ("dlt_core/README.md", "The guide to the code"),
+    "teaching": ("notebooks/README.md", "For whoever teaches: routes, misunderstandings, words and symbols"),
+}
 RECORDS = CHECKOUT / "figures" / "records"
 COMPARED = ("dynamic", "random", "conventional", "sandwich-2", "shallow-2")
 _PAGE_STYLE = """
@@ -97,15 +102,19 @@ def write_site(folder: Path) -> list[Path]:
     import nbformat
     from nbformat.v4 import new_markdown_cell, new_notebook
 
+    sources = {path.stem: path for path in notebooks}
+    sources |= {f"exercises-{path.stem}": path for path in sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))}
     pages, titles = {}, {}
-    for path in notebooks:
+    for name, path in sources.items():
         nb = nbformat.read(path, as_version=4)
-        titles[path.stem] = _title(nb, path.stem)
-        pages[path.stem] = notebook_page(nb, titles[path.stem])
-    guide = new_notebook(cells=[new_markdown_cell((CHECKOUT / "dlt_core" / "README.md").read_text(encoding="utf-8"))])
-    pages["guide"] = _small_ids(notebook_page(guide, "The guide to the house"))
-    there = {*pages, "index", "playground"}
-    pages, sheet = _shared_style({name: _links(text, there) for name, text in pages.items()})
+        titles[name] = _title(nb, path.stem)
+        pages[name] = notebook_page(nb, titles[name])
+    for name, (written, titles[name]) in WRITTEN.items():
+        sources[name] = CHECKOUT / written
+        nb = new_notebook(cells=[new_markdown_cell(sources[name].read_text(encoding="utf-8"))])
+        pages[name] = _small_ids(notebook_page(nb, titles[name]))
+    there = {path: name for name, path in sources.items()} | {NOTEBOOKS / "playground.ipynb": "playground"}
+    pages, sheet = _shared_style({name: _links(text, sources[name].parent, there) for name, text in pages.items()})
     pages["playground"] = playground_page()
     pages["index"] = _contents(titles)
     files = {f"{name}.html": text for name, text in pages.items()} | {"notebook.css": sheet}
@@ -115,7 +124,8 @@ def write_site(folder: Path) -> list[Path]:
 
 
 def notebook_page(nb: Any, title: str) -> str:
-    """A notebook as a page of HTML without scripts; formulas are MathML, which browsers know themselves."""
+    """A notebook as a page of HTML without scripts, dark where the reader's browser is; formulas are MathML, which
+    browsers know themselves."""
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             if (found := re.match(r"\w+, a widget: ", output.get("data", {}).get("text/plain", ""))) is not None:
@@ -123,6 +133,10 @@ def notebook_page(nb: Any, title: str) -> str:
     nb.metadata["title"] = title
     exporter = _exporter()
     text, _ = exporter.from_notebook_node(nb)
+    assert exporter.environment.loader is not None  # nbconvert's own, which finds its style sheets
+    dark, _, _ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
+    style = f":root {{ color-scheme: light dark; }} @media (prefers-color-scheme: dark) {{ {dark} }}"
+    text = text.replace("</head>", f"<style>{style}</style></head>", 1)
     text = re.sub(r'(<img\b[^>]*?src=")\.\./(figures/[^"]+\.png)"', _within, text)
     return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
 
@@ -180,13 +194,19 @@ def playground_page() -> str:
 
 
 def _contents(titles: dict[str, str]) -> str:
-    rows = "".join(f'<li><a href="{name}.html">{html.escape(title)}</a></li>' for name, title in titles.items())
+    def row(name: str) -> str:
+        more = f' · <a href="exercises-{name}.html">exercises</a>' if f"exercises-{name}" in titles else ""
+        return f'<li><a href="{name}.html">{html.escape(titles[name])}</a>{more}</li>'
+
+    rows = "".join(row(name) for name in titles if name not in WRITTEN and not name.startswith("exercises-"))
+    others = "".join(f'<p><a href="{name}.html">{html.escape(title)}</a></p>' for name, (_, title) in WRITTEN.items())
     body = (
         "<h1>Dynamic Layer Tying</h1><p>A teaching reproduction of Hay and Wolf, <i>Dynamic Layer Tying for "
         "Parameter-Efficient Transformers</i> (ICLR 2024). Everything here can be read offline.</p>"
         '<p><b><a href="playground.html">Playground</a></b>: the widgets, alive in the browser.</p>'
         f"<h2>Notebooks</h2><ul style='list-style: none; padding: 0'>{rows}</ul>"
-        '<p><a href="guide.html">The guide to the code</a></p>'
+        f"<p>The exercises can be read here, each solution folded behind its check; to write and check your own, open "
+        f"them in <code>notebooks/exercises</code>.</p>{others}"
     )
     return _page("Dynamic Layer Tying", body)
 
@@ -207,18 +227,17 @@ def _title(nb: Any, otherwise: str) -> str:
     return otherwise
 
 
-def _links(text: str, there: set[str]) -> str:
-    """Links between notebooks lead to their pages; what leads out of the site's folder is only its words."""
+def _links(text: str, folder: Path, there: dict[Path, str]) -> str:
+    """Links from a page of `folder` to what is `there` lead to its page; what leads elsewhere is only its words."""
 
     def lead(found: re.Match[str]) -> str:
         before, target, after, words = found.groups()
         path, _, anchor = target.partition("#")
-        if re.match(r"https?:|mailto:", target) or not path:
+        if re.match(r"https?:|mailto:", target) or not path or path == "playground.html":
             return found.group(0)
-        if path == "../dlt_core/README.md":
-            path = "guide.ipynb"
-        name = Path(path).name.removesuffix(".ipynb").removesuffix(".html")
-        if name not in there or path.startswith("../"):
+        # nbconvert has already made .html of .ipynb
+        name = there.get((folder / re.sub(r"\.html$", ".ipynb", path)).resolve())
+        if name is None:
             return words
         return f'<a{before}href="{name}.html{"#" + anchor if anchor else ""}"{after}>{words}</a>'
 

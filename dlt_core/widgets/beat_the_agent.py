@@ -20,6 +20,17 @@ SIZE = {"n_embd": 32, "batch_size": 4, "episodes": 8, "steps_per_action": 15, "l
         "epsilon_decay": 0.5, "evaluation_tokens": 1024, "device": "cpu"}  # fmt: skip
 
 
+STOPPED = "Stopped. What was not finished does not count; go on when you like."
+
+
+class TurnStopped(KeyboardInterrupt):
+    """The stop button ended a turn, which was taken back."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: no traceback, since nothing went wrong."""
+        return [str(self)]
+
+
 class Player:
     """One who decides, with a model of its own. agent: None for the student, whose actions come from outside."""
 
@@ -114,8 +125,8 @@ class Game:
     def play(self, action: int) -> dict[str, float]:
         """One turn: the student's action for the layer at hand, and everybody else's; returns each one's loss.
 
-        All or nothing: if it is interrupted, every player is put back to where it was before. Raises ValueError for an
-        action that the layer does not have, and when the game is over.
+        All or nothing: if it is interrupted, every player is put back to where it was before. Raises TurnStopped, a
+        KeyboardInterrupt, then; ValueError for an action that the layer does not have, and when the game is over.
         """
         if self.over:
             raise ValueError(f"the game is over after {self.total} decisions: start a new one")
@@ -126,9 +137,11 @@ class Game:
             for name, player in self.players.items():
                 before[name] = player.state_dict()
                 player.play(action if name == YOU else None)
-        except BaseException:
+        except BaseException as error:
             for name, state in before.items():
                 self.players[name].load_state_dict(state)
+            if isinstance(error, KeyboardInterrupt):
+                raise TurnStopped(STOPPED) from None
             raise
         return {name: player.losses[-1] for name, player in self.players.items()}
 
@@ -246,7 +259,7 @@ class BeatTheAgent(Widget):
             elif request.get("kind") == "chance":
                 self.measure_chance()
         except KeyboardInterrupt:
-            self._show("Stopped. What was not finished does not count; go on when you like.")
+            self._show(STOPPED)
         except ValueError as error:
             self._show(f"That cannot be done: {error}")
         finally:

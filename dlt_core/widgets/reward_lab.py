@@ -65,7 +65,7 @@ class RewardLab(Widget):
     the random agent's, their difference with half its 95 % interval over seeds, and the map that was visited most.
     """
 
-    _esm = module("reward_lab")
+    _esm = module("reward_lab", "table_world")
     losses: traitlets.List[Any] = traitlets.List().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
     summary = traitlets.Dict().tag(sync=True)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dlt_core.widgets.base import Widget, module, style
+from dlt_core.widgets.base import Widget, style
 
 PAGE = """<!doctype html><meta charset="utf-8"><style>STYLE</style><div id="widget"></div><script type="module">
 const state = STATE, listeners = {}, SENDS;
@@ -31,7 +31,7 @@ def alone(browser, widget: Widget, name: str, *, kernel: bool = False):
         "STYLE": style(),
         "STATE": as_script(widget.state()),
         "SENDS": "sends = { send() {} }" if kernel else "sends = {}",
-        "SOURCE": as_script(module(name)),
+        "SOURCE": as_script(widget._esm),
     }
     text = PAGE
     for mark, part in parts.items():

@@ -1,6 +1,7 @@
 """A browser as a reader has one; skipped where there is none."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ pytest.register_assert_rewrite("tests.browser.operate")  # so that its failures 
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Where screenshots go: the folder DLT_SCREENSHOTS, if it is named, to be looked at."""
-    folder = Path(os.environ.get("DLT_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def picture() -> Callable[..., None]:
+    """picture(page, name): keep a screenshot to be looked at, if a folder DLT_SCREENSHOTS is named."""
+
+    def keep(page, name: str, **how) -> None:
+        if folder := os.environ.get("DLT_SCREENSHOTS"):
+            page.wait_for_timeout(300)
+            page.screenshot(path=Path(folder) / f"{name}.png", **how)
+
+    return keep

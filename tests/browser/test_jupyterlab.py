@@ -16,13 +16,16 @@ import pytest
 
 from dlt_core import CHECKOUT
 from dlt_core.records.record import RunRecord
+from dlt_core.widgets.beat_the_agent import STOPPED
 from tests.browser import operate
 
 SETTINGS = {
     "notification": {"fetchNews": "false", "checkForUpdates": False},
     "themes": {"theme": "JupyterLab Light"},
 }
-WIDGETS = ("tie_map_editor", "stepper", "memory_explorer")
+WIDGETS = ("tie_map_editor", "stepper", "memory_explorer", "reward_lab", "beat_the_agent", "compare_runs")
+
+LOOKS = ((1400, 900, "Light"), (1400, 900, "Dark"), (900, 800, "Light"), (900, 800, "Dark"))
 
 
 @contextlib.contextmanager
@@ -91,21 +94,68 @@ def errors(page):
     return page.locator('[data-mime-type*="jupyter.error"], .jp-OutputArea-output[data-mime-type*="stderr"]')
 
 
-def looked_at(page, pictures, roots, width, height):
-    """Nothing sticks out at this size, in either theme; leaves the light one."""
+def looked_at(page, picture, roots, width, height, theme):
+    """Nothing sticks out at this size, in this theme."""
     page.set_viewport_size({"width": width, "height": height})
-    for theme in ("Dark", "Light"):
-        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}")
-        page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(state="attached")
-        for name, root in roots.items():
-            root.scroll_into_view_if_needed()
-            page.wait_for_timeout(300)
-            page.screenshot(path=pictures / f"lab-{width}-{theme.lower()}-{name}.png")
-            assert root.evaluate("el => el.scrollWidth <= el.clientWidth + 1"), (name, theme)
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}")
+    page.locator(f'body[data-jp-theme-name="JupyterLab {theme}"]').wait_for(state="attached")
+    for name, root in roots.items():
+        root.evaluate("el => el.closest('.jp-Cell').scrollIntoView()")
+        picture(page, f"lab-{width}-{theme.lower()}-{name}")
+        assert root.evaluate("el => el.scrollWidth <= el.clientWidth + 1"), (name, theme)
 
 
-def test_the_playground_in_jupyterlab(browser, tmp_path, pictures):
-    """Run all, operate each widget, ask the kernel; run all again, and after a restart: everything begins anew."""
+def figures_have_no_box(page):
+    """No page's colour lies under a figure: its corner is clear, and JupyterLab has put nothing there."""
+    images = page.locator(".jp-RenderedImage img")
+    assert images.count() == 6
+    for image in images.all():
+        corner = image.evaluate(
+            """img => {
+              const canvas = document.createElement('canvas');
+              canvas.getContext('2d').drawImage(img, 0, 0);
+              return canvas.getContext('2d').getImageData(0, 0, 1, 1).data[3];
+            }"""
+        )
+        assert corner == 0
+        assert image.evaluate("img => getComputedStyle(img).backgroundColor") == "rgba(0, 0, 0, 0)"
+
+
+def stopped_and_on(page, root):
+    """The stop button ends a turn of the game with a sentence; what was finished stays, and the next click plays on."""
+    began = int(root.get_attribute("data-decision"))
+    plays = page.locator(".jp-CodeCell", has=page.get_by_text("game.play("))
+    plays.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    plays.get_by_text("[*]:").wait_for()
+    page.get_by_text(re.compile(r"\| Busy")).wait_for()
+    page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    errors(page).first.wait_for()
+    assert errors(page).all_text_contents() == [STOPPED]
+    page.get_by_text(re.compile(r"\| Idle")).wait_for()
+    kept = int(root.get_attribute("data-decision"))
+    assert began <= kept < began + 3
+    root.locator("[data-action='0']").click()
+    page.wait_for_function("([el, n]) => Number(el.dataset.decision) === n", arg=[root.element_handle(), kept + 1])
+
+
+def a_later_cell_first(page, cell):
+    """After a restart a cell that needs another one says so in a line that names what is missing."""
+    choose(page, "Kernel")
+    page.get_by_role("menuitem", name=re.compile("^Restart Kernel…")).click()  # its name ends in its keys
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    page.get_by_text(re.compile(r"\| Idle")).wait_for()
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    cell.get_by_text("NameError: name 'editor' is not defined").wait_for()
+    assert cell.get_by_text("Traceback").count() == 1
+    assert cell.locator(".jp-OutputArea-output").inner_text().count("Cell In[") == 1, "no more than the cell itself"
+
+
+def test_the_playground_in_jupyterlab(browser, tmp_path, picture):
+    """Run all, operate each widget, ask the kernel, run all again, stop a turn and go on, restart, run a later cell
+    first, run all: everything begins anew."""
     with lab(tmp_path) as address:
         context = browser.new_context(viewport={"width": 1400, "height": 900})
         page = context.new_page()
@@ -113,17 +163,21 @@ def test_the_playground_in_jupyterlab(browser, tmp_path, pictures):
         page.goto(address)
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
         page.get_by_text(re.compile(r"\| Idle")).wait_for()
+        unsaved = page.locator(".lm-TabBar-tab.jp-mod-dirty")
+        assert unsaved.count() == 0, "before any edit"
         choose(page, "Run", "Run All Cells")
+        unsaved.wait_for(state="attached")
         roots = {name: page.locator(f'[data-dlt="{name}"]') for name in WIDGETS}
         for root in roots.values():
             root.wait_for(state="attached")
-        until_executed(page, 8)
+        until_executed(page, 13)
         left = operate.tie_map_editor(roots["tie_map_editor"])
         record = RunRecord.load(CHECKOUT / "figures" / "records" / "gpt2-embedded-laptop-dynamic-seed0.json")
         operate.stepper(roots["stepper"], record)
         operate.memory_explorer(roots["memory_explorer"])
-        for size in ((1400, 900), (900, 800)):
-            looked_at(page, pictures, roots, *size)
+        figures_have_no_box(page)
+        for width, height, theme in LOOKS if "DLT_SCREENSHOTS" in os.environ else LOOKS[1:3]:
+            looked_at(page, picture, roots, width, height, theme)
 
         asks = page.locator(".jp-CodeCell", has=page.get_by_text("editor.numbers()"))
         asks.locator(".cm-content").click()
@@ -132,10 +186,12 @@ def test_the_playground_in_jupyterlab(browser, tmp_path, pictures):
 
         choose(page, "Run", "Run All Cells")
         asks.get_by_text("[0, 0, 2, 2, 2, 5] 538,464 parameters").wait_for()
-        choose(page, "Kernel", "Restart Kernel and Run All Cells…")
-        page.locator(".jp-Dialog .jp-mod-accept").click()
-        page.wait_for_timeout(1000)
-        until_executed(page, 8)
+        until_executed(page, 13)
+        stopped_and_on(page, roots["beat_the_agent"])
+        a_later_cell_first(page, asks)
+        choose(page, "Run", "Run All Cells")
+        asks.get_by_text("[0, 0, 2, 2, 2, 5] 538,464 parameters").wait_for()
+        until_executed(page, 13)
         roots["tie_map_editor"].scroll_into_view_if_needed()
         operate.shows_map(roots["tie_map_editor"], [0, 0, 2, 2, 2, 5], "laptop")
         assert errors(page).count() == 0

@@ -1,6 +1,7 @@
 """The page without a kernel and without a network, in a browser."""
 
 import json
+import re
 
 import pytest
 
@@ -40,13 +41,13 @@ def test_every_widget_can_be_operated(opened):
     operate.memory_explorer(opened.locator('[data-dlt="memory_explorer"]'))
 
 
-def test_nothing_is_wider_than_the_page(browser, playground, pictures):
+def test_nothing_is_wider_than_the_page(browser, playground, picture):
     for width, height in ((1400, 900), (900, 800), (480, 800)):
         for scheme in ("light", "dark"):
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             page = context.new_page()
             page.goto(playground.as_uri())
-            page.screenshot(path=pictures / f"page-{width}-{scheme}.png", full_page=True)
+            picture(page, f"page-{width}-{scheme}", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             for root in page.locator("[data-dlt]").all():
                 assert root.evaluate("el => el.scrollWidth <= el.clientWidth + 1"), root.get_attribute("data-dlt")
@@ -90,19 +91,24 @@ def test_the_widgets_closed_forms_are_pythons(opened):
         assert sources == list(TieMap.pattern(name, n, None if name in ("pairs", "mirror") else m)), (name, n, m)
 
 
-def test_a_notebooks_page_reads_offline(browser, tmp_path, pictures):
+def test_a_notebooks_page_reads_offline_and_follows_the_theme(browser, tmp_path, picture):
     import nbformat
 
     nb = nbformat.read(site.NOTEBOOKS / "01_tying_layers.ipynb", as_version=4)
     path = tmp_path / "01_tying_layers.html"
     path.write_text(site.notebook_page(nb, "01"), encoding="utf-8")
-    context = browser.new_context(viewport={"width": 900, "height": 800}, offline=True)
+    context = browser.new_context(viewport={"width": 900, "height": 800}, offline=True, color_scheme="dark")
     page = context.new_page()
     page.goto(path.as_uri())
     formula = page.locator("math[display=block] mfrac").first
     formula.scroll_into_view_if_needed()
-    page.screenshot(path=pictures / "notebook-900.png")
     numerator, denominator = (formula.locator("> *").nth(i).bounding_box() for i in (0, 1))
     assert numerator["y"] + numerator["height"] <= denominator["y"] + 1, "drawn as a fraction"
     assert page.locator("img").first.evaluate("el => el.naturalWidth") > 100
+    for scheme, paper in (("dark", "rgb(17, 17, 17)"), ("light", "rgb(255, 255, 255)")):
+        page.emulate_media(color_scheme=scheme)
+        picture(page, f"notebook-900-{scheme}")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == paper
+        words = page.locator(".jp-RenderedMarkdown p").first.evaluate("el => getComputedStyle(el).color")
+        assert (int(re.search(r"\d+", words).group()) > 127) == (scheme == "dark"), words
     context.close()

@@ -33,4 +33,4 @@ def runs(tiny_data) -> list[RunRecord]:
 def assert_drawn(figure) -> None:
     shown = Image.open(io.BytesIO(figure._repr_png_()))
     assert shown.width > 100
-    assert np.asarray(shown.convert("L")).std() > 5, "blank"
+    assert np.asarray(shown.convert("RGBA"))[..., 3].std() > 5, "blank"

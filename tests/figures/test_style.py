@@ -2,16 +2,66 @@
 
 import dataclasses
 import io
+import itertools
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from dlt_core import figures
 from dlt_core.figures import save
 from dlt_core.tie_map import TieMap
 from tests.figures.conftest import LINES
+
+
+def on_every_page(shown, name):
+    """Nothing lies under a figure, and what is drawn stands out from a light page as from a dark one."""
+    pixels = np.asarray(shown.convert("RGBA"))
+    assert pixels[[0, -1]][:, [0, -1], 3].max() == 0, f"{name} brings a background"
+    colours, often = np.unique(pixels[pixels[..., 3] > 127][:, :3], axis=0, return_counts=True)
+    assert often.sum() > 200, f"{name} is blank"
+    for page in figures.BACKGROUNDS:
+        seen = [contrast(colour / 255, page) >= 2.9 for colour in colours]
+        assert often[seen].sum() > 0.97 * often.sum(), f"{name} on {page}"
+
+
+def contrast(one, other) -> float:
+    """1 to 21, as the W3C has it."""
+    dark, bright = sorted(map(figures.luminance, (one, other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("page", figures.BACKGROUNDS)
+def test_every_colour_can_be_told_from_every_page(page):
+    assert contrast(figures.INK, page) > 4.3
+    for n_layer in (len(figures.COLOURS), 12, 48):
+        colours = [figures.weight_set_colours(n_layer)(i) for i in range(n_layer)]
+        assert min(contrast(colour, page) for colour in colours) >= 3
+        assert min(contrast(colour, figures.ink_on(colour)) for colour in colours) >= 4.5
+
+
+# Machado, Oliveira and Fernandes (2009), full strength, on linear red, green and blue
+SEEN_BY = {
+    "most": np.eye(3),
+    "protanopes": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopes": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+}
+TO_CONES = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]  # Ottosson's OKLab
+TO_LAB = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+
+
+@pytest.mark.parametrize("who", SEEN_BY)
+def test_the_colours_are_as_far_apart_as_okabe_and_itos(who):
+    def nearest(colours):
+        linear = [[figures.luminance((c, c, c)) for c in to_rgb(colour)] for colour in colours]
+        cones = np.clip(linear @ np.transpose(SEEN_BY[who]), 0, 1) @ np.transpose(TO_CONES)
+        lab = np.cbrt(cones) @ np.transpose(TO_LAB)
+        return min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2))
+
+    okabe_ito = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+    for_all = min(0.074, nearest(okabe_ito))  # the least of theirs over the three, 0.076, less its third digit
+    assert nearest(figures.COLOURS) > for_all - 0.001
 
 
 def test_every_figure_is_drawn_shown_and_saved(runs, tmp_path):
@@ -28,7 +78,7 @@ def test_every_figure_is_drawn_shown_and_saved(runs, tmp_path):
     for name, figure in drawn.items():
         shown = Image.open(io.BytesIO(figure._repr_png_()))
         assert shown.width > 100, name
-        assert np.asarray(shown.convert("L")).std() > 5, f"{name} is blank"
+        on_every_page(shown, name)
         saved = figures.save(figure, tmp_path / "new" / f"{name}.png")
         assert Image.open(saved).format == "PNG"
         for ax in figure.axes:

@@ -38,9 +38,12 @@ def folder(tmp_path_factory):
 
 def test_everything_is_there_and_small_enough_to_mail(folder):
     names = {path.stem for path in site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
-    assert {path.stem for path in folder.glob("*.html")} == names | {"index", "guide", "playground"}
+    exercises = {f"exercises-{path.stem}" for path in (site.NOTEBOOKS / "exercises").glob("*.ipynb")}
+    assert len(exercises) == 8
+    others = {"index", "guide", "teaching", "playground"}
+    assert {path.stem for path in folder.glob("*.html")} == names | exercises | others
     assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
-    assert {f"{name}.html" for name in names} <= {*Page((folder / "index.html").read_text()).links}
+    assert {f"{name}.html" for name in names | exercises} <= {*Page((folder / "index.html").read_text()).links}
 
 
 def test_every_link_arrives_and_nothing_comes_from_outside(folder):
@@ -55,6 +58,18 @@ def test_every_link_arrives_and_nothing_comes_from_outside(folder):
         assert all(what == "notebook.css" or what.startswith("data:") for what in page.fetched), name
         assert page.scripts == 0 or name == "playground.html"
     assert not re.search(r"@import|url\(\s*['\"]?https?:", (folder / "notebook.css").read_text(encoding="utf-8"))
+
+
+def test_a_notebook_leads_to_its_exercises_and_to_what_its_words_mean(folder):
+    there, back = "exercises-03_algorithm_1.html", "03_algorithm_1.html"
+    links = Page((folder / back).read_text(encoding="utf-8")).links
+    assert {there, "teaching.html#words-and-symbols"} <= {*links}
+    text = (folder / there).read_text(encoding="utf-8")
+    assert back in Page(text).links
+    folded = text.index("<summary>A solution of task 2</summary>")
+    assert text[:folded].endswith("<details>")
+    assert text.rindex("check_turn", 0, folded) > text.index("2 · A turn by hand"), "behind its check"
+    assert "end_episode" in text[folded : text.index("</details>", folded)]
 
 
 def test_formulas_are_mathml_and_outputs_are_there(folder):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from dlt_core import figures
 from dlt_core.widgets import MemoryExplorer, TieMapEditor
 from dlt_core.widgets.base import STATIC, module
 
@@ -17,6 +18,12 @@ def test_a_module_imports_nothing_and_exports_once(name):
     assert not re.search(r"^\s*import\b|\bimport\(|https?://(?!www\.w3\.org)", text, re.MULTILINE)
     assert text.count("export default") == 1
     assert "</script" not in text, "it stands in a page"
+
+
+def test_widgets_and_figures_have_the_same_colours():
+    """One colour for each weight set in every picture of a tie map."""
+    written = re.search(r"const COLOURS = (.*);", module("stepper")).group(1)
+    assert tuple(json.loads(written)) == figures.COLOURS
 
 
 @pytest.mark.parametrize("widget", [TieMapEditor, MemoryExplorer])

@@ -8,7 +8,7 @@ import torch
 
 from dlt_core import FixedAgent, TieMap, build_env
 from dlt_core.experiments import Experiment
-from dlt_core.widgets.beat_the_agent import YOU, BeatTheAgent, Game, Player
+from dlt_core.widgets.beat_the_agent import STOPPED, YOU, BeatTheAgent, Game, Player
 
 
 @pytest.fixture
@@ -56,8 +56,9 @@ def test_a_turn_that_is_stopped_has_not_happened(game, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(learner, "train", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         game.play(2)
+    assert stopped.value._render_traceback_() == [STOPPED], "a notebook shows this sentence alone"
     monkeypatch.undo()
     assert game.decision == 1
     assert game.to_json() == twin.to_json()

@@ -86,7 +86,7 @@ def javascript_run(page, losses, settings, draws, agent):
     weights = [x for p in agent.q_network.parameters() for x in p.detach().flatten().tolist()]
     given = {"weights": weights, **{name: getattr(draws, name).tolist() for name in ("explore", "choice", "noise")}}
     pairs = [[list(m), loss] for m, loss in losses.items()]
-    return page.evaluate(SIMULATE, [module("reward_lab"), pairs, settings, 0, "q", given])
+    return page.evaluate(SIMULATE, [module("reward_lab", "table_world"), pairs, settings, 0, "q", given])
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_neutral_start_is_a_reward_that_is_zero_on_average(page, double):
 def test_its_own_random_agent_visits_each_map_as_often_as_the_cores(page):
     losses, settings = table(), settings_of({"decisions": 6000})
     pairs = [[list(m), loss] for m, loss in losses.items()]
-    there = page.evaluate(SIMULATE, [module("reward_lab"), pairs, settings, 1, "random"])["visited"]
+    there = page.evaluate(SIMULATE, [module("reward_lab", "table_world"), pairs, settings, 1, "random"])["visited"]
     agent, env, seen = RandomAgent(4, seed=0), LayerTyingEnv(TableLearner(losses)), []
     for _ in range(6000):
         env.step(agent.act(env.tie_map, env.layer))
@@ -160,7 +160,9 @@ def test_its_own_random_agent_visits_each_map_as_often_as_the_cores(page):
 def test_another_seed_is_another_run_and_the_same_seed_the_same(page):
     pairs = [[list(m), loss] for m, loss in table().items()]
     one, same, other = (
-        page.evaluate(SIMULATE, [module("reward_lab"), pairs, settings_of({"decisions": 300}), seed])["visited"]
+        page.evaluate(SIMULATE, [module("reward_lab", "table_world"), pairs, settings_of({"decisions": 300}), seed])[
+            "visited"
+        ]
         for seed in (1, 1, 2)
     )
     assert one == same != other
@@ -199,7 +201,10 @@ LOSSES_OF_TWO_SIDES = {
 def last_quarter(page, losses, **changes) -> np.ndarray:
     """Share of the last quarter of 3000 decisions at each map, mean over three seeds."""
     pairs, settings = [[list(m), loss] for m, loss in losses.items()], settings_of(changes)
-    runs = [page.evaluate(SIMULATE, [module("reward_lab"), pairs, settings, seed])["visited"] for seed in range(3)]
+    runs = [
+        page.evaluate(SIMULATE, [module("reward_lab", "table_world"), pairs, settings, seed])["visited"]
+        for seed in range(3)
+    ]
     return np.mean([np.bincount(run[-750:], minlength=15) / 750 for run in runs], axis=0)
 
 

@@ -2,8 +2,8 @@
 const PARTS = ["weights", "gradients", "optimizer", "activations"];
 const PART_NAMES = { weights: "weights", gradients: "gradients", optimizer: "moments", activations: "activations" };
 const PART_LETTERS = { weights: "W", gradients: "G", optimizer: "M", activations: "A" };
-const PART_COLOURS = { weights: "#0072B2", gradients: "#56B4E9", optimizer: "#E69F00", activations: "#9a9a9a" };
-const PART_INK = { weights: "#fff", gradients: "#000", optimizer: "#000", activations: "#000" };
+const PART_COLOURS = { weights: BLUE, gradients: PINK, optimizer: BROWN, activations: GREY };
+const PART_INK = { weights: "#fff", gradients: "#000", optimizer: "#fff", activations: "#000" };
 
 function blockParameters(d) {
   return 12 * d ** 2 + 13 * d;

@@ -1,12 +1,11 @@
 // Beat the agent: four players, four small models. The models are trained by the kernel; the page asks and shows.
 
-const PLAYERS = [["var(--dlt-blue)", "", "●"], ["#D55E00", "7 3", "■"], ["#009E73", "2 3", "▲"], ["#888888", "10 3 2 3", "◆"]];
+const PLAYERS = [["var(--dlt-blue)", "", "●"], [VERMILLION, "7 3", "■"], [GREEN, "2 3", "▲"], [GREY, "10 3 2 3", "◆"]];
 const GAME_STYLE = `
 .dlt-game .turn { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; min-height: 34px; }
 .dlt-game .turn button { padding: 5px 12px; }
 .dlt-game .turn button:disabled { opacity: 0.5; cursor: wait; }
 .dlt-game .message { margin: 6px 0; padding: 4px 10px; border-left: 4px solid var(--dlt-mark); min-height: 1.4em; }
-.dlt-game svg .number { font-size: 11px; }
 .dlt-game .foot { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 6px; }`;
 
 // The validation losses over the decisions, a line for each player, named at its end.
@@ -37,7 +36,7 @@ function drawRace(game) {
   ...ends.flatMap(({ p, name, loss, y: at }) => [
     label(x(game.decision), y(loss) + 4, PLAYERS[p][2], { "text-anchor": "middle", style: `fill: ${PLAYERS[p][0]}` }),
     label(width - right + 10, at + 4 - over, `${PLAYERS[p][2]} ${name} ${loss.toFixed(3)}`,
-      { style: `fill: ${PLAYERS[p][0]}; ${p ? "" : "font-weight: 600"}` })]),
+      { style: `fill: ${readable(PLAYERS[p][0])}; ${p ? "" : "font-weight: 600"}` })]),
   ...[from, game.total].map((n) => label(x(n), bottom + 16, String(n), { "text-anchor": n > from ? "end" : "start" })),
   label((left + width - right) / 2, bottom + 32, "decision", { "text-anchor": "middle" }));
 }
@@ -53,10 +52,11 @@ function drawMaps(game) {
     { "text-anchor": "middle", class: "faint" })), label(4, 32, "layer", { class: "faint" }));
   game.players.forEach(({ name, tie_map }, p) => {
     const y = 42 + p * rowHeight;
-    svg.append(label(4, y + size / 2 + 4, `${PLAYERS[p][2]} ${name}`, { style: `fill: ${PLAYERS[p][0]}` }));
+    svg.append(label(4, y + size / 2 + 4, `${PLAYERS[p][2]} ${name}`, { style: `fill: ${readable(PLAYERS[p][0])}` }));
     tie_map.forEach((source, i) => svg.append(
       element("rect", { x: left + i * size + 1, y, width: size - 4, height: size - 4, rx: 4, fill: colour(source, game.n_layer) }),
-      label(left + i * size + size / 2 - 1, y + size / 2 + 2, String(source), { "text-anchor": "middle", class: "number" })));
+      label(left + i * size + size / 2 - 1, y + size / 2 + 2, String(source),
+        { "text-anchor": "middle", class: "number", style: `fill: ${inkOn(source, tie_map.length)}` })));
     if (p === 0 && !game.over) svg.append(element("rect", { x: left + game.layer * size - 2, y: y - 3, width: size + 2,
       height: size + 2, rx: 5, fill: "none", stroke: "var(--dlt-ink)", "stroke-width": 2.5, "stroke-dasharray": "4 2" }));
   });
@@ -85,7 +85,7 @@ function drawChance(game) {
     element("line", { x1: at, x2: at, y1: 56 + 18 * row, y2: bottom, stroke: PLAYERS[p][0], "stroke-width": p ? 1.4 : 2.6,
       "stroke-dasharray": PLAYERS[p][1] }),
     label(at + (at < width - 160 ? 5 : -5), 58 + 18 * row, `${PLAYERS[p][2]} ${name} ${losses[name].toFixed(3)}`,
-      { "text-anchor": at < width - 160 ? "start" : "end", style: `fill: ${PLAYERS[p][0]}` })]),
+      { "text-anchor": at < width - 160 ? "start" : "end", style: `fill: ${readable(PLAYERS[p][0])}` })]),
   ...[low, high].map((loss) => label(x(loss), bottom + 16, loss.toFixed(3), { "text-anchor": loss === low ? "start" : "end" })),
   label(width / 2, bottom + 28, "validation loss at the end (nats per token)", { "text-anchor": "middle" }));
 }

@@ -1,5 +1,6 @@
-// What all widgets share: elements, colours, numbers. Their own module follows this text.
-const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#888888"];
+// What all widgets share: elements, colours (those of figures/style.py), numbers. Their own module follows this text.
+const COLOURS = ["#0072B2", "#D55E00", "#2D704D", "#C276AC", "#8D540F", "#839163", "#0087E6", "#797979"];
+const [BLUE, VERMILLION, GREEN, PINK, BROWN, SAGE, AZURE, GREY] = COLOURS;
 
 function element(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "rect", "circle", "line", "path", "text", "polyline", "title", "polygon"];
@@ -21,13 +22,17 @@ function hue(layer) {
 
 function colour(layer, numLayers) {
   if (numLayers <= COLOURS.length) return COLOURS[layer];
-  return `hsl(${hue(layer)} 65% 55%)`;
+  return `oklch(62% 0.12 ${hue(layer)})`;
 }
 
 // Black or white, whichever can be read better on a colour that `colour` gives.
 function inkOn(layer, numLayers) {
-  if (numLayers <= COLOURS.length) return [0, 5].includes(layer) ? "#fff" : "#000";
-  return hue(layer) > 215 && hue(layer) < 300 ? "#fff" : "#000";
+  return numLayers <= COLOURS.length && [BLUE, GREEN, BROWN].includes(COLOURS[layer]) ? "#fff" : "#000";
+}
+
+// A colour of lines and areas made fit for words, which need more contrast with the page.
+function readable(colour) {
+  return `color-mix(in srgb, ${colour} 60%, var(--dlt-ink))`;
 }
 
 // Set several traits and tell the kernel, if there is one.

@@ -1,6 +1,6 @@
 // Compare runs: all numbers come with the state, computed in Python; here they are chosen and drawn.
 
-const TWO = [["var(--dlt-blue)", "", "●"], ["#D55E00", "7 3", "■"]];
+const TWO = [["var(--dlt-blue)", "", "●"], [VERMILLION, "7 3", "■"]];
 const MEASURES = { bits_per_byte: "validation bits per byte", perplexity: "validation perplexity" };
 const COMPARE_STYLE = `
 .dlt-compare .choices { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 4px 14px; }
@@ -25,7 +25,7 @@ function drawCurves(groups, measure, { corpus, unit }) {
   label(4, 14, `${MEASURES[measure][0].toUpperCase()}${MEASURES[measure].slice(1)}, ${corpus}`, { class: "head" }),
   label(4, 32, measure === "perplexity" ? `${unit}; band: 95 % interval` : "mean over seeds; band: 95 % interval", { class: "faint" }),
   ...groups.map(({ name, seeds }, g) => label(4 + g * 205, 50, `${TWO[g][2]} ${clip(name, 22)}, n = ${seeds.length}`,
-    { style: `fill: ${TWO[g][0]}` })),
+    { style: `fill: ${readable(TWO[g][0])}` })),
   ...[0, 0.5, 1].flatMap((f) => { const v = low + f * (high - low); return [
     element("line", { x1: left, x2: width - 12, y1: y(v), y2: y(v), stroke: "var(--dlt-line)", "stroke-width": 0.8 }),
     label(left - 6, y(v) + 4, v.toFixed(digits), { "text-anchor": "end" })]; }),
@@ -50,7 +50,7 @@ function drawSideBySide(groups) {
   const svg = element("svg", { viewBox: `0 0 ${width} ${66 + seeds.length * rowHeight}`, role: "img",
     "aria-label": "Tie maps of the tested models, seed by seed" },
   label(4, 14, "Ties of the tested models", { class: "head" }), label(4, 32, "one colour and number: one weight set", { class: "faint" }),
-  label(4, 54, "seed"), ...groups.map(({ name }, g) => label(column(g), 54, `${TWO[g][2]} ${clip(name, 18)}`, { style: `fill: ${TWO[g][0]}` })));
+  label(4, 54, "seed"), ...groups.map(({ name }, g) => label(column(g), 54, `${TWO[g][2]} ${clip(name, 18)}`, { style: `fill: ${readable(TWO[g][0])}` })));
   seeds.forEach((seed, row) => {
     const y = 62 + row * rowHeight;
     svg.append(label(20, y + 14, String(seed), { "text-anchor": "middle" }));
@@ -60,7 +60,8 @@ function drawSideBySide(groups) {
       svg.append(element("g", { "data-map": map.join(), "data-group": g }, element("title", {}, `${group.name}, seed ${seed}: ${map.join(" ")}`),
         ...map.flatMap((source, i) => [
           element("rect", { x: column(g) + i * size, y, width: Math.max(1, size - 2), height: 18, rx: 2, fill: colour(source, map.length) }),
-          size < 13 ? null : label(column(g) + i * size + size / 2 - 1, y + 13, String(source), { class: "number", "text-anchor": "middle" })])
+          size < 13 ? null : label(column(g) + i * size + size / 2 - 1, y + 13, String(source),
+            { class: "number", "text-anchor": "middle", style: `fill: ${inkOn(source, map.length)}` })])
           .filter((child) => child !== null)));
     });
   });

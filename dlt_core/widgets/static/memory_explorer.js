@@ -98,7 +98,7 @@ function render({ model, el }) {
       if (model.get("activations")) {
         const [cx, cy] = [x + step / 2, y(memory.peak)];
         bar.append(element("rect", {
-          x: cx - 4, y: cy - 4, width: 8, height: 8, fill: "#D55E00", stroke: "#fff",
+          x: cx - 4, y: cy - 4, width: 8, height: 8, fill: VERMILLION, stroke: "#fff",
           transform: `rotate(45 ${cx} ${cy})`,
         }));
       }
@@ -124,7 +124,7 @@ function render({ model, el }) {
       element("span", { class: "dlt-swatch", style: `background: ${PART_COLOURS[part]}` }),
       `${PART_NAMES[part]} (${PART_LETTERS[part]})`)));
     if (model.get("activations")) {
-      legend.append(element("span", {}, element("span", { style: "color: #D55E00" }, "◆ "), "peak of one step"));
+      legend.append(element("span", {}, element("span", { style: `color: ${VERMILLION}` }, "◆ "), "peak of one step"));
     }
     legend.append(element("span", {}, "╌╌ the claim: a tenth of what the model without ties needs"));
     const hadFocus = chart.contains(document.activeElement);

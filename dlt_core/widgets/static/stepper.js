@@ -224,7 +224,7 @@ function render({ model, el }) {
         "stroke-width": 2,
       }),
       ...points.map(([step, loss]) => element("rect", {
-        x: x(step) - 4, y: y(loss) - 4, width: 8, height: 8, fill: "#E69F00", stroke: "var(--dlt-ink)",
+        x: x(step) - 4, y: y(loss) - 4, width: 8, height: 8, fill: VERMILLION, stroke: "var(--dlt-ink)",
         transform: `rotate(45 ${x(step)} ${y(loss)})`,
       })),
       element("line", { x1: x(reached), x2: x(reached), y1: 4, y2: high - 26, stroke: "var(--dlt-ink)", "stroke-dasharray": "3 3" }),
