@@ -96,15 +96,17 @@ def test_a_folder_that_another_batch_holds_is_refused_until_that_one_is_dead(not
     out = tmp_path / "out"
     out.mkdir()
     with subprocess.Popen([sys.executable, "-c", HOLD, out], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        error = refused(capsys, "--out", str(out))
-        assert f"another batch works in {out} (process {other.pid} on {os.uname().nodename}, since 2" in error
-        began = time.monotonic()
-        with pytest.raises(ValueError, match="another batch works"), held(out, wait=0.5):
-            pass
-        assert time.monotonic() - began > 0.5
-        other.send_signal(signal.SIGKILL)
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            error = refused(capsys, "--out", str(out))
+            assert f"another batch works in {out} (process {other.pid} on {os.uname().nodename}, since 2" in error
+            began = time.monotonic()
+            with pytest.raises(ValueError, match="another batch works"), held(out, wait=0.5):
+                pass
+            assert time.monotonic() - began > 0.5
+        finally:
+            other.send_signal(signal.SIGKILL)
     with held(out):
         assert json.loads((out / places.LOCK).read_text())[0] == os.getpid()
     with held(out):  # nothing is left of the hold

@@ -42,6 +42,19 @@ if not Path(out_dir, "began").exists():
 """
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """Whatever has failed: the workers end with their parent."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
+
+
 class Batch:
     """A batch in a process group of its own, as a terminal has one for it."""
 
@@ -51,6 +64,7 @@ class Batch:
         command = [sys.executable, str(TOY), "reproduce", "--preset", "smoke", "--out", str(self.out), *arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        STARTED.append(self.process)
 
     def wait_for(self, *names: str) -> set[psutil.Process]:
         """Wait until these notebooks are in the middle of their work; all processes of the batch then."""
