@@ -11,6 +11,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["DLT_CACHE_DIR"] = tempfile.mkdtemp(prefix="dlt-tests-")
 os.environ["TQDM_DISABLE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: two workers fill two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import torch

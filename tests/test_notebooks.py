@@ -10,7 +10,7 @@ import papermill
 import pytest
 
 from dlt_core import CHECKOUT
-from dlt_core.corpora.hub import local_files
+from dlt_core.corpora.local import local_files
 from dlt_core.corpora.sources import LOCAL, SPLITS
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.reproduce import batch

@@ -188,7 +188,11 @@ def run_in_which_one_dies(folder: Path) -> None:
 
 
 def run_in_which_one_hangs(folder: Path) -> None:
-    run_until_the_fifth_decision(folder, lambda: time.sleep(1000))
+    def hang() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # or torchrun waits for 30 s before it kills
+        time.sleep(1000)
+
+    run_until_the_fifth_decision(folder, hang)
 
 
 def run_until_the_fifth_decision(folder: Path, of_process_1) -> None:
@@ -323,7 +327,7 @@ def test_the_command_runs_in_two_processes_and_takes_what_is_finished(tiny_data,
 def test_a_process_that_fails_ends_the_job(tiny_data, tmp_path, name):
     done = start_job(name, tmp_path, timeout=5)
     assert done.returncode != 0
-    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.py", "fifth"}  # no record
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {f"{name}.py", "fifth"}  # no record
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny_data, tmp_path):

@@ -197,7 +197,16 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     root = notebooks.parent
     marks = {
         "README.md": ("headline", "notebooks"),
-        "figures/README.md": ("results", "agent", "learning", "regime_gpu"),
+        "figures/README.md": (
+            "results",
+            "agent",
+            "learning",
+            "regime_gpu",
+            "gate",
+            "claim",
+            "layer_zero",
+            "table_world",
+        ),
         "notebooks/README.md": ("needs",),
         "dlt_core/README.md": ("released",),
     }
@@ -205,6 +214,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         (root / name).parent.mkdir(exist_ok=True)
         tables = [f"<!-- {mark}: begin -->\nold\n<!-- {mark}: end -->\n" for mark in names]
         (root / name).write_text("# T\n" + "".join(tables) + "z")
+    shutil.copy(dlt_core.CHECKOUT / "figures" / "table_world.json", root / "figures")
     assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
     assert [cell.source for cell in nb.cells[2:]] == [GOOD]
