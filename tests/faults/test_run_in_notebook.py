@@ -19,7 +19,6 @@ def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp
             ('checkpoint="c"', "They are kept in c: the same call goes on there"),
             ("", "Its model is not kept, since no checkpoint=... was named"),
         ):
-            shown = []
             asked = client.execute(RUN.format(places))
             end = time.monotonic() + 60
             while not (tmp_path / "decided").exists():
@@ -33,9 +32,10 @@ def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp
             assert reply["ename"] == "RunStopped"
             assert "gpt2-embedded-smoke-" in sentence
             assert f"of 6000 decisions. {kept}. The record so far is sys.last_value.record" in sentence
-            client.execute_interactive("import sys; print(sys.last_value.record)", output_hook=shown.append, timeout=60)
-            (printed,) = [m["content"]["text"] for m in shown if m["msg_type"] == "stream" and "smoke" in str(m)]
-            assert printed.strip().endswith(": stopped")
+            said = client.execute("import sys", user_expressions={"record": "str(sys.last_value.record)"})
+            while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != said:
+                pass
+            assert message["content"]["user_expressions"]["record"]["data"]["text/plain"].endswith(": stopped'")
             (tmp_path / "decided").unlink()
         assert (tmp_path / "c").exists()
     finally:
