@@ -1,6 +1,7 @@
 """What all tests share: a cache of their own, CPU and one thread by default, quiet bars, tiny data."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, load_data
+from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
 
@@ -54,6 +56,19 @@ def actions(draw, n_layer: int, *, max_size: int = 20) -> list[tuple[int, int]]:
 
 
 TIMED = ("seconds", "timing")  # the only fields that two equal runs may differ in
+
+
+def explode_after(monkeypatch: pytest.MonkeyPatch, decisions: int) -> None:
+    """Let the weights of a GPT-2 become NaN after so many decisions."""
+    train = Learner.train
+
+    def explode(self, steps):
+        if self.step == decisions * steps:
+            with torch.no_grad():
+                self.model.transformer.ln_f.weight.fill_(math.nan)
+        return train(self, steps)
+
+    monkeypatch.setattr(Learner, "train", explode)
 
 
 def untimed(record: RunRecord) -> dict:

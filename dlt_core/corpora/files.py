@@ -82,11 +82,7 @@ def refuse_unwritable(folder: Path, *, needed: int = 0) -> None:
     needed: bytes that will be, at least. Raises ValueError for a folder that is a file, read-only or full.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(PROBE_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
+        try_writing(folder, PROBE_BYTES)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         reason = "it is a file" if folder.is_file() else error.strerror
@@ -98,6 +94,15 @@ def refuse_unwritable(folder: Path, *, needed: int = 0) -> None:
         )
 
 
+def try_writing(folder: Path, size: int) -> None:
+    """Make the folder, and write so many bytes into it, for a moment. Raises OSError if that cannot be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[bool]:
     """Hold `path` for this process, by a lock on a file beside it that ends with the process, however it ends.
@@ -106,26 +111,26 @@ def held(path: Path) -> Iterator[bool]:
     already, by another process or thread.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f"{path.name}.lock")
+    beside = path.with_name(f"{path.name}.lock")
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        locked = _lock(descriptor)
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+        locked = lock(descriptor)
         if locked is False:
             os.close(descriptor)
             raise ValueError(f"another process is at work on {path}: wait until it has ended, or name another place")
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+            if os.path.samestat(os.fstat(descriptor), beside.stat()):
                 break
         os.close(descriptor)  # its last holder has just removed it
     try:
         yield locked is True
     finally:
         if sys.platform != "win32":  # where an open file cannot be removed
-            lock.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool | None:
+def lock(descriptor: int) -> bool | None:
     """Lock an open file until it is closed. False: it is locked; None: its file system has no locks."""
     try:
         if sys.platform == "win32":

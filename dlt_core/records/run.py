@@ -514,12 +514,15 @@ class Run:
 def in_json(values: dict[str, Any], what: str) -> dict[str, Any]:
     """In JSON's types. Raises ValueError, naming it, for what has none: a run should not end with a record that cannot
     be written."""
-    for name, value in values.items():
+    kept = {name: plain(value) for name, value in values.items()}
+    for name, value in kept.items():
         try:
-            json.dumps(plain(value))
+            json.dumps(value)
         except TypeError as error:
-            raise ValueError(f"the {what} {name}={value!r} of an agent cannot be kept in a record: {error}") from error
-    return {name: plain(value) for name, value in values.items()}
+            raise ValueError(
+                f"the {what} {name}={values[name]!r} of an agent cannot be kept in a record: {error}"
+            ) from error
+    return kept
 
 
 def _is_finished(path: Path) -> bool:

@@ -7,14 +7,12 @@ import errno
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: there nobody waits for anybody
-    fcntl = None  # type: ignore[assignment]
+from dlt_core.corpora.files import lock, try_writing
 
 ROOM = 16 * 2**20  # bytes that must be free: for some checkpoints and executed notebooks of the preset laptop
 LOCK = ".lock"
@@ -23,16 +21,8 @@ POLL_SECONDS = 0.2
 
 def check_writable(folder: Path, room: int = ROOM) -> None:
     """Make the folder and write so many bytes into it, for a moment. Raises ValueError if that cannot be."""
-    probe = folder / f".probe-{socket.gethostname()}-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with probe.open("xb") as file:
-                file.write(bytes(room))
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            probe.unlink(missing_ok=True)
+        try_writing(folder, room)
     except OSError as error:
         needed = f": {room / 2**20:.0f} MiB are needed" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise ValueError(
@@ -46,7 +36,7 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
     wait: seconds to wait for another holder. Raises ValueError naming the holder if it still is one then.
     """
-    if fcntl is None:
+    if sys.platform == "win32":  # there nobody waits for anybody
         yield
         return
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
@@ -58,19 +48,13 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def _lock(descriptor: int, folder: Path, until: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise ValueError(
-                    f"another batch works in {folder} ({_holder(folder)}): wait until it is done, or name another "
-                    "folder with --out"
-                ) from None
-            time.sleep(POLL_SECONDS)
-        except OSError:  # a file system without locks
-            return
+    while lock(descriptor) is False:
+        if time.monotonic() >= until:
+            raise ValueError(
+                f"another batch works in {folder} ({_holder(folder)}): wait until it is done, or name another "
+                "folder with --out"
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def _holder(folder: Path) -> str:

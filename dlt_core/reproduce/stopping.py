@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-AGAIN_SECONDS = 1.0  # a second signal sooner than this is the same wish: a shell and the system may both send one
+from dlt_core.records.stopping import ASKING, SAME
 
 
 class Stop:
@@ -32,7 +32,7 @@ class Stop:
         """The signal's handler."""
         if not self.signal:
             self.signal, self._since = number, time.monotonic()
-        elif time.monotonic() - self._since > AGAIN_SECONDS:
+        elif time.monotonic() - self._since > SAME:
             self.again = True
 
 
@@ -41,9 +41,8 @@ def noticed() -> Iterator[Stop]:
     """Note SIGINT (Ctrl-C), SIGTERM (`kill`) and SIGHUP (a closed terminal, unless `nohup` has it ignored) within."""
     stop, before = Stop(), {}
     if threading.current_thread() is threading.main_thread():  # no other may have handlers
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+        for number in ASKING:
+            if not (number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 before[number] = signal.signal(number, stop.note)
     try:
         yield stop

@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any, Protocol
 
+from dlt_core.records.stopping import ASKING
 from dlt_core.reproduce.jobs import Job, Kernel, execute, signal_group
 from dlt_core.reproduce.progress import Progress, Running
 from dlt_core.reproduce.stopping import Stop
@@ -27,7 +28,6 @@ THREADS = "1"  # of a kernel. Not a share of the cores: a run's last digits depe
 POLL_SECONDS = 0.2  # between two looks at who has ended and whether to stop
 GRACE_SECONDS = 10.0  # for a stopped notebook to finish its step and write its checkpoint, before its kernel is killed
 LEAVE_SECONDS = 5.0  # for its worker to clean up after that
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Executor(Protocol):
@@ -188,7 +188,7 @@ def _without_signals() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
     try:
         yield
     finally:
@@ -211,10 +211,10 @@ def _work(parent: Connection) -> None:
     def on_sigterm(_number: int, _frame: FrameType | None) -> None:
         terminated.set()
 
-    for number in SIGNALS:
+    for number in ASKING:
         signal.signal(number, on_sigterm if number == signal.SIGTERM else _nothing)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
     while True:
         while not parent.poll(POLL_SECONDS):
             if terminated.is_set():

@@ -25,7 +25,7 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
-from dlt_core.studies.gate import Gate, gate_of, in_words, informative
+from dlt_core.studies.gate import Gate, gate_of, in_words, informative, key
 from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, markdown_table, shown
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
@@ -39,9 +39,8 @@ def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: G
     bits = list(paired_differences(runs, baseline).values())
     if not bits:
         return NOT_RUN
-    word = verdict(bits) if gate.can_tell else gate.word
     nats = list(paired_differences(runs, baseline, log_perplexity).values())
-    return f"{plus_minus(*mean_interval(bits), 3, '+')}: {word} ({allowed(nats)})"
+    return f"{plus_minus(*mean_interval(bits), 3, '+')}: {gate.verdict(bits)} ({allowed(nats)})"
 
 
 def agent_markdown(records: Sequence[RunRecord]) -> str:
@@ -148,10 +147,9 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
     both corrected over all that are shown; if none can tell, that."""
     gates = informative(records)
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-    for (name, preset, changed), gate in gates.items():
-        of = [
-            r for r in records if (r.experiment["name"], r.experiment["preset"], r.changes) == (name, preset, changed)
-        ]
+    for row_key, gate in gates.items():
+        name, _, changed = row_key
+        of = [r for r in records if key(r) == row_key]
         methods = {m: [r for r in of if r.method == m and r.status == "finished"] for m in {r.method for r in of}}
         pairs = [(m, "conventional") for m in sorted(methods) if m.startswith("sandwich")] + [("dynamic", "random")]
         for one, other in pairs if gate.can_tell else ():

@@ -103,8 +103,7 @@ def compared(rows: Rows, name: str, other: str, gate: Gate | None = None) -> str
         return ""
     gate = gate or gate_of_rows(rows)
     nats = list(paired_differences(rows[name], rows[other], log_perplexity).values())
-    word = verdict(values) if gate.can_tell else gate.word
-    return f"{plus_minus(*mean_interval(values), 3, '+')} ({word}, n = {len(values)}; {allowed(nats)})"
+    return f"{plus_minus(*mean_interval(values), 3, '+')} ({gate.verdict(values)}, n = {len(values)}; {allowed(nats)})"
 
 
 def table(rows: Rows, names: Sequence[str], other: str) -> str:
@@ -124,7 +123,7 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
                 f"minus `{other}`": plus_minus(*mean_interval(values), 3, "+"),
                 "bootstrap": ends.replace(" ", " to "),
                 "IQM": f"{interquartile_mean(values):+.3f}",
-                "verdict": gate.word if gate and not gate.can_tell else verdict(values),
+                "verdict": gate.verdict(values) if gate else verdict(values),
                 "allowed": allowed(list(paired_differences(runs, rows[other], log_perplexity).values())),
                 "parameters": f"{fmean(map(share_of_parameters, runs)):.0%}",
                 "FLOPs": f"{fmean(map(training_flops, runs)) / 1e12:.2f}T",

@@ -58,6 +58,10 @@ class Gate:
     def word(self) -> str:
         return "can tell" if self.can_tell else "cannot tell"
 
+    def verdict(self, differences: Sequence[float]) -> str:
+        """That of the differences in bits per byte, or that the row cannot tell."""
+        return verdict(differences) if self.can_tell else self.word
+
     @property
     def mark(self) -> str:
         """What stands behind the name of a row that cannot tell, in tables and figures."""

@@ -11,6 +11,12 @@ train_dynamic(experiment, on_decision=lambda record: open("decided", "w").close(
 """
 
 
+def reply_to(asked, client):
+    while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != asked:
+        pass
+    return message["content"]
+
+
 def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp_path):
     manager = pytest.importorskip("jupyter_client.manager")
     kernel, client = manager.start_new_kernel(cwd=str(tmp_path))
@@ -25,17 +31,13 @@ def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp
                 assert time.monotonic() < end
                 time.sleep(0.01)
             kernel.interrupt_kernel()
-            while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != asked:
-                pass
-            reply = message["content"]
+            reply = reply_to(asked, client)
             (sentence,) = reply["traceback"]
             assert reply["ename"] == "RunStopped"
             assert "gpt2-embedded-smoke-" in sentence
             assert f"of 6000 decisions. {kept}. The record so far is sys.last_value.record" in sentence
             said = client.execute("import sys", user_expressions={"record": "str(sys.last_value.record)"})
-            while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != said:
-                pass
-            assert message["content"]["user_expressions"]["record"]["data"]["text/plain"].endswith(": stopped'")
+            assert reply_to(said, client)["user_expressions"]["record"]["data"]["text/plain"].endswith(": stopped'")
             (tmp_path / "decided").unlink()
         assert (tmp_path / "c").exists()
     finally:

@@ -1,6 +1,5 @@
 """What cannot be is said in one line before the work, or at its first decision; what failed is in the record."""
 
-import math
 import os
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from dlt_core.learner.out_of_memory import OutOfMemory
 from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records.record import RunRecord
 from dlt_core.studies import comparison
-from tests.conftest import untimed
+from tests.conftest import explode_after, untimed
 
 TRAIN = ["train", "--experiment", "gpt2-embedded", "--preset", "smoke", "--episodes", "2",
          "--evaluation-tokens", "256"]  # fmt: skip
@@ -182,15 +181,7 @@ def test_out_of_memory_before_the_first_step(smoke, tiny_data, monkeypatch):
 
 
 def test_a_run_that_diverged_says_so_in_one_line_and_is_not_run_again(smoke, tiny_data, tmp_path, capsys, monkeypatch):
-    train = Learner.train
-
-    def explode(self, steps):
-        if self.step == 2 * steps:
-            with torch.no_grad():
-                self.model.transformer.ln_f.weight.fill_(math.nan)
-        return train(self, steps)
-
-    monkeypatch.setattr(Learner, "train", explode)
+    explode_after(monkeypatch, 2)
     arguments = ["--device", "cpu", "--checkpoint-seconds", "0", "--out", tmp_path]
     status, line = said(capsys, *arguments)
     assert (status, line.startswith("the training loss is nan at step 5")) == (1, True)

@@ -12,7 +12,7 @@ from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records.record import RunRecord
 from dlt_core.records.run import RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap
-from tests.conftest import untimed
+from tests.conftest import explode_after, untimed
 
 
 def test_an_unknown_option_is_named_before_anything_is_built(smoke):
@@ -127,15 +127,7 @@ def test_a_finished_run_with_a_checkpoint_is_not_run_again(smoke, tiny_data, tmp
 
 
 def test_divergence_writes_the_record_and_then_raises(smoke, tiny_data, tmp_path, monkeypatch):
-    train = Learner.train
-
-    def explode(self, steps):
-        if self.step == 3 * steps:
-            with torch.no_grad():
-                self.model.transformer.ln_f.weight.fill_(math.nan)
-        return train(self, steps)
-
-    monkeypatch.setattr(Learner, "train", explode)
+    explode_after(monkeypatch, 3)
     with pytest.raises(TrainingDiverged, match="step 7 with TieMap") as caught:
         train_dynamic(smoke, data=tiny_data, record_path=tmp_path)
     (path,) = tmp_path.iterdir()
