@@ -53,6 +53,8 @@ class QAgent:
     num_layers: L >= 2. learning_rate: of Q. gamma: discount γ in [0, 1]. epsilon: first exploration probability ε,
     multiplied by epsilon_decay at the end of each turn over the layers, never below epsilon_min.
     seed: of the weights of Q and of the exploration; no global generator is touched.
+    initial_value: added to all Q-values at the start. Above the rewards to come it makes the agent optimistic: what it
+    has not tried looks best (Sutton and Barto, section 2.6). The paper's rewards are all below 0, so its 0 does.
     """
 
     method = "dynamic"
@@ -67,6 +69,7 @@ class QAgent:
         epsilon: float = 1.0,
         epsilon_decay: float = 0.95,
         epsilon_min: float = 0.1,
+        initial_value: float = 0.0,
         seed: int,
     ) -> None:
         if num_layers < 2:
@@ -86,6 +89,7 @@ class QAgent:
             epsilon_decay=epsilon_decay,
             epsilon_min=epsilon_min,
             seed=seed,
+            **({"initial_value": initial_value} if initial_value else {}),
         )
         self.gamma: float = self.settings["gamma"]
         self.epsilon: float = self.settings["epsilon"]
@@ -99,6 +103,9 @@ class QAgent:
                 nn.ReLU(),
                 nn.Linear(hidden, num_layers * (num_layers + 1) // 2),
             )
+        if initial_value:
+            with torch.no_grad():
+                list(self.q_network.parameters())[-1].add_(initial_value)
         self.optimizer = torch.optim.AdamW(self.q_network.parameters(), lr=learning_rate, weight_decay=0.01)
 
     def _q(self, state: State, layer: int) -> torch.Tensor:

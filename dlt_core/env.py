@@ -96,7 +96,7 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         train_losses = self.learner.train(self.steps_per_action)
         loss = self.learner.probe(self.decisions)
         self.baseline = loss if self.baseline is None else self.baseline
-        reward = REWARDS[self.reward](loss, self.baseline) - self.price * self.tie_map.num_independent
+        reward = self.reward_of(loss) - self.price * self.tie_map.num_independent
         self.baseline += BASELINE_RATE * (loss - self.baseline)
         self.decisions += 1
         terminated = layer == self.n_layer - 1
@@ -144,6 +144,16 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         tie_map = self.tie_map.with_action(layer, action, orphans=self.orphans)
         self.learner.tie(tie_map)
         return tie_map
+
+    def reward_of(self, loss: float) -> float:
+        """The reward, without the price of weight sets, from the loss on the reward minibatch."""
+        assert self.baseline is not None
+        return REWARDS[self.reward](loss, self.baseline)
+
+    @property
+    def cost(self) -> dict[str, int]:
+        """For the record's `budget`: what the rewards until now have cost beside the training."""
+        return {}
 
     @property
     def selection(self) -> str:

@@ -362,6 +362,7 @@ class Run:
             q_values=None if np.isnan(q_values).all() else [float(f"{q:.6g}") for q in q_values],
             **self.env.history,
         )
+        self.record.budget |= self.env.cost
 
     def note(self, train_loss: float, **decision: Any) -> None:
         """Enter k steps with this mean loss (nats per token), and what was decided before them, into the record."""

@@ -35,7 +35,7 @@ def compare(
     methods: names from `methods.REGISTRY`. "sequence-2" is a pattern with 2 weight sets, "shallow-2" a model with 2
     layers, "random-2" the random agent over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
     "map-0-0-2-2" that map from scratch, never moved; "gradient-2-restart" likewise the map with 2 weight sets that
-    `gradient_rule` chooses, whose cost comes on top, see the record's budget.
+    the rule in `rule.methods` chooses, whose cost comes on top, see the record's budget.
     data: from `load_data`; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
     is there already is not run again, and an interrupted one goes on from its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever

@@ -25,12 +25,15 @@ from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
-from dlt_core.studies import gradient_rule, released_code, search
+from dlt_core.studies import released_code, search
 from dlt_core.studies.bandits import ThompsonAgent
 from dlt_core.studies.dqn import DQNAgent
 from dlt_core.studies.released_code import ReleasedCode
+from dlt_core.studies.rule import methods as rule
+from dlt_core.studies.rule import rewards
 from dlt_core.tie_map import PATTERNS, TieMap, random_map
 
+MOST_LAYERS = 12  # for a method that tries every action
 PERMUTATION, RANDOM_MAP = 5, 7  # random streams of a seed; learner.py, agents.py and search.py have the others
 
 
@@ -48,6 +51,8 @@ class Recipe:
     """How many numbers may follow the name, as the 2 of "sequence-2"."""
     follows: bool = False
     """It follows the dynamic run: `arguments` gets that run's record instead of numbers."""
+    alone: bool = False
+    """Several processes cannot share its run."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Method:
     @property
     def in_one_process(self) -> bool:
         """Whether several processes cannot share its run."""
-        return self.recipe.train in (search.search, released_code.train)
+        return self.recipe.alone
 
     def train(
         self,
@@ -133,6 +138,12 @@ def following(about: str, ties: Callable[[Experiment, RunRecord], TieMap | list[
     )
 
 
+def restarted(by: str, about: str, numbers: range = range(1, 2)) -> Recipe:
+    """A map that is found first, with as many weight sets as the name says, and trained from scratch."""
+    train = functools.partial(rule.train_restarted, chosen_by=rule.CHOSEN_BY[by])
+    return Recipe(about=about, train=train, arguments=_num_groups, numbers=numbers, alone=by == "cka")
+
+
 def searched(strategy: str, about: str) -> Recipe:
     """A search over 4 maps, or as many as the name says."""
 
@@ -141,7 +152,7 @@ def searched(strategy: str, about: str) -> Recipe:
         search.refuse_too_many(experiment.n_layer, candidates, strategy=strategy)
         return {"candidates": candidates, "strategy": strategy}
 
-    return Recipe(about=about, train=search.search, arguments=arguments, numbers=range(2))
+    return Recipe(about=about, train=search.search, arguments=arguments, numbers=range(2), alone=True)
 
 
 def released(variant: ReleasedCode, about: str, agent: Callable[[Experiment], Any] = lambda e: None) -> Recipe:
@@ -151,7 +162,7 @@ def released(variant: ReleasedCode, about: str, agent: Callable[[Experiment], An
         variant.settings(experiment)  # refuses what makes no whole turns
         return {"released": variant, "agent": agent(experiment)}
 
-    return Recipe(about=about, train=released_code.train, arguments=arguments)
+    return Recipe(about=about, train=released_code.train, arguments=arguments, alone=True)
 
 
 def _random_agent(experiment: Experiment, num_groups: int | None = None) -> RandomAgent:
@@ -170,9 +181,17 @@ def _shallow(experiment: Experiment, depth: int | None = None) -> dict[str, Any]
     return {"depth": depth}
 
 
-def _num_groups(experiment: Experiment, num_groups: int) -> dict[str, Any]:
-    TieMap.pattern("sequence", experiment.n_layer, num_groups)  # refuses an impossible number
+def _num_groups(experiment: Experiment, num_groups: int | None = None) -> dict[str, Any]:
+    if num_groups is not None:
+        TieMap.pattern("sequence", experiment.n_layer, num_groups)  # refuses an impossible number
     return {"num_groups": num_groups}
+
+
+def _few_layers(experiment: Experiment) -> dict[str, Any]:
+    if experiment.n_layer > MOST_LAYERS:
+        raise ValueError(f"fork_commit_freeze tries all actions: {experiment.n_layer} layers have too many, at most "
+                         f"{MOST_LAYERS} are possible")  # fmt: skip
+    return {}
 
 
 def _given(experiment: Experiment, *sources: int) -> TieMap:
@@ -286,12 +305,34 @@ RELEASED["released-random"] = ReleasedCode.all()  # with the random agent
 
 REGISTRY: dict[str, Recipe] = {
     **_PLAIN,
-    "gradient-restart": Recipe(
-        about="the map with 2 weight sets, as in gradient-2-restart, where gradients disagree least, from scratch",
-        train=gradient_rule.train_restarted,
+    "gradient": Recipe(
+        about="all layers tied, then untied once where gradients disagree most; gradient-2 into 2 weight sets",
+        train=rule.train_on,
         arguments=_num_groups,
-        numbers=range(1, 2),
+        numbers=range(2),
     ),
+    "gradient-restart": restarted("gradient", "the map that this finds, from scratch, never moved", range(2)),
+    "weights-restart": restarted("weights", "layers tied whose weights are alike after a short training"),
+    "cka-restart": restarted("cka", "layers tied whose outputs are alike (CKA) after a short training"),
+    "share_unshare": Recipe(
+        about="all layers tied at first, then all independent (Yang et al. 2021)",
+        train=rule.train_shared_then_unshared,
+        arguments=lambda e: {},
+    ),
+    "fork_commit_freeze": Recipe(
+        about="three decisions, each after trials of all maps one action away, then none",
+        train=rule.train_forking,
+        arguments=_few_layers,
+    ),
+    **{
+        f"dynamic_{reward}{optimism}": Recipe(
+            about=f"Algorithm 1 with its Q-agent and the reward {reward}{', optimistic' if optimism else ''}",
+            train=functools.partial(rewards.train, reward=reward, optimistic=bool(optimism)),
+            arguments=lambda e: {},
+        )
+        for reward in rewards.WORLDS
+        for optimism in ("", "_optimistic")
+    },
     "map": fixed("the map with these sources, as in map-0-0-2-2, never moved", _given, range(1, sys.maxsize)),
     **{strategy: searched(strategy, about) for strategy, about in SEARCHES.items()},
     **{name: released(variant, "a variant of the released code") for name, variant in RELEASED.items()},

@@ -185,8 +185,8 @@ def _name(method: str, changed: str) -> str:
 
 
 def training_flops(record: RunRecord) -> int:
-    """Floating point operations of all optimiser steps of a finished run, see `accounting.step_flops`; without the
-    evaluations, the reward minibatches and the agent."""
+    """Floating point operations of all optimiser steps of a finished run, see `accounting.step_flops`, and of those
+    that went into finding its map; without the evaluations, the reward minibatches and the agent."""
     e, last = record.experiment, record.required(record.final_tie_map)
     shape = {name: e[name] for name in ("batch_size", "block_size", "n_embd")}
     pieces = bpe_pieces(e["tokenizer"])
@@ -197,7 +197,9 @@ def training_flops(record: RunRecord) -> int:
     steps, rest = divmod(record.budget["optimizer_steps"], len(maps))
     if rest:
         raise ValueError(f"{record.key}: {len(maps)} decisions do not share its steps evenly")
-    return sum(steps * step_flops(e["architecture"], **shape, constant_layers=n) for n in tied)
+    searched = record.budget.get("search_steps", 0) + record.budget.get("search_passes", 0)
+    of_search = searched and searched * step_flops(e["architecture"], **shape, constant_layers=0)
+    return of_search + sum(steps * step_flops(e["architecture"], **shape, constant_layers=n) for n in tied)
 
 
 def corpus_name(record: RunRecord) -> str:

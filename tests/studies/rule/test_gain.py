@@ -1,16 +1,14 @@
 """The gradient rule by hand on few layers: agreeing gradients gain nothing by untying, opposing ones do."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 from dlt_core.blocks import find_blocks
 from dlt_core.experiments import build_learner
-from dlt_core.studies import gradient_rule
 from dlt_core.studies.comparison import compare
-from dlt_core.studies.gradient_rule import best_maps, choose_map, gain, use_gradients
+from dlt_core.studies.rule import gain as rule_gain
+from dlt_core.studies.rule.gain import balanced, best_maps, cosines, gain, gain_by_sets, use_gradients, worth_having
 from dlt_core.tie_map import TieMap, all_maps
 
 
@@ -40,7 +38,7 @@ def test_maps_with_so_many_weight_sets_are_all_there_once(n_layer, num_groups):
 
 @pytest.mark.parametrize("num_groups", [1, 2, 3, 5])
 def test_the_best_map_is_that_of_brute_force_in_chunks_too(num_groups, monkeypatch):
-    monkeypatch.setitem(gradient_rule.VALUES_AT_ONCE, "cpu", 64)
+    monkeypatch.setitem(rule_gain.VALUES_AT_ONCE, "cpu", 64)
     gradients = some_gradients(5)
     gains = {m: by_hand(gradients, m) for m in all_maps(5) if m.num_independent == num_groups}
     found = best_maps(gradients, num_groups)
@@ -50,7 +48,7 @@ def test_the_best_map_is_that_of_brute_force_in_chunks_too(num_groups, monkeypat
 
 
 def test_merging_greedily_finds_two_clear_groups(monkeypatch):
-    monkeypatch.setattr(gradient_rule, "ALL_MAPS", 3)
+    monkeypatch.setattr(rule_gain, "ALL_MAPS", 3)
     base = some_gradients(1)[0]
     gradients = torch.stack([base, -base, base, -base, base]) + 0.1 * some_gradients(5)
     ((tie_map, value),) = best_maps(gradients, 2)
@@ -63,8 +61,8 @@ def test_an_impossible_number_of_sets_is_refused(smoke, tiny_data):
         best_maps(some_gradients(4), 5)
     with pytest.raises(ValueError, match="num_groups"):
         compare(smoke, ["gradient-5-restart"], data=tiny_data)
-    with pytest.raises(ValueError, match="unknown method"):
-        compare(smoke, ["gradient-2"], data=tiny_data)
+    with pytest.raises(ValueError, match="num_groups"):
+        compare(smoke, ["gradient-5"], data=tiny_data)
 
 
 def test_the_gradients_of_the_uses_sum_to_the_shared_gradient(smoke, tiny_data):
@@ -85,18 +83,35 @@ def test_the_gradients_of_the_uses_sum_to_the_shared_gradient(smoke, tiny_data):
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.weights().items())
 
 
-def test_the_chosen_map_is_trained_from_scratch_and_the_record_says_what_it_cost(smoke, tiny_data, tmp_path):
-    chosen, by = choose_map(build_learner(smoke, tiny_data), 2)
-    run, same = compare(smoke, ["gradient-2-restart", f"map-{'-'.join(map(str, chosen))}"], data=tiny_data)
-    assert run.curves == same.curves
-    assert run.test == same.test
-    assert run.agent == {**by["agent"], "tie_map": list(chosen)}
-    assert (run.agent["class"], run.agent["warm_up"], run.agent["minibatches"]) == ("gradient_rule", 60, 16)
-    gains = [row["gain"] for row in run.agent["gains"]]
-    assert run.agent["gain_all_tied"] <= gains[0] <= 1
-    assert all(a >= b for a, b in itertools.pairwise(gains))
-    assert run.budget == {**same.budget, "search_steps": 60, "search_passes": 16}
-    (again,) = compare(smoke, ["gradient-2-restart"], data=tiny_data, out_dir=tmp_path)
-    assert again.test == run.test
-    (kept,) = compare(smoke, ["gradient-2-restart"], data=tiny_data, out_dir=tmp_path)
-    assert kept.seconds == again.seconds  # it was not run again
+def test_squared_l2_is_the_norm_of_gradient_descent_and_another_is_refused():
+    gradients = some_gradients(3)
+    of = gradients.double()
+    expected = float((of[0] + of[2]).square().sum() + of[1].square().sum())
+    assert gain(gradients, [(0, 2), (1,)], norm="l2_squared") == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="unknown norm 'l3'; known: l1, l2_squared"):
+        gain(gradients, [(0,)], norm="l3")
+
+
+def test_a_weight_set_is_worth_having_while_it_brings_a_quarter_of_what_all_would():
+    assert worth_having([1.0, 1.197, 1.238, 1.247, 1.250, 1.250]) == 2
+    assert worth_having([0.5, 0.7, 0.9, 1.0]) == 3
+    assert worth_having([1.0, 1.0, 1.0]) == 1
+    base = some_gradients(1)[0]
+    by_sets = gain_by_sets(torch.stack([base, -base, base]))
+    assert by_sets == pytest.approx([1 / 3, 1, 1])
+    assert worth_having(by_sets) == 2
+
+
+def test_balanced_tensors_have_the_same_say_whatever_their_size():
+    small, large = torch.tensor([[1.0, -1.0], [1.0, 1.0]]), 100 * some_gradients(2, 30)
+    together = torch.cat([small, large], dim=1)
+    for norm in ("l1", "l2_squared"):
+        own = [gain(part, [(0, 1)], norm=norm) / gain(part, [(0,), (1,)], norm=norm) for part in (small, large)]
+        assert gain(balanced(together, [2, 30], norm=norm), [(0, 1)], norm=norm) == pytest.approx(sum(own), rel=1e-5)
+    nothing = torch.zeros(2, 3)
+    assert torch.equal(balanced(nothing, [1, 2]), nothing)
+
+
+def test_cosines_are_one_where_layers_agree_and_minus_one_where_they_fight():
+    found = cosines(torch.tensor([[1.0, 2.0], [2.0, 4.0], [-1.0, -2.0], [-2.0, 1.0]]))
+    assert found[0].tolist() == pytest.approx([1, 1, -1, 0])
