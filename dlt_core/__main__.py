@@ -174,6 +174,30 @@ class TableWorld:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Looks:
+    """Look where the gradients of tied layers disagree, and at what rewards tell: early, and over seeds.
+
+    Minutes. Parts that are in OUT already stay as they are. The tables in figures/README.md are made of what it writes.
+    """
+
+    records: Path | None = None
+    """Folder with the records of study truth. Without this option: the checkout's figures/records."""
+    out: Path | None = None
+    """Where it is written. Without this option: the checkout's figures/looks.json."""
+
+    def run(self) -> int:
+        from dlt_core.records import load_all
+        from dlt_core.reproduce.outputs import FIGURES
+        from dlt_core.studies.rule import study
+
+        out = self.out or FIGURES / "looks.json"
+        measured = study.measure(load_all(self.records or FIGURES / "records"), out)
+        tables = (study.maps_markdown, study.truth_markdown, study.signals_markdown)
+        print(*(table(measured) for table in tables), out, sep="\n\n")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Measure how fast the training loop is here, and whether its memory is what the closed form says. Needs no data.
 
@@ -309,6 +333,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": Reproduce,
     "figures": Figures,
     "table-world": TableWorld,
+    "looks": Looks,
     "benchmark": Benchmark,
     "first-light": FirstLight,
     "side-by-side": SideBySide,

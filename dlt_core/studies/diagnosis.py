@@ -19,19 +19,24 @@ from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
 
 
-def losses_after_actions(learner: Learner, layer: int, *, steps: int, minibatches: int) -> np.ndarray:
-    """What each action on a layer would lead to: nats per token, shape (layer + 1, minibatches).
+def losses_after_actions(
+    learner: Learner, layer: int, *, steps: int, minibatches: int, actions: Sequence[int] | None = None
+) -> np.ndarray:
+    """What each action on a layer would lead to: nats per token, shape (actions, minibatches).
+
+    actions: all layer + 1 by default. Two of them can lead to one map, and then to equal losses.
 
     From the learner's present state each action is tried in turn: tie, train `steps` steps on the batches that come
     next, and evaluate on the same reward minibatches, without dropout. At the end the learner is as it was.
     """
     before, state = learner.tie_map, learner.state_dict()
-    losses = np.empty((layer + 1, minibatches))
-    for action in range(layer + 1):
+    actions = range(layer + 1) if actions is None else actions
+    losses = np.empty((len(actions), minibatches))
+    for row, action in enumerate(actions):
         learner.load_state_dict(state)
         learner.tie(before.with_action(layer, action))
         learner.train(steps)
-        losses[action] = [learner.probe(index) for index in range(minibatches)]
+        losses[row] = [learner.probe(index) for index in range(minibatches)]
     learner.load_state_dict(state)
     return losses
 
@@ -50,19 +55,22 @@ class Signal:
     samples: float
 
 
-def signal_to_noise(losses: np.ndarray) -> Signal:
+def signal_to_noise(losses: np.ndarray, *, paired: bool = False) -> Signal:
     """Of the losses (actions, minibatches) of `losses_after_actions`.
 
     All actions were tried on the same minibatches, so how hard a minibatch is does not blur the signal; what remains
     of the noise in the means is taken off. For the agent, which sees another minibatch each time, it is noise.
+    paired: it is not, since what is compared is asked on one minibatch (common random numbers), so that a test needs
+    so many pairs.
     Raises ValueError for fewer than two actions or minibatches.
     """
     if losses.ndim != 2 or min(losses.shape) < 2:
         raise ValueError(f"losses of at least two actions on two minibatches are needed, got shape {losses.shape}")
     actions, minibatches = losses.shape
-    noise = math.sqrt(losses.var(axis=1, ddof=1).mean())
     rest = losses - losses.mean(axis=0) - losses.mean(axis=1, keepdims=True) + losses.mean()
-    of_means = (rest**2).sum() / ((actions - 1) * (minibatches - 1)) / minibatches  # variance
+    of_rest = (rest**2).sum() / ((actions - 1) * (minibatches - 1))  # variance
+    noise = math.sqrt(of_rest if paired else losses.var(axis=1, ddof=1).mean())
+    of_means = of_rest / minibatches
     signal = math.sqrt(max(0.0, losses.mean(axis=1).var(ddof=1) - of_means))
     power = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     return Signal(signal, noise, (power * noise / signal) ** 2 if signal else math.inf)

@@ -1,0 +1,302 @@
+"""What the rule sees, when, and what rewards tell: measured over seeds, recorded in figures/looks.json.
+
+Nothing here is trained to its end: all layers tied for a while, a look, and that is it. The 15 maps of four layers
+trained from scratch (study "truth") say which maps are good.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlt_core.agents import RandomAgent
+from dlt_core.corpora.files import write_json_atomically
+from dlt_core.experiments import Experiment, build_env, build_learner, load_data
+from dlt_core.learner.training import Learner
+from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import mean_interval, plus_minus
+from dlt_core.studies.diagnosis import losses_after_actions, rank_correlation, signal_to_noise, truth
+from dlt_core.studies.rule.gain import balanced, best_maps, cosines, gain, gain_by_sets, tensor_sizes, use_gradients
+from dlt_core.studies.rule.looks import put_back
+from dlt_core.studies.tables import markdown_table
+from dlt_core.tie_map import TieMap
+
+SEEDS = tuple(range(5))
+WARM_UPS = (0, 10, 30, 60, 150, 300)  # optimiser steps with all layers tied, before a look
+MINIBATCHES = (1, 4, 16, 64)
+SETS = (2, 3)
+# Who is looked at: what a reader calls it -> experiment, and what is changed in its laptop preset.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "GPT-2, 6 layers, width 64, embedded": ("agents-embedded", {}),
+    "GPT-2, 6 layers, width 64, WikiText-2": ("agents-wikitext2", {}),
+    "GPT-2, 6 layers, width 128, WikiText-2": ("depth", {}),
+    "GPT-2, 12 layers, width 64, embedded": ("agents-embedded", {"n_layer": 12}),
+    "BERT, 6 layers, width 64, embedded": ("agents-embedded", {"architecture": "bert"}),
+}
+KINDS: dict[str, dict[str, Any]] = {  # of the gain
+    "l1, as Adam steps": {},
+    "squared l2, as gradient descent steps": {"norm": "l2_squared"},
+    "l1, each tensor with the same say": {"balanced": True},
+}
+STOPS = (15, 30, 45, 60)  # decisions of a random run of four layers after which rewards are looked at
+DRAWS = 64  # minibatches that a reward's noise is taken over
+
+
+def measure(
+    records: Sequence[RunRecord],
+    out: Path,
+    *,
+    preset: str = "laptop",
+    seeds: Sequence[int] = SEEDS,
+    warm_ups: Sequence[int] = WARM_UPS,
+    minibatches: Sequence[int] = MINIBATCHES,
+    models: Mapping[str, tuple[str, dict[str, Any]]] = MODELS,
+    stops: Sequence[int] = STOPS,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """All parts, each written to `out` (JSON) as soon as it is there; those that are there already stay.
+
+    records: those of study "truth". Raises ValueError where its maps from scratch are missing.
+    """
+    true = {tie_map: fmean(of) for tie_map, of in truth([r for r in records if _is_truth(r, preset)]).items()}
+    if not true:
+        raise ValueError(f"the maps of study truth, preset {preset}, are needed: they say which maps are good")
+    measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    parts: dict[str, Callable[[], Any]] = {
+        **{
+            f"maps: {name}": functools.partial(maps_seen, name, changed, preset, seeds, warm_ups, minibatches)
+            for name, changed in ((name, models[name]) for name in models)
+        },
+        "truth": lambda: against_truth(true, preset, seeds, warm_ups),
+        "rewards": lambda: signals(true, preset, seeds, stops, draws),
+    }
+    for name, part in parts.items():
+        if name not in measured:
+            began = time.process_time()
+            measured[name] = {"rows": part(), "cpu_seconds": 0.0}
+            measured[name]["cpu_seconds"] = round(time.process_time() - began, 1)
+            write_json_atomically(out, measured)
+    return measured
+
+
+def _is_truth(record: RunRecord, preset: str) -> bool:
+    return record.experiment["name"] == "truth" and record.experiment["preset"] == preset and not record.changes
+
+
+def warmed_up(learner: Learner, warm_ups: Iterable[int]) -> Iterable[int]:
+    """Train with all layers tied up to each of `warm_ups` steps in turn, yield it, and put the learner back after."""
+    learner.tie(TieMap.all_tied(len(learner.tie_map)))
+    for steps in warm_ups:
+        if steps > learner.step:
+            learner.train(steps - learner.step)
+        with put_back(learner):
+            yield steps
+
+
+def maps_seen(
+    name: str,
+    model: tuple[str, dict[str, Any]],
+    preset: str,
+    seeds: Sequence[int],
+    warm_ups: Sequence[int],
+    minibatches: Sequence[int],
+) -> list[dict[str, Any]]:
+    """For each seed and warm-up the map that the rule would choose, by sets and by minibatches; how the gain grows with
+    the sets; and how much the layers' gradients agree."""
+    rows = []
+    for seed in seeds:
+        experiment = Experiment.preset(model[0], preset, seed=seed, **model[1])
+        learner = build_learner(experiment, load_data(experiment))
+        for steps in warmed_up(learner, warm_ups):
+            most = max(minibatches)
+            began = time.perf_counter()
+            each = [use_gradients(learner, 1, first=i) for i in range(most if steps == 60 else 16)]
+            seconds = (time.perf_counter() - began) / len(each)
+            sums = {n: torch.stack(each[:n]).mean(0) for n in minibatches if n <= len(each)}
+            mean = sums[16] if 16 in sums else torch.stack(each).mean(0)
+            row: dict[str, Any] = {
+                "seed": seed,
+                "warm_up": steps,
+                "maps": {str(n): list(best_maps(mean, n, 1)[0][0]) for n in SETS if n <= len(mean)},
+                "by_minibatches": {str(n): list(best_maps(g, SETS[0], 1)[0][0]) for n, g in sums.items()},
+                "gain_by_sets": [float(f"{g:.4g}") for g in gain_by_sets(mean)],
+                "seconds_of_a_pass": float(f"{seconds:.3g}"),
+                "bytes": mean.numel() * mean.element_size(),
+            }
+            if seed == seeds[0]:  # for a picture
+                row["cosines"] = [[float(f"{c:.3g}") for c in of] for of in cosines(mean).tolist()]
+            rows.append(row)
+    return rows
+
+
+def against_truth(
+    true: Mapping[TieMap, float], preset: str, seeds: Sequence[int], warm_ups: Sequence[int]
+) -> list[dict[str, Any]]:
+    """For four layers, each seed, warm-up and kind of gain: its rank correlation with the truth over all maps and among
+    those with as many sets, and how far its choice is from the best map with as many (nats per token), beside a map
+    drawn blindly."""
+    rows = []
+    for seed in seeds:
+        experiment = Experiment.preset("truth", preset, seed=seed)
+        learner = build_learner(experiment, load_data(experiment))
+        sizes = tensor_sizes(learner)
+        for steps in warmed_up(learner, warm_ups):
+            gradients = use_gradients(learner)
+            for kind, how in KINDS.items():
+                norm = how.get("norm", "l1")
+                seen = balanced(gradients, sizes) if how.get("balanced") else gradients
+                gains = {m: -gain(seen, m.groups, norm=norm) for m in true}
+                row: dict[str, Any] = {"seed": seed, "warm_up": steps, "gain": kind}
+                row["correlation"] = rank_correlation(gains, true)
+                for sets in SETS:
+                    among = {m: loss for m, loss in true.items() if m.num_independent == sets}
+                    if len(among) > 2:
+                        chosen = min(among, key=gains.__getitem__)
+                        row[f"{sets} sets"] = {
+                            "correlation": rank_correlation({m: gains[m] for m in among}, among),
+                            "chosen": list(chosen),
+                            "regret": among[chosen] - min(among.values()),
+                            "blind": fmean(among.values()) - min(among.values()),
+                        }
+                rows.append(row)
+    return rows
+
+
+def signals(
+    true: Mapping[TieMap, float], preset: str, seeds: Sequence[int], stops: Sequence[int], draws: int
+) -> list[dict[str, Any]]:
+    """Of each reward, in random runs of four layers, after some of their decisions: how far the means of the different
+    maps that the last layer's actions lead to are apart (signal), and how much one reward scatters (noise); in the
+    reward's own unit, which does not matter for their ratio; and its rank correlation with the truth. Only where three
+    or more different maps can be reached."""
+    rows = []
+    for seed in seeds:
+        experiment = Experiment.preset("truth", preset, seed=seed)
+        env = build_env(experiment, load_data(experiment))
+        agent, layer = RandomAgent(experiment.n_layer, seed=seed), experiment.n_layer - 1
+        for decision in range(1, max(stops) + 1):
+            env.step(agent.act(env.tie_map, env.layer))
+            if decision not in stops:
+                continue
+            reached: dict[TieMap, int] = {}
+            for action in range(layer + 1):
+                reached.setdefault(env.tie_map.with_action(layer, action), action)
+            if len(reached) < 3:
+                continue
+            actions = list(reached.values())
+            losses = losses_after_actions(
+                env.learner, layer, steps=experiment.steps_per_action, minibatches=draws, actions=actions
+            )
+            with put_back(env.learner):
+                each = [use_gradients(env.learner, 1, first=i) for i in range(draws)]
+                gains = -np.array([[gain(g, tie_map.groups) for g in each] for tie_map in reached])
+            known = {m: true[m] for m in reached}
+            for reward, values, paired in (
+                ("minus perplexity, its logarithm", losses, False),
+                ("paired", losses, True),
+                ("first_order_gain", gains, True),
+            ):
+                found = signal_to_noise(values, paired=paired)
+                rows.append(
+                    {
+                        "seed": seed,
+                        "decision": decision,
+                        "maps": len(reached),
+                        "reward": reward,
+                        "signal": found.signal,
+                        "noise": found.noise,
+                        "samples": None if np.isinf(found.samples) else found.samples,
+                        "correlation": rank_correlation(dict(zip(reached, values.mean(1), strict=True)), known),
+                    }
+                )
+    return rows
+
+
+def maps_markdown(measured: Mapping[str, Any]) -> str:
+    """Which map of two and of three sets the rule would choose, in how many of the looks, model by model."""
+    rows = []
+    for part, found in measured.items():
+        if not part.startswith("maps: "):
+            continue
+        for sets in SETS:
+            late = [row for row in found["rows"] if row["warm_up"] >= 30]
+            early = [row for row in found["rows"] if row["warm_up"] == 0]
+            rows.append(
+                {
+                    "model": part.removeprefix("maps: "),
+                    "sets": str(sets),
+                    "chosen after 30 to 300 steps": _counted(row["maps"][str(sets)] for row in late),
+                    "at the start": _counted(row["maps"][str(sets)] for row in early),
+                }
+            )
+    return markdown_table(rows)
+
+
+def _counted(maps: Iterable[list[int]]) -> str:
+    counts: dict[str, int] = {}
+    for tie_map in maps:
+        counts[str(tie_map)] = counts.get(str(tie_map), 0) + 1
+    return "; ".join(f"`{m}` {n}" for m, n in sorted(counts.items(), key=lambda item: -item[1])[:3])
+
+
+def truth_markdown(measured: Mapping[str, Any]) -> str:
+    """How the gain ranks the 15 maps, by warm-up, for Adam's gain; and for the others after 60 steps."""
+    rows = []
+    of = measured["truth"]["rows"]
+    wanted = [(steps, next(iter(KINDS))) for steps in dict.fromkeys(row["warm_up"] for row in of)]
+    wanted += [(steps, kind) for kind in list(KINDS)[1:] for steps in (60,)]
+    for steps, kind in wanted:
+        found = [row for row in of if row["warm_up"] == steps and row["gain"] == kind]
+        if not found:
+            continue
+        row = {"gain": kind, "warm-up": f"{steps} steps"}
+        row["all 15 maps"] = _interval([r["correlation"] for r in found])
+        for sets in SETS:
+            some = [r[f"{sets} sets"] for r in found if f"{sets} sets" in r]
+            if some:
+                row[f"{sets} sets"] = _interval([s["correlation"] for s in some])
+                row[f"choice of {sets} sets"] = (
+                    f"{fmean(s['regret'] for s in some):.3f} nats above the best; blind {some[0]['blind']:.3f}"
+                )
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def _interval(values: Sequence[float]) -> str:
+    return plus_minus(*mean_interval(values), 2, "+")
+
+
+def signals_markdown(measured: Mapping[str, Any]) -> str:
+    """Signal, noise and what a test needs, reward by reward: geometric means over the looks, with their range."""
+    rows = []
+    of = measured["rewards"]["rows"]
+    for reward in dict.fromkeys(row["reward"] for row in of):
+        found = [row for row in of if row["reward"] == reward and row["samples"] is not None]
+        silent = sum(row["samples"] is None for row in of if row["reward"] == reward)
+        if not found:
+            continue
+        samples = [row["samples"] for row in found]
+        rows.append(
+            {
+                "reward": reward,
+                "looks": f"{len(found)}" + (f", and {silent} without any signal" if silent else ""),
+                "signal": f"{np.exp(np.mean(np.log([row['signal'] for row in found]))):.2g}",
+                "noise": f"{np.exp(np.mean(np.log([row['noise'] for row in found]))):.2g}",
+                "rewards of each of two actions that a test needs": f"{_rounded(np.median(samples))} "
+                f"({_rounded(min(samples))} to {_rounded(max(samples))})",
+                "rank correlation with the truth": _interval([row["correlation"] for row in found]),
+            }
+        )
+    return markdown_table(rows)
+
+
+def _rounded(value: float) -> str:
+    return f"{max(1, float(f'{value:.2g}')):,.0f}"
