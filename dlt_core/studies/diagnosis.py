@@ -163,6 +163,12 @@ class TableLearner:
         """The loss of the present map, `steps` times."""
         return [self.losses[self.tie_map]] * steps
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"tie_map": self.tie_map, "rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.tie_map, self.rng.bit_generator.state = state["tie_map"], state["rng"]
+
     def probe(self, index: int) -> float:
         """The loss of the present map with noise and trend; index: the number of the decision."""
         return self.losses[self.tie_map] + self.trend(index) + self.noise * float(self.rng.normal())

@@ -11,6 +11,7 @@ holds them to `QAgent` in `LayerTyingEnv`, decision by decision.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus, verdict
 from dlt_core.studies.diagnosis import least_tried, truth
+from dlt_core.studies.rule.rewards import OPTIMISTIC
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
@@ -35,6 +37,8 @@ SEEDS = tuple(range(10))
 EPSILON_DECAY = 0.95  # the paper's; the preset's is for a run of 60 decisions
 SMOOTH = 15  # decisions that the trend is a mean over
 LEARNED_FROM = {"neg_perplexity": "minus perplexity", "log_improvement": "`log_improvement`"}
+# Rewards that compare with leaving all as it is, see `rule.rewards`: noise and trend are in both and cancel.
+COMPARED = {"paired": "`paired`", "paired, optimistic": "`paired`, Q begins optimistic"}
 WORLDS = {
     "still": "still",
     "noise": "with noise",
@@ -46,7 +50,7 @@ WORLDS = {
 @dataclass(frozen=True)
 class World:
     """What one run is played in: a reward, the standard deviation of a minibatch's noise, and what is added to the loss
-    at each decision, nothing after the last of them."""
+    at each decision, nothing after the last of them. Reward "paired": 100 times the loss before less that after."""
 
     reward: str = "neg_perplexity"
     noise: float = 0.0
@@ -109,15 +113,17 @@ def play(
                 actions.append(int(learner.rng.integers(layer + 1)) if learner.explored else best)
         else:
             actions = [agent.act(maps[m], layer) for agent, m in zip(agents, state, strict=True)]
-        state = np.array([after[m][layer][a] for m, a in zip(state, actions, strict=True)])
+        before, state = state, np.array([after[m][layer][a] for m, a in zip(state, actions, strict=True)])
         seen = of_map[state] + [
             (world.trend[n] if n < len(world.trend) else 0.0) + world.noise * float(rng.normal())
             for world, rng in zip(worlds, noises, strict=True)
         ]
         baseline = seen if baseline is None else baseline
         if together:
+            saved = 100 * (of_map[before] - of_map[state])
             rewards = [
-                REWARDS[w.reward](x, b) for w, x, b in zip(worlds, seen.tolist(), baseline.tolist(), strict=True)
+                s if w.reward == "paired" else REWARDS[w.reward](x, b)
+                for w, s, x, b in zip(worlds, saved.tolist(), seen.tolist(), baseline.tolist(), strict=True)
             ]
             with torch.no_grad():
                 following = together.q(sources[state], layer)
@@ -186,9 +192,15 @@ def measure(
         for reward, name in kinds
         for _ in seeds
     ]
-    played = iter(play(losses, agents, worlds, turns))
+    first = [
+        QAgent if reward == "paired" else functools.partial(QAgent, initial_value=OPTIMISTIC) for reward in COMPARED
+    ]
+    hearing = [build_agent(experiment.replace(seed=s), factory=begins) for begins in first for s in seeds]
+    played = itertools.chain(
+        play(losses, agents, worlds, turns), play(losses, hearing, [World("paired")] * len(hearing), turns)
+    )
     rows = []
-    for reward, name in kinds:
+    for reward, name in (*kinds, *((reward, "still") for reward in COMPARED)):
         found = list(itertools.islice(played, len(seeds)))
         counted = [least_tried(history) for history in found]
         rows.append(
@@ -229,7 +241,7 @@ def table_world_markdown(measured: Mapping[str, Any]) -> str:
         }
         rows.append(
             {
-                "reward": LEARNED_FROM[row["reward"]],
+                "reward": (LEARNED_FROM | COMPARED)[row["reward"]],
                 "world": WORLDS[row["world"]],
                 **cells,
                 "turns that end at the worst map": percent(row["at_the_worst_map"]),

@@ -14,6 +14,7 @@ from dlt_core.env import LayerTyingEnv
 from dlt_core.records.record import RunRecord
 from dlt_core.studies import table_world
 from dlt_core.studies.diagnosis import TableLearner
+from dlt_core.studies.rule.rewards import Paired
 from dlt_core.studies.table_world import World, late_maps, measure, noise_and_trend, play, table_world_markdown
 from dlt_core.tie_map import TieMap, all_maps
 
@@ -26,7 +27,9 @@ def alone(agent, world, turns):
     learner = TableLearner(
         LOSSES, noise=world.noise, trend=lambda i: (*world.trend, *[0.0] * 999)[i], seed=agent.settings["seed"]
     )
-    env, history = LayerTyingEnv(learner, steps_per_action=1, reward=world.reward), []
+    paired = world.reward == "paired"
+    kind, reward = (Paired, "neg_loss") if paired else (LayerTyingEnv, world.reward)
+    env, history = kind(learner, steps_per_action=1, reward=reward), []
     for _ in range(turns):
         for layer in (1, 2, 3):
             state = env.tie_map
@@ -40,7 +43,8 @@ def alone(agent, world, turns):
 
 def test_runs_side_by_side_are_those_of_the_core_decision_by_decision():
     worlds = [World(), World("log_improvement"), World("log_improvement", 0.2, (1.0, 0.5)), World(trend=(2.0,))]
-    seeds = (0, 3, 3, 1)
+    worlds.append(World("paired"))
+    seeds = (0, 3, 3, 1, 2)
 
     def agents():
         return [QAgent(4, epsilon_decay=0.8, seed=seed) for seed in seeds]
@@ -77,14 +81,14 @@ def test_noise_and_trend_of_recorded_runs():
 def test_what_is_measured_and_its_table():
     records = [RunRecord.load(path) for path in sorted(TRUTH.glob("truth-laptop-*-seed0.json"))]
     found = measure(records, decisions=(30, 60), seeds=(0, 1))
-    assert len(found["rows"]) == 8
+    assert len(found["rows"]) == 10
     assert found == measure(records, decisions=(30, 60), seeds=(0, 1)), "to the last digit"
     for row in found["rows"]:
         assert {n: len(values) for n, values in row["regret_minus_random"].items()} == {"30": 2, "60": 2}
         assert all(0 <= share <= 1 for share in (*row["least_tried"], *row["at_the_worst_map"]))
     lines = table_world_markdown(found).splitlines()
     assert lines[0].startswith("| reward | world | after 30 decisions | after 60 decisions |")
-    assert len(lines) == 2 + 8 + 2
+    assert len(lines) == 2 + 10 + 2
     with pytest.raises(ValueError, match="needs the records of study truth"):
         measure(records[:1])
 
