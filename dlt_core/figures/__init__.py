@@ -1,12 +1,13 @@
 """Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
 style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
-against each other. costs: memory and time.
+against each other. costs: memory and time. gradients: where layers agree, and what that says of a map.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
 from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
     BACKGROUNDS,
@@ -36,11 +37,13 @@ __all__ = [
     "Figure",
     "Lines",
     "agent_history",
+    "agreement",
     "bands",
     "benchmark",
     "differences",
     "experiment_name",
     "front",
+    "gradient_arrows",
     "independent_layers",
     "ink_on",
     "learning_curves",
@@ -54,6 +57,7 @@ __all__ = [
     "pareto",
     "q_values",
     "save",
+    "seen_and_true",
     "sign_map",
     "tidy",
     "tie_map_evolution",

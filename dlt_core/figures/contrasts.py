@@ -23,8 +23,8 @@ from dlt_core.figures.style import (
 from dlt_core.records.statistics import mean_interval
 
 # The fainter the nearer to zero, on whatever page.
-_SIGN = LinearSegmentedColormap.from_list(
-    "", [to_rgba(BLUE, 1), to_rgba(BLUE, 0), to_rgba(VERMILLION, 0), to_rgba(VERMILLION, 1)]
+SIGN = LinearSegmentedColormap.from_list(
+    "", [(0, BLUE), (0.5, to_rgba(BLUE, 0)), (0.5, to_rgba(VERMILLION, 0)), (1, VERMILLION)]
 )
 
 
@@ -117,7 +117,7 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
         width = x[1] - x[0] if len(x) > 1 else 1
         edges = [x[0] - width / 2, x[-1] + width / 2]
         extent = (*edges, len(rows) - 0.5, -0.5)
-        image = ax.imshow(field, cmap=_SIGN, norm=norm, aspect="auto", extent=extent, interpolation="nearest")
+        image = ax.imshow(field, cmap=SIGN, norm=norm, aspect="auto", extent=extent, interpolation="nearest")
         at_row, at_column = np.nonzero(sure)
         ax.plot(at_column * width + x[0], at_row, ".", color="white", markeredgecolor="black", markersize=5)
         for i, j in np.argwhere(~np.isnan(field)):
