@@ -24,7 +24,7 @@ from dlt_core.records.statistics import mean_interval
 
 # The fainter the nearer to zero, on whatever page.
 SIGN = LinearSegmentedColormap.from_list(
-    "", [(0, BLUE), (0.5, to_rgba(BLUE, 0)), (0.5, to_rgba(VERMILLION, 0)), (1, VERMILLION)]
+    "", [(0.0, to_rgba(BLUE)), (0.5, to_rgba(BLUE, 0)), (0.5, to_rgba(VERMILLION, 0)), (1.0, to_rgba(VERMILLION))]
 )
 
 

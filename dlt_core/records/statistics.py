@@ -104,9 +104,13 @@ def equivalence(differences: Sequence[float], margin: float) -> float:
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} % of perplexity must lie between 0 and 100")
-    below = _one_sided(differences, math.log1p(-margin / 100))  # that the mean is not above the lower end
-    above = _one_sided([-d for d in differences], -math.log1p(margin / 100))
-    return max(below, above)
+    return within(differences, math.log1p(-margin / 100), math.log1p(margin / 100))
+
+
+def within(differences: Sequence[float], low: float, high: float) -> float:
+    """p of the two one-sided t tests that the mean lies between `low` and `high`, in the differences' unit; see
+    `equivalence`. Raises ValueError for fewer than two values."""
+    return max(_one_sided(differences, low), _one_sided([-d for d in differences], -high))
 
 
 def _one_sided(values: Sequence[float], bound: float) -> float:

@@ -17,7 +17,8 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus
 from dlt_core.reproduce import exercises
-from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, table_world, tables
+from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, moving, table_world, tables
+from dlt_core.studies.rule import report, study
 from dlt_core.tie_map import PATTERNS, expected_independent
 
 
@@ -41,6 +42,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
     """File -> mark -> the table between them, made from what is committed under `root`."""
     everything = load_all(root / "figures" / "records")
     records = [r for r in everything if r.experiment["preset"] == "laptop"]
+    looks = _measured(root, "looks")
     measured = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "figures/benchmark").glob("*.json"))]
     return {
         "README.md": {
@@ -55,14 +57,24 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "agent": claim.agent_markdown(records),
             "learning": findings.findings(records),
             "layer_zero": layer_zero.in_a_sentence(records),
-            "table_world": table_world.table_world_markdown(
-                json.loads((root / "figures" / "table_world.json").read_text(encoding="utf-8"))
-            ),
+            "registered": layer_zero.registered_markdown(records),
+            "frozen": moving.frozen_markdown(records),
+            "table_world": table_world.table_world_markdown(_measured(root, "table_world")),
+            "looks_maps": study.maps_markdown(looks),
+            "looks_truth": study.truth_markdown(looks),
+            "looks_rewards": study.signals_markdown(looks),
+            "rule": report.rule_markdown(records),
             "regime_gpu": regime_gpu(everything),
         },
         "notebooks/README.md": {"needs": needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
+
+
+def _measured(root: Path, name: str) -> dict[str, Any]:
+    """What a study has left in figures/NAME.json."""
+    found: dict[str, Any] = json.loads((root / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+    return found
 
 
 def headline(records: Sequence[RunRecord]) -> str:

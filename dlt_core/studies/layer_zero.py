@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import bits_per_byte
+from dlt_core.records.statistics import (
+    allowed,
+    bits_per_byte,
+    holm,
+    log_perplexity,
+    mean_interval,
+    p_value,
+    paired_differences,
+    plus_minus,
+)
 from dlt_core.studies.diagnosis import truth
+from dlt_core.studies.tables import grouped, markdown_table
 from dlt_core.tie_map import TieMap
 
 # Methods, two weight sets each: layer 0 alone; the last layer alone; and both ends together, apart from the middle.
@@ -75,3 +85,35 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
             f"{len(ranks)}, which came out at place {' and '.join(map(str, ranks))}."
         )
     return text
+
+
+def registered_markdown(records: Sequence[RunRecord]) -> str:
+    """The REGISTERED maps wherever all were run: each of the others minus the one in which layer 0 is alone, paired by
+    seed, with Holm's correction over all rows; nothing for no runs. All have two weight sets, so no gate is asked: the
+    question is not what sharing is worth, but which layers should share."""
+    alone, *others = REGISTERED
+    finished = [r for r in records if r.status == "finished" and not r.changes and r.method in REGISTERED]
+    found: dict[tuple[str, str], tuple[dict[int, float], dict[int, float]]] = {}
+    for experiment, runs in grouped(finished, lambda r: r.experiment["name"]).items():
+        of = grouped(runs, lambda r: r.method)
+        for other in others:
+            pairs = of.get(other, []), of.get(alone, [])
+            if len(bits := paired_differences(*pairs)) > 1:
+                found[experiment, other] = bits, paired_differences(*pairs, log_perplexity)
+    corrected = holm({name: p_value(list(bits.values())) for name, (bits, _) in found.items()})
+    rows = []
+    for (experiment, other), (bits, nats) in found.items():
+        mean, half = mean_interval(list(bits.values()))
+        confirmed = mean > 0 and corrected[experiment, other] < 0.05
+        rows.append(
+            {
+                "experiment": experiment,
+                "compared": f"`{other}` minus `{alone}`",
+                "n": str(len(bits)),
+                "bits per byte": plus_minus(mean, half, 3, "+"),
+                "95 % interval": allowed(list(nats.values())),
+                "p, Holm": f"{corrected[experiment, other]:.2g}",
+                "": "layer 0 is better alone" if confirmed else "not confirmed",
+            }
+        )
+    return markdown_table(rows)

@@ -5,9 +5,10 @@ import pytest
 from dlt_core import CHECKOUT
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.layer_zero import REGISTERED, in_a_sentence, is_alone, layer_zero
+from dlt_core.studies.layer_zero import REGISTERED, in_a_sentence, is_alone, layer_zero, registered_markdown
 from dlt_core.studies.methods import parse
 from dlt_core.tie_map import TieMap, all_maps
+from tests.studies.conftest import made_up, table_cells
 
 RECORDS = CHECKOUT / "figures" / "records"
 
@@ -41,3 +42,18 @@ def test_the_registered_maps_are_methods_for_six_layers():
             for name in REGISTERED]  # fmt: skip
     assert [is_alone(tie_map) for tie_map in maps] == [True, False, False]
     assert {tie_map.num_independent for tie_map in maps} == {2}, "one number of parameters"
+
+
+def test_the_registered_maps_are_held_against_the_one_in_which_layer_0_is_alone():
+    records = []
+    for seed, noise in enumerate((0.0, 0.01, -0.01, 0.02)):
+        for method, bits in zip(REGISTERED, (2.0, 2.1 + noise, 2.0 + 3 * noise), strict=True):
+            record = made_up(method, seed, bits, name="agents-embedded")
+            record.test["perplexity"] = 2**bits
+            records.append(record)
+    better, open_ = table_cells(registered_markdown(records))
+    assert better[:3] == ["agents-embedded", "`map-0-0-0-0-0-5` minus `map-0-1-1-1-1-1`", "4"]
+    assert better[3].startswith("+0.105")
+    assert better[-1] == "layer 0 is better alone"
+    assert open_[-1] == "not confirmed"
+    assert registered_markdown([r for r in records if r.method != "map-0-1-1-1-1-1"]) == ""
