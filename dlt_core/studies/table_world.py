@@ -37,8 +37,14 @@ SEEDS = tuple(range(10))
 EPSILON_DECAY = 0.95  # the paper's; the preset's is for a run of 60 decisions
 SMOOTH = 15  # decisions that the trend is a mean over
 LEARNED_FROM = {"neg_perplexity": "minus perplexity", "log_improvement": "`log_improvement`"}
-# Rewards that compare with leaving all as it is, see `rule.rewards`: noise and trend are in both and cancel.
-COMPARED = {"paired": "`paired`", "paired, optimistic": "`paired`, Q begins optimistic"}
+# Rewards that compare with leaving all as it is, see `rule.rewards`: noise and trend are in both and cancel. What an
+# action saves is then a difference of two states, and the value of the next state, of which γ times is added, takes it
+# away again (potential-based shaping, Ng et al. 1999): with γ = 0.99 a hundredth is left once Q has learned its values.
+COMPARED = {
+    "paired": "`paired`",
+    "paired, optimistic": "`paired`, Q begins optimistic",
+    "paired, gamma=0": "`paired`, γ = 0",
+}
 WORLDS = {
     "still": "still",
     "noise": "with noise",
@@ -192,12 +198,18 @@ def measure(
         for reward, name in kinds
         for _ in seeds
     ]
-    first = [
-        QAgent if reward == "paired" else functools.partial(QAgent, initial_value=OPTIMISTIC) for reward in COMPARED
-    ]
-    hearing = [build_agent(experiment.replace(seed=s), factory=begins) for begins in first for s in seeds]
+
+    def hearing(reward: str) -> list[QAgent]:
+        gamma, first = (
+            (0.0 if "gamma=0" in reward else experiment.gamma),
+            (OPTIMISTIC if "optimistic" in reward else 0.0),
+        )
+        factory = functools.partial(QAgent, initial_value=first)
+        return [build_agent(experiment.replace(seed=s, gamma=gamma), factory=factory) for s in seeds]
+
     played = itertools.chain(
-        play(losses, agents, worlds, turns), play(losses, hearing, [World("paired")] * len(hearing), turns)
+        play(losses, agents, worlds, turns),
+        *(play(losses, hearing(reward), [World("paired")] * len(seeds), turns) for reward in COMPARED),
     )
     rows = []
     for reward, name in (*kinds, *((reward, "still") for reward in COMPARED)):

@@ -81,14 +81,14 @@ def test_noise_and_trend_of_recorded_runs():
 def test_what_is_measured_and_its_table():
     records = [RunRecord.load(path) for path in sorted(TRUTH.glob("truth-laptop-*-seed0.json"))]
     found = measure(records, decisions=(30, 60), seeds=(0, 1))
-    assert len(found["rows"]) == 10
+    assert len(found["rows"]) == 11
     assert found == measure(records, decisions=(30, 60), seeds=(0, 1)), "to the last digit"
     for row in found["rows"]:
         assert {n: len(values) for n, values in row["regret_minus_random"].items()} == {"30": 2, "60": 2}
         assert all(0 <= share <= 1 for share in (*row["least_tried"], *row["at_the_worst_map"]))
     lines = table_world_markdown(found).splitlines()
     assert lines[0].startswith("| reward | world | after 30 decisions | after 60 decisions |")
-    assert len(lines) == 2 + 10 + 2
+    assert len(lines) == 2 + 11 + 2
     with pytest.raises(ValueError, match="needs the records of study truth"):
         measure(records[:1])
 
