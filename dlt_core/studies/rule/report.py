@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
+
+import numpy as np
 
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
@@ -21,7 +24,9 @@ from dlt_core.records.statistics import (
     plus_minus,
     within,
 )
+from dlt_core.studies.diagnosis import regrets
 from dlt_core.studies.gate import informative, key
+from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.tables import grouped, markdown_table
 from dlt_core.tie_map import PATTERNS, TieMap
 
@@ -88,3 +93,84 @@ def _conclusion(mean: float, differs: float, equals: float) -> str:
     word = ("better" if mean < 0 else "worse") if differs < 0.05 else ""
     same = f"equal within {MARGIN:g}" if equals < 0.05 else ""
     return ", though ".join(filter(None, (word, same))) or "open: neither a difference nor its absence is shown"
+
+
+def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap, float]) -> str:
+    """Runs of a model whose maps all have a known loss from scratch: what each method came to, minus the random agent's
+    run with its seed; how far its last map is from the best with as many sets; and what its search cost."""
+    rows = []
+    for name, runs in four.items():
+        bits = list(paired_differences(runs, four["random"]).values())
+        maps = [TieMap(r.required(r.final_tie_map)) for r in runs]
+        apart = [true[m] - min(x for o, x in true.items() if o.num_independent == m.num_independent) for m in maps]
+        cost = [f"{fmean(r.budget.get(key, 0) for r in runs):.0f} {what}" for key, what in COSTS.items()
+                if any(r.budget.get(key) for r in runs)]  # fmt: skip
+        rows.append(
+            {
+                "method": f"`{name}`",
+                "n": str(len(runs)),
+                "bits per byte": plus_minus(*mean_interval([r.required(r.test)["bits_per_byte"] for r in runs]), 3),
+                "minus `random`": "" if name == "random" else plus_minus(*mean_interval(bits), 3, "+"),
+                "weight sets": f"{fmean(m.num_independent for m in maps):.1f}",
+                "its map from scratch, above the best with as many sets": f"{fmean(apart):.3f} nats",
+                "search, on top": ", ".join(cost) or "none",
+            }
+        )
+    return markdown_table(rows)
+
+
+COSTS = {"search_steps": "steps", "search_passes": "passes"}
+
+
+def agents_markdown(runs: Mapping[str, Sequence[RunRecord]], baseline: str, true: Mapping[TieMap, float]) -> str:
+    """Agents by what they are rewarded with, against the baseline: regret of Q's choices against the truth, over the
+    second half of the decisions, minus that of blind choices (below 0: Q knows something); and bits per byte."""
+    rows = []
+    for name, of in runs.items():
+        if name == baseline:
+            continue
+        late = [(ours - blind)[len(ours) // 2 :].mean() for ours, blind in (regrets(r, true) for r in of)]
+        bits = list(paired_differences(of, runs[baseline]).values())
+        nats = list(paired_differences(of, runs[baseline], log_perplexity).values())
+        rows.append(
+            {
+                "agent": f"`{name}`",
+                "n": str(len(of)),
+                "regret of its choices minus blind ones (nats)": plus_minus(*mean_interval(late), 3, "+"),
+                f"bits per byte minus `{baseline}`": plus_minus(*mean_interval(bits), 3, "+"),
+                "95 % interval": allowed(nats),
+            }
+        )
+    return markdown_table(rows)
+
+
+def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world: Mapping[str, Any]) -> str:
+    """What notebook 15 shows, in sentences made of the measurements; the last one of the test, where there was one."""
+    adam = [r for r in looks["truth"]["rows"] if r["warm_up"] == WARM_UP and "Adam" in r["gain"]]
+    known = plus_minus(*mean_interval([r["correlation"] for r in adam]), 2, "+")
+    samples = {
+        reward: np.median([r["samples"] for r in looks["rewards"]["rows"] if r["reward"] == reward and r["samples"]])
+        for reward in dict.fromkeys(r["reward"] for r in looks["rewards"]["rows"])
+    }
+    needed = "; ".join(f"{reward} {max(1, float(f'{n:.2g}')):,.0f}" for reward, n in samples.items())
+    learned = {
+        row["reward"]: [plus_minus(*mean_interval(v), 3, "+") for v in row["regret_minus_random"].values()]
+        for row in table_world["rows"]
+        if row["world"] == "still"
+    }
+    few, *_, many = table_world["decisions"]
+    lines = [
+        f"- A look after {WARM_UP} steps ranks the maps of four layers like their losses from scratch: correlation "
+        f"{known}.",
+        f"- Rewards that a test of two actions needs, of each, in the middle of the looks: {needed}.",
+        "- In the table world the agent's regret minus its random twin's, in nats per token: "
+        + "; ".join(
+            f"with {name} {values[0]} after {few:,} decisions and {values[-1]} after {many:,}"
+            for name, values in learned.items()
+            if name != "log_improvement"
+        )
+        + ".",
+    ]
+    if table := rule_markdown(records):
+        lines.append(f"\n> **The test.** Where it could be made:\n\n{table}")
+    return "\n".join(lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +25,16 @@ from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus
 from dlt_core.studies.diagnosis import losses_after_actions, rank_correlation, signal_to_noise, truth
-from dlt_core.studies.rule.gain import balanced, best_maps, cosines, gain, gain_by_sets, tensor_sizes, use_gradients
+from dlt_core.studies.rule.gain import (
+    balanced,
+    best_maps,
+    cosines,
+    gain,
+    gain_by_sets,
+    tensor_sizes,
+    use_gradients,
+    worth_having,
+)
 from dlt_core.studies.rule.looks import put_back
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
@@ -47,6 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {  # of the gain
     "l1, each tensor with the same say": {"balanced": True},
 }
 STOPS = (15, 30, 45, 60)  # decisions of a random run of four layers after which rewards are looked at
+LATE, SHOWN = 30, (0, 60, 300)  # warm-ups that count as late, and that are drawn
 DRAWS = 64  # minibatches that a reward's noise is taken over
 
 
@@ -223,28 +234,24 @@ def signals(
 def maps_markdown(measured: Mapping[str, Any]) -> str:
     """Which map of two and of three sets the rule would choose, in how many of the looks, model by model."""
     rows = []
-    for part, found in measured.items():
-        if not part.startswith("maps: "):
-            continue
+    for part, found in _of_models(measured):
         for sets in SETS:
-            late = [row for row in found["rows"] if row["warm_up"] >= 30]
-            early = [row for row in found["rows"] if row["warm_up"] == 0]
+            late = [row["maps"][str(sets)] for row in found if row["warm_up"] >= LATE]
+            early = [row["maps"][str(sets)] for row in found if row["warm_up"] == 0]
             rows.append(
                 {
-                    "model": part.removeprefix("maps: "),
+                    "model": part,
                     "sets": str(sets),
-                    "chosen after 30 to 300 steps": _counted(row["maps"][str(sets)] for row in late),
-                    "at the start": _counted(row["maps"][str(sets)] for row in early),
+                    f"chosen after {LATE} steps or more": _counted(f"`{m}`" for m in late),
+                    "at the start": _counted(f"`{m}`" for m in early),
                 }
             )
     return markdown_table(rows)
 
 
-def _counted(maps: Iterable[list[int]]) -> str:
-    counts: dict[str, int] = {}
-    for tie_map in maps:
-        counts[str(tie_map)] = counts.get(str(tie_map), 0) + 1
-    return "; ".join(f"`{m}` {n}" for m, n in sorted(counts.items(), key=lambda item: -item[1])[:3])
+def _counted(values: Iterable[object]) -> str:
+    """The three that are there most often, with how often."""
+    return "; ".join(f"{value} ({n} times)" for value, n in Counter(values).most_common(3))
 
 
 def truth_markdown(measured: Mapping[str, Any]) -> str:
@@ -300,3 +307,42 @@ def signals_markdown(measured: Mapping[str, Any]) -> str:
 
 def _rounded(value: float) -> str:
     return f"{max(1, float(f'{value:.2g}')):,.0f}"
+
+
+def gain_lines(measured: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """For `figures.bands`: model -> {"after 60 steps": the best gain by the number of weight sets, a line a seed}."""
+    panels = {}
+    for part, found in _of_models(measured):
+        rows = {steps: [r["gain_by_sets"] for r in found if r["warm_up"] == steps] for steps in SHOWN}
+        sets = range(1, len(found[0]["gain_by_sets"]) + 1)
+        panels[part] = {f"after {steps} steps": (list(sets), of) for steps, of in rows.items() if of}
+    return panels
+
+
+def sets_markdown(measured: Mapping[str, Any]) -> str:
+    """How many weight sets are worth having, by `worth_having`, in how many of the looks after 30 steps or more."""
+    rows = []
+    for part, found in _of_models(measured):
+        late = [row["gain_by_sets"] for row in found if row["warm_up"] >= LATE]
+        shares = [100 * fmean((g[n] - g[n - 1]) / (g[-1] - g[0]) for g in late) for n in (1, 2)]
+        worth = _counted(worth_having(of) for of in late)
+        brings = {f"set {n} brings": f"{share:.0f} %" for n, share in zip((2, 3), shares, strict=True)}
+        rows.append({"model": part, "looks": str(len(late)), **brings, "sets worth having": worth})
+    return markdown_table(rows)
+
+
+def minibatches_markdown(measured: Mapping[str, Any]) -> str:
+    """In how many looks, after 60 steps, fewer minibatches choose the map of two sets that the most of them choose."""
+    rows = []
+    for part, found in _of_models(measured):
+        looks = [row["by_minibatches"] for row in found if row["warm_up"] == 60]
+        if looks:
+            *fewer, most = looks[0]
+            agree = {f"{n} of {most}": f"{sum(of[n] == of[most] for of in looks)} of {len(looks)}" for n in fewer}
+            mib = found[0]["bytes"] / 2**20
+            rows.append({"model": part, **agree, "memory of a look": f"{mib:.1f} MiB"})
+    return markdown_table(rows)
+
+
+def _of_models(measured: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    return [(name.removeprefix("maps: "), found["rows"]) for name, found in measured.items() if name[:5] == "maps:"]
