@@ -23,9 +23,12 @@ PROSE = {page: " ".join(text.split()) for page, text in TEXT.items()}
 MARKS = {
     README: ["headline", "notebooks", "benchmark"],
     GUIDE: ["released"],
-    RESULTS: ["results", "gate", "claim", "agent", "learning", "layer_zero", "table_world", "regime_gpu"],
+    RESULTS: [
+        "results", "gate", "claim", "agent", "learning", "layer_zero", "registered", "frozen", "table_world",
+        "looks_maps", "looks_truth", "looks_rewards", "rule", "regime_gpu",
+    ],
     TEACHING: ["needs"],
-}
+}  # fmt: skip
 PYTHON = [
     pytest.param(code, id=f"{page}-{number}")
     for page, text in TEXT.items()
@@ -151,7 +154,8 @@ def test_the_commands_are_understood(command, capsys):
 
 def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
     assert {command.split()[0] for command in COMMANDS} == {
-        "reproduce", "train", "figures", "table-world", "benchmark", "first-light", "side-by-side", "exercises", "html",
+        "reproduce", "train", "figures", "table-world", "looks", "benchmark", "first-light",
+        "side-by-side", "exercises", "html",
         "--help",
     }  # fmt: skip
     for command in ("reproduce", "train", "benchmark", "html"):

@@ -33,10 +33,11 @@ VARIANTS = {
 }
 # Notebooks that train several seeds themselves: executed once, from the first seed on, with as many as are asked for.
 SEVERAL_SEEDS = (
-    "10_ablations", "11_paper_vs_released_code", "12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents"
+    "10_ablations", "11_paper_vs_released_code", "12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents",
+    "15_a_rule_that_hears",
 )  # fmt: skip
 # Of these, those that show the runs in figures/records; the batch trains them, but in place they are shown.
-RECORDED = ("12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents")
+RECORDED = ("12_is_the_agent_learning", "13_is_the_map_good", "14_better_agents", "15_a_rule_that_hears")
 
 
 def reproduce(

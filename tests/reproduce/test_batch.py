@@ -205,7 +205,13 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
             "gate",
             "claim",
             "layer_zero",
+            "registered",
+            "frozen",
             "table_world",
+            "looks_maps",
+            "looks_truth",
+            "looks_rewards",
+            "rule",
         ),
         "notebooks/README.md": ("needs",),
         "dlt_core/README.md": ("released",),
@@ -214,7 +220,8 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         (root / name).parent.mkdir(exist_ok=True)
         tables = [f"<!-- {mark}: begin -->\nold\n<!-- {mark}: end -->\n" for mark in names]
         (root / name).write_text("# T\n" + "".join(tables) + "z")
-    shutil.copy(dlt_core.CHECKOUT / "figures" / "table_world.json", root / "figures")
+    for measured in ("table_world.json", "looks.json"):
+        shutil.copy(dlt_core.CHECKOUT / "figures" / measured, root / "figures")
     assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)
     assert [cell.source for cell in nb.cells[2:]] == [GOOD]

@@ -1,0 +1,127 @@
+"""What the rule sees and what rewards tell: measured on a small scale, and the tables of what is committed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dlt_core import CHECKOUT
+from dlt_core.experiments import build_learner
+from dlt_core.records.record import RunRecord
+from dlt_core.studies.diagnosis import losses_after_actions, signal_to_noise
+from dlt_core.studies.rule import report, study
+from dlt_core.studies.rule.gain import best_maps, use_gradients
+from dlt_core.tie_map import TieMap, all_maps
+from tests.studies.conftest import made_up, table_cells
+
+LOOKS = json.loads((CHECKOUT / "figures" / "looks.json").read_text(encoding="utf-8"))
+
+
+def maps_from_scratch() -> list[RunRecord]:
+    """Runs that never were of the maps of study truth at smoke: the more weight sets, the better."""
+    found = []
+    for number, tie_map in enumerate(all_maps(3)):
+        record = made_up(
+            f"map-{'-'.join(map(str, tie_map))}", 0, 3.0 - tie_map.num_independent, name="truth", preset="smoke"
+        )
+        record.test["perplexity"], record.final_tie_map = 50.0 - number - 5 * tie_map.num_independent, list(tie_map)
+        found.append(record)
+    return found
+
+
+def test_all_is_measured_once_and_tables_are_made_of_it(tmp_path):
+    out = tmp_path / "looks.json"
+    how = {"preset": "smoke", "seeds": (0,), "warm_ups": (0, 60), "minibatches": (1, 2), "stops": (4, 6), "draws": 3}
+    models = {"a small one": ("truth", {})}
+    found = study.measure(maps_from_scratch(), out, models=models, **how)
+    assert json.loads(out.read_text()) == found
+    assert list(found) == ["maps: a small one", "truth", "rewards"]
+    early, late = found["maps: a small one"]["rows"]
+    assert (early["warm_up"], late["warm_up"]) == (0, 60)
+    assert late["gain_by_sets"][-1] == 1
+    assert np.array(late["cosines"]).diagonal() == pytest.approx(1)
+    assert late["by_minibatches"].keys() == {"1", "2"}
+    (row, *_) = found["truth"]["rows"]
+    assert -1 <= row["correlation"] <= 1
+    assert row["2 sets"]["regret"] >= 0
+    assert row["2 sets"]["blind"] > 0
+    for row in found["rewards"]["rows"]:
+        assert row["maps"] >= 3
+        assert row["noise"] > 0
+    out.write_text(json.dumps(found | {"truth": "as it was"}))
+    assert study.measure(maps_from_scratch(), out, models=models, **how)["truth"] == "as it was"
+    with pytest.raises(ValueError, match="the maps of study truth, preset smoke, are needed"):
+        study.measure([], tmp_path / "x.json", models=models, **how)
+
+
+def test_a_warm_up_trains_on_where_the_last_one_stopped_and_a_look_leaves_no_trace(smoke, tiny_data):
+    learner, plain = (build_learner(smoke, tiny_data) for _ in range(2))
+    plain.tie(TieMap.all_tied(4))
+    for steps in study.warmed_up(learner, (0, 2, 3)):
+        assert learner.step == steps
+        best_maps(use_gradients(learner, 1), 2)
+        assert learner.tie_map == TieMap.independent(4)
+    plain.train(3)
+    weights = plain.weights()
+    assert all((weights[name] == tensor).all() for name, tensor in learner.weights().items())
+
+
+def test_only_the_actions_that_are_asked_for_are_tried(smoke, tiny_data):
+    learner = build_learner(smoke, tiny_data)
+    learner.tie(TieMap.all_tied(4))
+    every = losses_after_actions(learner, 2, steps=1, minibatches=2)
+    assert losses_after_actions(learner, 2, steps=1, minibatches=2, actions=[2, 0]).tolist() == [
+        every[2].tolist(), every[0].tolist()
+    ]  # fmt: skip
+
+
+def test_what_two_actions_share_is_no_noise_in_pairs():
+    hardness = np.random.default_rng(0).normal(size=200)
+    rest = 0.01 * np.random.default_rng(1).normal(size=(3, 200))
+    losses = hardness + np.array([[0.0], [0.02], [0.04]]) + rest
+    alone, paired = signal_to_noise(losses), signal_to_noise(losses, paired=True)
+    assert alone.signal == paired.signal == pytest.approx(0.02, rel=0.1)
+    assert alone.noise == pytest.approx(1, rel=0.15)
+    assert paired.noise == pytest.approx(0.01, rel=0.15)
+    assert paired.samples == pytest.approx(7.84 * (paired.noise / paired.signal) ** 2, rel=0.01)
+
+
+def test_the_committed_looks_say_what_the_tables_say():
+    assert {name.removeprefix("maps: ") for name in LOOKS if name.startswith("maps")} == set(study.MODELS)
+    maps = table_cells(study.maps_markdown(LOOKS))
+    assert len(maps) == len(study.SETS) * len(study.MODELS)
+    assert maps[0][2].startswith("`[0, 1, 1, 1, 1, 1]` (")
+    correlations = {row[1]: row[2] for row in table_cells(study.truth_markdown(LOOKS)) if "Adam" in row[0]}
+    assert float(correlations["60 steps"].split(" ")[0]) > 0.8
+    needed = {row[0]: row for row in table_cells(study.signals_markdown(LOOKS))}
+    assert set(needed) == {"minus perplexity, its logarithm", "paired", "first_order_gain"}
+    assert len(table_cells(study.sets_markdown(LOOKS))) == len(study.MODELS)
+    assert len(table_cells(study.minibatches_markdown(LOOKS))) == len(study.MODELS)
+    lines = study.gain_lines(LOOKS)
+    assert all(of[-1] == 1 for panel in lines.values() for _, values in panel.values() for of in values)
+
+
+def test_the_closing_sentences_are_made_of_the_measurements():
+    table_world = json.loads((CHECKOUT / "figures" / "table_world.json").read_text(encoding="utf-8"))
+    text = report.in_words(LOOKS, [], table_world)
+    assert "correlation +0.9" in text
+    assert "with paired, gamma=0 -0.0" in text
+    assert "The test" not in text
+
+
+def test_peers_and_agents_are_held_against_the_random_agent_and_the_truth():
+    folder = CHECKOUT / "figures" / "records"
+    four = {
+        name: [RunRecord.load(folder / f"truth-laptop-{name}-seed{seed}.json") for seed in (0, 1)]
+        for name in ("random", "dynamic", "gradient-2")
+    }
+    true = {m: float(n) for n, m in enumerate(all_maps(4))}
+    rows = {row[0]: row for row in table_cells(report.peers_markdown(four, true))}
+    assert rows["`random`"][3] == ""
+    assert rows["`gradient-2`"][4] == "2.0"
+    assert rows["`gradient-2`"][-1] == "16 passes"
+    assert rows["`dynamic`"][-1] == "none"
+    (agent,) = table_cells(
+        report.agents_markdown({"dynamic": four["dynamic"], "random": four["random"]}, "random", true)
+    )
+    assert agent[:2] == ["`dynamic`", "2"]
