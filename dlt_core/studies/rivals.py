@@ -48,21 +48,28 @@ def spent_table(rows: Rows, searches: Sequence[str]) -> str:
     return markdown_table(lines)
 
 
-def at_step(record: RunRecord, step: int) -> float:
-    """Validation bits per byte after so many steps. Raises ValueError if it was not evaluated there."""
+def at_step(record: RunRecord, step: int, unit: str = "bits_per_byte") -> float:
+    """Validation bits per byte after so many steps; unit "loss": nats per token. Raises ValueError if it was not
+    evaluated there."""
     curve = record.curves["validation"]
     if step not in curve["step"]:
         raise ValueError(f"{record.key} was evaluated after the steps {curve['step']}, not after {step}")
-    return float(curve["bits_per_byte"][curve["step"].index(step)])
+    return float(curve[unit][curve["step"].index(step)])
 
 
-def at_own_steps(rows: Rows, name: str, plain: str) -> list[float]:
+def gained(runs: Sequence[RunRecord], before: int, after: int) -> str:
+    """What the steps between two evaluations are worth, in validation bits per byte, in words."""
+    bits, nats = ([at_step(r, after, u) - at_step(r, before, u) for r in runs] for u in ("bits_per_byte", "loss"))
+    return said(bits, nats=nats)
+
+
+def at_own_steps(rows: Rows, name: str, plain: str, unit: str = "bits_per_byte") -> list[float]:
     """Validation bits per byte of the map that a search chose minus those of a plain row after as many steps as the
     chosen map had of its own, for each seed that both have. (Training has no schedule: the first steps of a long run
     are a short run.)"""
     theirs = {r.seed: r for r in rows[plain]}
     pairs = [(r, r.budget["steps_of_the_chosen"], theirs[r.seed]) for r in rows[name] if r.seed in theirs]
-    return [at_step(ours, own) - at_step(other, own) for ours, own, other in pairs]
+    return [at_step(ours, own, unit) - at_step(other, own, unit) for ours, own, other in pairs]
 
 
 def own_steps_table(rows: Rows, searches: Sequence[str], plain: Sequence[str]) -> str:
@@ -70,7 +77,12 @@ def own_steps_table(rows: Rows, searches: Sequence[str], plain: Sequence[str]) -
     lines = []
     for name in searches:
         own = {r.budget["steps_of_the_chosen"] for r in rows[name]}
-        cells = {f"minus `{other}`, as many steps": said(at_own_steps(rows, name, other)) for other in plain}
+        cells = {
+            f"minus `{other}`, as many steps": said(
+                at_own_steps(rows, name, other), nats=at_own_steps(rows, name, other, "loss")
+            )
+            for other in plain
+        }
         last = {f"test, minus `{plain[0]}` with all steps": difference(rows, name, plain[0])}
         lines.append({"search": f"`{name}`", "own steps": ", ".join(f"{n:,}" for n in sorted(own)), **cells, **last})
     return markdown_table(lines)

@@ -1,6 +1,7 @@
 """The rivals of the paper's agent: what a search spends and finds, prices, and what validation recommends."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -17,7 +18,8 @@ def run(method, seed, bits, *, own=None, curve=(3.0, 2.0, 1.5), **changes):
     agent = {"maps": maps, "rounds": [{"0": 2.0, "1": 3.0}, {"0": 1.0}]} if own else {}
     return dataclasses.replace(
         record, agent=agent, budget={"optimizer_steps": 12, "tokens": 300, "steps_of_the_chosen": own or 12},
-        curves={"validation": {"step": steps, "bits_per_byte": list(curve[: len(steps)])}},
+        curves={"validation": {"step": steps, "bits_per_byte": list(curve[: len(steps)]),
+                               "loss": [2 * x for x in curve[: len(steps)]]}},
         history={"tie_map": [maps[i] for i in (0, 1, 2, 2, 0, 0)], "num_independent": [1, 2, 2, 2, 1, 3]},
     )  # fmt: skip
 
@@ -32,7 +34,10 @@ def test_a_searched_map_is_held_against_a_plain_one_with_as_many_steps():
         rivals.at_step(rows["halving-4"][0], 12)
     (row,) = table_cells(rivals.own_steps_table(rows, ["halving-4"], ["random_map"]))[1:]
     assert row[:2] == ["`halving-4`", "8"]
-    assert row[2].startswith("-0.750 ± 6.353")
+    assert row[2].startswith("-0.750 ± 6.353 (not told apart, n = 2; perplexity -100.0 to +")
+    one = [run("random_map", 0, 1.5, curve=(3.0, 2.0, 1.0))]
+    percent = 100 * math.expm1(2 * -1.0)
+    assert rivals.gained(one, 4, 8) == f"-1.000 (one seed, n = 1; perplexity {percent:+.1f} %)"
     assert row[3] == difference(rows, "halving-4", "random_map")
     spent = ["`halving-4`", "3", "2 → 1", "12", "8 (67%)"]
     assert table_cells(rivals.spent_table(rows, ["halving-4"]))[1] == spent
