@@ -16,12 +16,15 @@ from dlt_core import figures
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, plus_minus
 from dlt_core.studies import findings
-from dlt_core.studies.findings import Rows, against, said
+from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown
+from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.tables import markdown_table
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
 """The methods of the study "depth"."""
+NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
+"""Those without which nothing can be said of it."""
 
 
 def regime(
@@ -162,6 +165,20 @@ def where_table(regimes: Mapping[str, Rows]) -> str:
     )
 
 
+def same_map(rows: Rows) -> str:
+    """Is the tested model's map the last one, of dynamic runs; and like with like: the last models of `dynamic` and
+    `retrained`."""
+    tested = sum(r.tie_map == r.final_tie_map for r in rows["dynamic"])
+    theirs = {r.seed: r.final_tie_map for r in rows["random_map"]}
+    equal = sum(r.final_tie_map == theirs.get(r.seed) for r in rows["retrained"])
+    n = len(rows["dynamic"])
+    return (
+        f"In {tested} of {n} dynamic runs the tested model, the best on validation, has the last map. Last with last, "
+        f"`dynamic` minus `retrained`, validation: {end(rows, 'dynamic', 'retrained', last=True)}. In {equal} of {n} "
+        "seeds the random map happens to be the found one, and the difference is exactly 0."
+    )
+
+
 # --- where depth pays ---
 
 
@@ -172,22 +189,23 @@ def depth_rows(
     out_dir: str | os.PathLike | None = None,
     recorded: bool | str | os.PathLike = True,
 ) -> Rows:
-    """The runs of DEPTH in the study "depth", on the seeds that all methods have.
+    """The runs of DEPTH in the study "depth", on the seeds that all those NEEDED have.
 
-    recorded: what the project has committed, or what is in another folder of records, and nothing is trained; if that
-    holds no seed with all methods, nothing is returned. False, or preset "smoke": all is trained, see
-    `findings.collect`.
+    recorded: all that the project has committed, or that is in another folder of records, and nothing is trained;
+    nothing is returned if that holds no seed with all that is needed. False, or preset "smoke": all is trained for
+    `seeds`, see `findings.collect`.
     """
     if preset == "smoke" or not recorded:
         return findings.collect("depth", preset, DEPTH, seeds, out_dir=out_dir, recorded=False)
-    there = findings.rows_of(load_all(findings.COMMITTED if recorded is True else recorded), "depth", preset)
-    return complete(there, DEPTH)
+    return complete(findings.rows_of(load_all(findings.COMMITTED if recorded is True else recorded), "depth", preset))
 
 
-def complete(rows: Rows, methods: Sequence[str]) -> Rows:
-    """Of the rows those of `methods`, with only the seeds that all of them have; nothing if there is no such seed."""
-    seeds = set.intersection(*({r.seed for r in rows.get(method, [])} for method in methods))
-    return {m: [r for r in rows[m] if r.seed in seeds] for m in methods} if seeds else {}
+def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] = NEEDED) -> Rows:
+    """Of the rows those of `methods`, with the seeds that all of `needed` have; a method without one of these seeds is
+    left out. Nothing if there is no such seed."""
+    have = {method: {r.seed for r in rows.get(method, [])} for method in methods}
+    seeds = set.intersection(*(have[method] for method in needed))
+    return {m: [r for r in rows[m] if r.seed in seeds] for m in methods if seeds <= have[m]} if seeds else {}
 
 
 def depth_figure(rows: Rows) -> figures.Figure:
@@ -198,3 +216,32 @@ def depth_figure(rows: Rows) -> figures.Figure:
     n = len(rows["conventional"])
     label = f"test bits per byte minus conventional training's\n(mean, 95 % interval, n = {n}; in brackets their own)"
     return figures.differences({"depth" + findings.gate_of_rows(rows).mark: values}, label)
+
+
+def depth_markdown(rows: Rows) -> str:
+    """Each method against conventional training, the gate's row, and the two primary contrasts with their margin; if
+    there are no runs, how to have them."""
+    if not rows:
+        return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
+    records = [r for runs in rows.values() for r in runs]
+    pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
+    return "\n\n".join(
+        (
+            findings.family_table(rows, pairs, "method"),
+            f"**The gate.** {RULE}",
+            gate_markdown(records),
+            f"**The two contrasts named in advance**, with a margin of {MARGIN:g} % of perplexity:",
+            claim_markdown(records),
+        )
+    )
+
+
+def depth_sentence(rows: Rows) -> str:
+    """The two primary contrasts in a sentence."""
+    if not rows:
+        return "not run."
+    sharing, agent = (difference(rows, *pair) for pair in (("sandwich-2", "conventional"), ("dynamic", "random")))
+    return (
+        f"by the gate it {findings.gate_of_rows(rows).word}; sharing, `sandwich-2` minus `conventional`: {sharing}; "
+        f"the agent, `dynamic` minus `random`: {agent}."
+    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 
@@ -100,22 +101,26 @@ def test_tables_compare_the_best_with_the_best_and_the_last_with_the_last():
     assert table_cells(regimes.where_table({"all": rows, "less": rows}))[1][4] == "worse, open"  # 0.03 twice over
 
 
-def test_depth_is_of_the_seeds_that_all_methods_have(tmp_path, monkeypatch):
-    def save(method, seed, bits):
-        run = made_up(method, seed, bits + seed / 100, name="depth")
-        if method.startswith("shallow"):
-            run.tie_map = list(range(int(method[-1])))
-        run.save(tmp_path)
-
+@pytest.fixture
+def depth(tmp_path):
+    """A folder of records in which depth pays; seed 2 has only some of the methods, and shallow-3 lacks seed 3."""
     for more, method in enumerate(regimes.DEPTH):
-        for seed in (0, 1, 3):
-            save(method, seed, 2.0 + more / 10 * (1 + seed / 100))
-    save("conventional", 2, 1.0)
-    assert depth_rows("gpu", range(5), recorded=tmp_path) == {}
-    monkeypatch.setattr(findings, "COMMITTED", tmp_path)
+        for seed in (0, 1, 2, 3):
+            if (seed == 2 and method != "conventional") or (seed == 3 and method == "shallow-3"):
+                continue
+            run = made_up(method, seed, 2.0 + seed / 100 + more / 10 * (1 + seed / 100), name="depth")
+            if method.startswith("shallow"):
+                run.tie_map = list(range(int(method[-1])))
+            run.save(tmp_path)
+    return tmp_path
+
+
+def test_depth_is_of_the_seeds_that_all_needed_methods_have(depth, monkeypatch):
+    assert depth_rows("gpu", range(5), recorded=depth) == {}
+    monkeypatch.setattr(findings, "COMMITTED", depth)
     rows = depth_rows("laptop", range(5))
-    assert {name: [r.seed for r in runs] for name, runs in rows.items()} == {name: [0, 1, 3] for name in regimes.DEPTH}
-    assert findings.gate_of_rows(rows).can_tell
+    there = [name for name in regimes.DEPTH if name != "shallow-3"]
+    assert {name: [r.seed for r in runs] for name, runs in rows.items()} == {name: [0, 1, 3] for name in there}
     ax = regimes.depth_figure(rows).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["conventional (2.013)", "shallow-2 (2.115)"]
     assert ax.get_title() == "depth"
@@ -125,3 +130,39 @@ def test_depth_is_of_the_seeds_that_all_methods_have(tmp_path, monkeypatch):
     assert given == ("depth", "smoke", regimes.DEPTH, [4])
     assert how["recorded"] is False
     assert depth_rows("laptop", [4], recorded=False)[0][1] == "laptop"
+
+
+def test_depth_in_words(depth):
+    rows = depth_rows("laptop", [], recorded=depth)
+    text = regimes.depth_markdown(rows)
+    first, gate, claim = (part.splitlines() for part in re.split(r"\n\n\*\*.*\n\n", text))
+    assert len(first) == 2 + len(rows) - 1
+    assert (
+        f"| `dynamic` | `dynamic` minus `conventional` | {findings.difference(rows, 'dynamic', 'conventional')}" in text
+    )
+    assert gate[2].endswith("| can tell |")
+    assert [line.split(" | ")[1] for line in claim[2:]] == [
+        "sharing: sandwich-2 minus conventional",
+        "agent: dynamic minus random",
+    ]
+    sentence = regimes.depth_sentence(rows)
+    assert sentence.startswith("by the gate it can tell; sharing, ")
+    assert findings.difference(rows, "dynamic", "random") in sentence
+    assert "not recorded" in regimes.depth_markdown({})
+    assert regimes.depth_sentence({}) == "not run."
+
+
+def test_the_last_map_and_the_tested_one():
+    def run(method, seed, tested, last):
+        return dataclasses.replace(curved(method, seed, [2.0, 1.0, 1.5]), tie_map=tested, final_tie_map=last)
+
+    a, b = [0, 0, 0], [0, 1, 1]
+    rows = {
+        "dynamic": [run("dynamic", 0, a, a), run("dynamic", 1, b, a)],
+        "retrained": [run("retrained", 0, a, a), run("retrained", 1, a, a)],
+        "random_map": [run("random_map", 0, a, a), run("random_map", 1, b, b)],
+    }
+    text = regimes.same_map(rows)
+    assert text.startswith("In 1 of 2 dynamic runs the tested model, the best on validation, has the last map.")
+    assert "validation: +0.000 ± 0.000 (exactly equal, n = 2; perplexity equal)." in text
+    assert "In 1 of 2 seeds the random map" in text
