@@ -18,6 +18,7 @@ from dlt_core.records.statistics import (
     allowed,
     bits_per_byte,
     bootstrap_interval,
+    equivalence,
     hedged,
     holm,
     interquartile_mean,
@@ -27,6 +28,7 @@ from dlt_core.records.statistics import (
     paired_differences,
     plus_minus,
 )
+from dlt_core.studies.claim import MARGIN
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
 from dlt_core.studies.gate import Gate, gate_of, informative, key
@@ -151,6 +153,28 @@ def compared(rows: Rows, name: str, other: str, gate: Gate | None = None) -> str
     return f"{plus_minus(*mean_interval(values), 3, '+')} ({gate.word}, n = {len(values)}; {allowed(nats)})"
 
 
+def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
+    """A row against another, a line for each title: three ways to look at the paired differences, the verdict, what is
+    allowed, and p of equivalence within the margin of the primary contrasts."""
+    lines = []
+    for title, rows in panels.items():
+        bits, nats = against(rows, name, other), _nats(rows, name, other)
+        ends = " to ".join(f"{end:+.3f}" for end in bootstrap_interval(bits)) if len(bits) > 1 else ""
+        lines.append(
+            {
+                "corpus": title,
+                "seeds": f"{len(bits)}",
+                "mean, Student's t": plus_minus(*mean_interval(bits), 3, "+"),
+                "bootstrap": ends,
+                "IQM": f"{interquartile_mean(bits):+.3f}",
+                "verdict": hedged(bits),
+                "allowed": allowed(nats),
+                f"p of equal within {MARGIN:g} %": f"{equivalence(nats, MARGIN):.2f}" if len(nats) > 1 else "",
+            }
+        )
+    return markdown_table(lines)
+
+
 def table(rows: Rows, names: Sequence[str], other: str) -> str:
     """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's, the
     interquartile mean, the verdict or that the study cannot tell, what the first interval allows, and the costs."""
@@ -199,6 +223,24 @@ def correlations(records: Sequence[RunRecord], runs: Iterable[RunRecord], window
     from-scratch test losses in `records`, means over the seeds. window: see `diagnosis.seen_in_search`."""
     true = {tie_map: fmean(losses) for tie_map, losses in truth(records).items()}
     return [rank_correlation(seen_in_search(run, window=window), true) for run in runs]
+
+
+def correlations_table(records: Sequence[RunRecord], rows: Rows, window: int) -> str:
+    """`correlations` of each row, as the rewards are and less their trend over `window` decisions."""
+    lines = []
+    for name, runs in rows.items():
+        for words, width in (("as they are", None), ("less the trend", window)):
+            rho = correlations(records, runs, window=width)
+            lines.append(
+                {
+                    "rewards of": f"`{name}`",
+                    "": words,
+                    "runs": f"{len(rho)}",
+                    "Spearman's ρ with the truth": plus_minus(*mean_interval(rho), 2, "+"),
+                    "smallest to largest": f"{min(rho):+.2f} to {max(rho):+.2f}",
+                }
+            )
+    return markdown_table(lines)
 
 
 def points(rows: Rows, names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from dlt_core import figures
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import bits_per_byte
+from dlt_core.studies import findings
 from dlt_core.studies.diagnosis import truth
+from dlt_core.studies.tables import LEARNING
 from dlt_core.tie_map import TieMap
 
 # Methods, two weight sets each: layer 0 alone; the last layer alone; and both ends together, apart from the middle.
@@ -75,3 +78,23 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
             f"{len(ranks)}, which came out at place {' and '.join(map(str, ranks))}."
         )
     return text
+
+
+def maps_figure(losses: Mapping[TieMap, float]) -> figures.Figure:
+    """The maps from best to worst, a column each with its loss (nats per token); a star where layer 0 is alone."""
+    order = sorted(losses, key=losses.__getitem__)
+    return figures.tie_maps({f"{losses[m]:.3f}{' *' if is_alone(m) else ''}": m for m in order})
+
+
+def registered_markdown(records: Sequence[RunRecord]) -> str:
+    """The test that was registered for six layers: the map in which layer 0 is alone, minus each of the other two, in
+    both corpora, after Holm's correction; or that it was not run."""
+    alone, *others = REGISTERED
+    pairs = {f"layer 0 alone, against `{other}`": (alone, other) for other in others}
+    parts = []
+    for study in LEARNING[:2]:
+        rows = findings.rows_of(records, study)
+        if table := findings.family_table(rows, pairs, study):
+            parts.append(table)
+    names = ", ".join(f"`{name}`" for name in REGISTERED)
+    return "\n\n".join(parts) or f"Registered for six layers, before any run: {names}. They were not run yet."

@@ -90,6 +90,8 @@ def head_start(early: str, late: str, *, improving: bool) -> str:
         if late == "better":
             return "not decided: conventional training still improves" if improving else "no: ahead at both"
         return "a lead at first, not shown at the end"
+    if late == "worse":
+        return "behind at the end; a lead at first is **open**"
     return "no: ahead only later" if late == "better" else "**open**: no lead shown at first, none excluded"
 
 

@@ -73,7 +73,8 @@ def test_the_panels_of_the_regime_are_by_dropout_and_amount_of_text():
         ("better", "better", False, "no: ahead at both"),
         ("better", "borderline", False, "a lead at first, not shown at the end"),
         ("not told apart", "better", True, "no: ahead only later"),
-        ("borderline", "worse", False, "**open**: no lead shown at first, none excluded"),
+        ("borderline", "worse", False, "behind at the end; a lead at first is **open**"),
+        ("not told apart", "borderline", True, "**open**: no lead shown at first, none excluded"),
         ("one seed", "one seed", False, "one seed cannot tell"),
     ],
 )
