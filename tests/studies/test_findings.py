@@ -206,6 +206,18 @@ def test_where_the_study_can_tell_there_are_verdicts(made):
     assert "(better, n = 3" in findings.compared(few, "dqn", "random", findings.gate_of_rows(rows))
 
 
+def test_twins_are_looked_at_in_three_ways_and_for_equivalence(made):
+    rows = {m: [made(m, s, b) for s, b in enumerate(bits)] for m, bits in {
+        "dynamic": (2.0, 2.01, 1.99), "random": (2.0, 2.0, 2.0)}.items()}  # fmt: skip
+    one = {name: runs[:1] for name, runs in rows.items()}
+    found, single = cells(findings.twins_table({"a": rows, "b": one}, "dynamic", "random"))
+    assert found["mean, Student's t"] == "-0.000 ± 0.025"
+    assert found["verdict"] == "not told apart"
+    assert found["allowed"] == "perplexity -2.5 to +2.5 %"
+    assert float(found["p of equal within 3 %"]) == pytest.approx(0.018, abs=0.005)  # t = 0.0296 √3 / 0.01, 2 degrees
+    assert (single["seeds"], single["bootstrap"], single["p of equal within 3 %"]) == ("1", "", "")
+
+
 def test_a_table_of_nothing_is_nothing(made):
     assert table({"dynamic": [made("dynamic", 0)], "random": [made("random", 1)]}, ["dynamic"], "random") == ""
     assert table({}, ["dynamic"], "random") == ""
@@ -256,6 +268,8 @@ def test_the_correlations_of_runs_with_the_mean_truth(made):
     right, wrong = searching(1, 2, 3, 1, 2, 3), searching(3, 2, 1, 3, 2, 1)
     falling = searching(4.5, 4.2, 3.9, 2.5, 2.2, 1.9)  # falls by more than the maps differ: b, c seem best
     assert correlations(scratch, [right, wrong]) == pytest.approx([1, -1])
+    as_they_are, _ = cells(findings.correlations_table(scratch, {"dynamic": [right, wrong]}, window=3))
+    assert (as_they_are["runs"], as_they_are["smallest to largest"]) == ("2", "-1.00 to +1.00")
     assert correlations(scratch, [falling])[0] == pytest.approx(-1)
     trend = [10, 8, 6, 4, 2, 0]
     trending = searching(*(loss + fall for loss, fall in zip((1, 2, 4, 1, 2, 4), trend, strict=True)))
