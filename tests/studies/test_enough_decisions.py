@@ -14,7 +14,8 @@ def measured():
         return {"reward": reward, "world": world, "regret_minus_random": regret, **shares}
 
     rewards = {"neg_perplexity": 1, "log_improvement": -1, "another": 9}
-    rows = [row(reward, world, sign) for reward, sign in rewards.items() for world in ("still", "noise and trend")]
+    worlds = {"still": 1, "noise and trend": 2}
+    rows = [row(reward, world, sign * n) for reward, sign in rewards.items() for world, n in worlds.items()]
     return {"decisions": [900, 3000, 14100], "random_at_the_worst_map": [0.2, 0.2], "rows": rows}
 
 
@@ -22,6 +23,7 @@ def test_a_panel_for_each_world_and_a_line_for_each_reward(measured):
     still, trend = decisions_figure(measured).axes
     assert [ax.get_title() for ax in (still, trend)] == ["the world stands still", "the world with noise and trend"]
     assert [line.get_ydata().tolist() for line in still.lines[:2]] == [[0.005, 0.25, 0.5], [-0.005, -0.25, -0.5]]
+    assert trend.lines[0].get_ydata().tolist() == [0.01, 0.5, 1.0]
     assert len(still.lines) == 3, "and zero; other rewards are not shown"
     assert [label.get_text() for label in still.get_xticklabels()] == ["900", "3,000", "14,100"]
 
