@@ -81,9 +81,10 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
 
 
 def maps_figure(losses: Mapping[TieMap, float]) -> figures.Figure:
-    """The maps from best to worst, a column each with its loss (nats per token); a star where layer 0 is alone."""
-    order = sorted(losses, key=losses.__getitem__)
-    return figures.tie_maps({f"{losses[m]:.3f}{' *' if is_alone(m) else ''}": m for m in order})
+    """The maps from best to worst, a column each with its place and loss (nats per token); a star where layer 0 is
+    alone."""
+    order = enumerate(sorted(losses, key=losses.__getitem__), 1)
+    return figures.tie_maps({f"{i}\n{losses[m]:.3f}{' *' if is_alone(m) else ''}": m for i, m in order})
 
 
 def registered_markdown(records: Sequence[RunRecord]) -> str:

@@ -68,5 +68,6 @@ def test_the_registered_maps_are_compared_in_each_corpus_once_they_are_run():
 
 
 def test_the_maps_are_drawn_from_best_to_worst_with_a_star_where_layer_0_is_alone():
-    ax = maps_figure({TieMap([0, 0, 0]): 4.0, TieMap([0, 1, 1]): 1.5, TieMap([0, 1, 0]): 2.0}).axes[0]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["1.500 *", "2.000", "4.000"]
+    losses = {TieMap([0, 0, 0]): 4.0, TieMap([0, 1, 1]): 1.5, TieMap([0, 1, 0]): 2.0001, TieMap([0, 1, 2]): 2.0}
+    labels = [label.get_text() for label in maps_figure(losses).axes[0].get_xticklabels()]
+    assert labels == ["1\n1.500 *", "2\n2.000 *", "3\n2.000", "4\n4.000"]
