@@ -69,6 +69,26 @@ def verdict(differences: Sequence[float]) -> str:
     return "not told apart" if abs(mean) <= half else "better" if mean < 0 else "worse"
 
 
+FEW = 10  # values of which `bootstrap_interval` is too narrow to be heard
+
+
+def hedged(differences: Sequence[float]) -> str:
+    """`verdict` as it is to be quoted: "borderline" where it hangs on how the interval is made.
+
+    That is where |mean| is within 10 % of half the interval, or where of ten or more values the bootstrap's interval
+    excludes 0 and Student's t does not, or the other way round. Raises ValueError for no values.
+    """
+    word = verdict(differences)
+    if word in ("exactly equal", "one seed"):
+        return word
+    mean, half = mean_interval(differences)
+    near = half is not None and abs(abs(mean) - half) <= 0.1 * half
+    if not near and len(differences) >= FEW:
+        low, high = bootstrap_interval(differences)
+        near = (low <= 0 <= high) != (word == "not told apart")
+    return "borderline" if near else word
+
+
 def percent_of_perplexity(difference: float, bytes_per_token: float | None = None) -> float:
     """A difference in log perplexity (nats per token) as percent of perplexity, 100 (e^d - 1); of one in bits per byte
     with the text's `bytes_per_token`."""

@@ -11,7 +11,7 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte
-from dlt_core.studies import findings, gate
+from dlt_core.studies import findings, gate, regimes
 from dlt_core.studies.benchmark import report
 from dlt_core.studies.claim import results_markdown
 from dlt_core.studies.contrasts import (
@@ -143,7 +143,7 @@ def _learning(records: Sequence[RunRecord], gates: Mapping[gate.Key, gate.Gate])
         values: dict[str, Sequence[float]] = {name: findings.against(maps, name, order[-1]) for name in order}
         title = f"truth{gate.gate_of(gates, 'truth').mark}"
         drawn["fig_truth"] = figures.differences({title: values}, f"test bits per byte minus those of {order[-1]}")
-    if panels_of_regime := findings.regime_panels(rows["regime"], "random"):
+    if panels_of_regime := regimes.regime_panels(rows["regime"], "random"):
         label = "random minus conventional,\nvalidation bits per byte"
         drawn["fig_regime"] = figures.sign_map(panels_of_regime, "optimiser steps", label)
     return drawn

@@ -23,6 +23,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     verdict,
 )
+from dlt_core.studies import findings
 from dlt_core.studies.gate import gate_of, informative, key
 from dlt_core.studies.methods import LADDER, PUT_IN, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
@@ -42,6 +43,35 @@ def ablation_differences(records: Sequence[RunRecord]) -> dict[str, dict[int, fl
     conventional = [r for r in records if r.method == "conventional" and not changes(r)]
     groups = grouped((r for r in records if r.method != "conventional"), row_name)
     return _that_exist({name: paired_differences(group, conventional) for name, group in groups.items()})
+
+
+def rows_table(rows: findings.Rows, names: Sequence[str], other: str) -> str:
+    """Rows against another one, best first: their own bits per byte, the paired difference with what it allows, what is
+    shown after Holm's correction over these rows, and their share of the parameters."""
+    family = {name: findings.against(rows, name, other) for name in names}
+    after = findings.corrected({name: values for name, values in family.items() if any(values)})
+    return markdown_table(
+        [
+            {
+                "row": name,
+                "bits per byte": plus_minus(*mean_interval([bits_per_byte(r) for r in rows[name]]), 3),
+                f"minus {other}": findings.difference(rows, name, other),
+                "after Holm": after.get(name, ""),
+                "of the parameters": f"{fmean(map(findings.share_of_parameters, rows[name])):.0%}",
+            }
+            for name in sorted(names, key=lambda name: fmean(family[name]))
+        ]
+    )
+
+
+def other_actions(rows: findings.Rows, names: Sequence[str], other: str = "dynamic") -> dict[str, float]:
+    """Share of the actions of each row that are other ones than in another row's run of the same seed; of rows with as
+    many decisions."""
+    theirs = {r.seed: r.history["action"] for r in rows[other]}
+    return {
+        name: fmean(a != b for r in rows[name] for a, b in zip(r.history["action"], theirs[r.seed], strict=True))
+        for name in names
+    }
 
 
 def _that_exist(rows: dict[str, Any]) -> dict[str, Any]:

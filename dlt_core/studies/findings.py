@@ -10,27 +10,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from dlt_core import CHECKOUT
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
+    Key,
     allowed,
     bits_per_byte,
     bootstrap_interval,
+    equivalence,
+    hedged,
+    holm,
     interquartile_mean,
     log_perplexity,
     mean_interval,
+    p_value,
     paired_differences,
     plus_minus,
-    verdict,
 )
+from dlt_core.studies.claim import MARGIN
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
 from dlt_core.studies.gate import Gate, gate_of, informative, key
 from dlt_core.studies.methods import SEARCHES, base_name
-from dlt_core.studies.tables import LEARNING, grouped, markdown_table, training_flops
+from dlt_core.studies.tables import LEARNING, NOT_RUN, grouped, markdown_table, training_flops
 from dlt_core.tie_map import PATTERNS, expected_independent
 
 Rows = dict[str, list[RunRecord]]
@@ -84,9 +87,51 @@ def against(rows: Rows, name: str, other: str) -> list[float]:
     return list(paired_differences(rows.get(name, []), rows.get(other, [])).values())
 
 
-def said(values: Sequence[float], digits: int = 3) -> str:
-    """A paired difference in words, such as "+0.012 ± 0.004 (worse, n = 10)"."""
-    return f"{plus_minus(*mean_interval(values), digits, '+')} ({verdict(values)}, n = {len(values)})"
+def said(values: Sequence[float], digits: int = 3, nats: Sequence[float] = ()) -> str:
+    """A paired difference in words, such as "+0.012 ± 0.004 (worse, n = 10)". nats: the same in log perplexity, to say
+    what the interval allows in percent of perplexity."""
+    percent = f"; {allowed(nats)}" if nats else ""
+    return f"{plus_minus(*mean_interval(values), digits, '+')} ({hedged(values)}, n = {len(values)}{percent})"
+
+
+def difference(rows: Rows, name: str, other: str) -> str:
+    """`against` in words, with what the interval allows in percent of perplexity; "not run" for no pairs. The verdict
+    is about these runs; whether they say anything of the paper's claim is the gate's, see `compared`."""
+    values = against(rows, name, other)
+    return said(values, nats=_nats(rows, name, other)) if values else NOT_RUN
+
+
+def _nats(rows: Rows, name: str, other: str) -> list[float]:
+    return list(paired_differences(rows.get(name, []), rows.get(other, []), log_perplexity).values())
+
+
+def corrected(family: Mapping[Key, Sequence[float]]) -> dict[Key, str]:
+    """What is shown of each of a family of differences after Holm's correction for how many they are: "better" or
+    "worse" with p below 0.05, "exactly equal", or "open". Raises ValueError for a difference without values."""
+    tested = holm({name: p_value(values) for name, values in family.items() if len(values) > 1 and any(values)})
+    words = {}
+    for name, values in family.items():
+        word = "worse" if mean_interval(values)[0] > 0 else "better"
+        words[name] = "exactly equal" if not any(values) else word if tested.get(name, 1.0) < 0.05 else "open"
+    return words
+
+
+def family_table(rows: Rows, pairs: Mapping[str, tuple[str, str]], heading: str = "") -> str:
+    """A family of differences, words -> (row, the row that is taken off), with what is shown of each after Holm's
+    correction for all that were run."""
+    family = {words: values for words, pair in pairs.items() if (values := against(rows, *pair))}
+    after = corrected(family)
+    return markdown_table(
+        [
+            {
+                heading: words,
+                "difference": " minus ".join(f"`{name}`" for name in pairs[words]),
+                "test bits per byte": difference(rows, *pairs[words]),
+                "after Holm": after[words],
+            }
+            for words in family
+        ]
+    )
 
 
 def gate_of_rows(rows: Rows) -> Gate:
@@ -102,8 +147,32 @@ def compared(rows: Rows, name: str, other: str, gate: Gate | None = None) -> str
     if not (values := against(rows, name, other)):
         return ""
     gate = gate or gate_of_rows(rows)
-    nats = list(paired_differences(rows[name], rows[other], log_perplexity).values())
-    return f"{plus_minus(*mean_interval(values), 3, '+')} ({gate.verdict(values)}, n = {len(values)}; {allowed(nats)})"
+    if gate.can_tell:
+        return difference(rows, name, other)
+    nats = _nats(rows, name, other)
+    return f"{plus_minus(*mean_interval(values), 3, '+')} ({gate.word}, n = {len(values)}; {allowed(nats)})"
+
+
+def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
+    """A row against another, a line for each title: three ways to look at the paired differences, the verdict, what is
+    allowed, and p of equivalence within the margin of the primary contrasts."""
+    lines = []
+    for title, rows in panels.items():
+        bits, nats = against(rows, name, other), _nats(rows, name, other)
+        ends = " to ".join(f"{end:+.3f}" for end in bootstrap_interval(bits)) if len(bits) > 1 else ""
+        lines.append(
+            {
+                "corpus": title,
+                "seeds": f"{len(bits)}",
+                "mean, Student's t": plus_minus(*mean_interval(bits), 3, "+"),
+                "bootstrap": ends,
+                "IQM": f"{interquartile_mean(bits):+.3f}",
+                "verdict": hedged(bits),
+                "allowed": allowed(nats),
+                f"p of equal within {MARGIN:g} %": f"{equivalence(nats, MARGIN):.2f}" if len(nats) > 1 else "",
+            }
+        )
+    return markdown_table(lines)
 
 
 def table(rows: Rows, names: Sequence[str], other: str) -> str:
@@ -123,7 +192,7 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
                 f"minus `{other}`": plus_minus(*mean_interval(values), 3, "+"),
                 "bootstrap": ends.replace(" ", " to "),
                 "IQM": f"{interquartile_mean(values):+.3f}",
-                "verdict": gate.verdict(values) if gate else verdict(values),
+                "verdict": hedged(values) if gate and gate.can_tell else gate.word if gate else "",
                 "allowed": allowed(list(paired_differences(runs, rows[other], log_perplexity).values())),
                 "parameters": f"{fmean(map(share_of_parameters, runs)):.0%}",
                 "FLOPs": f"{fmean(map(training_flops, runs)) / 1e12:.2f}T",
@@ -156,17 +225,22 @@ def correlations(records: Sequence[RunRecord], runs: Iterable[RunRecord], window
     return [rank_correlation(seen_in_search(run, window=window), true) for run in runs]
 
 
-def regime(rows: Rows, name: str, other: str, *, last: bool = False) -> tuple[list[int], list[list[float]]]:
-    """How the difference of two rows moves with the length of training: (steps, validation bits per byte of one minus
-    the other's, a list for each seed). Of the best model until then, or of the last one."""
-    theirs = {r.seed: _curve(r, last) for r in rows[other]}
-    pairs = [(_curve(r, last) - theirs[r.seed]).tolist() for r in rows[name] if r.seed in theirs]
-    return rows[name][0].curves["validation"]["step"], pairs
-
-
-def _curve(record: RunRecord, last: bool) -> np.ndarray:
-    curve = np.array(record.curves["validation"]["bits_per_byte"])
-    return curve if last else np.minimum.accumulate(curve)
+def correlations_table(records: Sequence[RunRecord], rows: Rows, window: int) -> str:
+    """`correlations` of each row, as the rewards are and less their trend over `window` decisions."""
+    lines = []
+    for name, runs in rows.items():
+        for words, width in (("as they are", None), ("less the trend", window)):
+            rho = correlations(records, runs, window=width)
+            lines.append(
+                {
+                    "rewards of": f"`{name}`",
+                    "": words,
+                    "runs": f"{len(rho)}",
+                    "Spearman's ρ with the truth": plus_minus(*mean_interval(rho), 2, "+"),
+                    "smallest to largest": f"{min(rho):+.2f} to {max(rho):+.2f}",
+                }
+            )
+    return markdown_table(lines)
 
 
 def points(rows: Rows, names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
@@ -268,16 +342,3 @@ def findings(records: Sequence[RunRecord], preset: str = "laptop") -> str:
         "14": better_agents(embedded),
     }
     return "\n".join(f"- Notebook {number}: {sentence}" for number, sentence in sentences.items() if sentence)
-
-
-def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
-    """For `figures.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
-    panels: dict[str, dict[str, tuple]] = {}
-    gates = informative(record for runs in rows.values() for record in runs)
-    for row, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
-        e = runs[0].experiment
-        twin = row.replace(runs[0].method, other, 1)
-        if runs[0].method == name and twin in rows:
-            text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text{gates[key(runs[0])].mark}"
-            panels.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, row, twin)
-    return panels

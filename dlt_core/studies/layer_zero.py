@@ -10,19 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from dlt_core import figures
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import (
-    allowed,
-    bits_per_byte,
-    holm,
-    log_perplexity,
-    mean_interval,
-    p_value,
-    paired_differences,
-    plus_minus,
-)
+from dlt_core.records.statistics import bits_per_byte
+from dlt_core.studies import findings
 from dlt_core.studies.diagnosis import truth
-from dlt_core.studies.tables import grouped, markdown_table
+from dlt_core.studies.tables import LEARNING
 from dlt_core.tie_map import TieMap
 
 # Methods, two weight sets each: layer 0 alone; the last layer alone; and both ends together, apart from the middle.
@@ -87,33 +80,22 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
     return text
 
 
+def maps_figure(losses: Mapping[TieMap, float]) -> figures.Figure:
+    """The maps from best to worst, a column each with its place and loss (nats per token); a star where layer 0 is
+    alone."""
+    order = enumerate(sorted(losses, key=losses.__getitem__), 1)
+    return figures.tie_maps({f"{i}\n{losses[m]:.3f}{' *' if is_alone(m) else ''}": m for i, m in order})
+
+
 def registered_markdown(records: Sequence[RunRecord]) -> str:
-    """The REGISTERED maps wherever all were run: each of the others minus the one in which layer 0 is alone, paired by
-    seed, with Holm's correction over all rows; nothing for no runs. All have two weight sets, so no gate is asked: the
-    question is not what sharing is worth, but which layers should share."""
+    """The test that was registered for six layers: the map in which layer 0 is alone, minus each of the other two, in
+    both corpora, after Holm's correction; or that it was not run."""
     alone, *others = REGISTERED
-    finished = [r for r in records if r.status == "finished" and not r.changes and r.method in REGISTERED]
-    found: dict[tuple[str, str], tuple[dict[int, float], dict[int, float]]] = {}
-    for experiment, runs in grouped(finished, lambda r: r.experiment["name"]).items():
-        of = grouped(runs, lambda r: r.method)
-        for other in others:
-            pairs = of.get(other, []), of.get(alone, [])
-            if len(bits := paired_differences(*pairs)) > 1:
-                found[experiment, other] = bits, paired_differences(*pairs, log_perplexity)
-    corrected = holm({name: p_value(list(bits.values())) for name, (bits, _) in found.items()})
-    rows = []
-    for (experiment, other), (bits, nats) in found.items():
-        mean, half = mean_interval(list(bits.values()))
-        confirmed = mean > 0 and corrected[experiment, other] < 0.05
-        rows.append(
-            {
-                "experiment": experiment,
-                "compared": f"`{other}` minus `{alone}`",
-                "n": str(len(bits)),
-                "bits per byte": plus_minus(mean, half, 3, "+"),
-                "95 % interval": allowed(list(nats.values())),
-                "p, Holm": f"{corrected[experiment, other]:.2g}",
-                "": "layer 0 is better alone" if confirmed else "not confirmed",
-            }
-        )
-    return markdown_table(rows)
+    pairs = {f"layer 0 alone, against `{other}`": (alone, other) for other in others}
+    parts = []
+    for study in LEARNING[:2]:
+        rows = findings.rows_of(records, study)
+        if table := findings.family_table(rows, pairs, study):
+            parts.append(table)
+    names = ", ".join(f"`{name}`" for name in REGISTERED)
+    return "\n\n".join(parts) or f"Registered for six layers, before any run: {names}. They were not run yet."

@@ -14,6 +14,7 @@ from dlt_core.records.statistics import (
     bits_per_byte,
     bootstrap_interval,
     equivalence,
+    hedged,
     holm,
     interquartile_mean,
     log_perplexity,
@@ -69,6 +70,26 @@ def made_up(seed: int, bits: float, perplexity: float = 9.0) -> RunRecord:
 )
 def test_what_an_interval_allows_to_say(differences, expected):
     assert verdict(differences) == expected
+
+
+SPLIT = [0.01, -0.01, -0.06, 0.0, -0.01, -0.06, 0.0, 0.02, -0.06, -0.01]  # -0.018 ± 0.022, bootstrap -0.038 to -0.002
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([1.0, 2.0, 3.0], "not told apart"),  # 2 ± 2.48
+        ([1.3, 2.3, 3.3], "borderline"),  # 2.3 ± 2.48: within 10 %
+        ([1.7, 2.7, 3.7], "borderline"),  # 2.7 ± 2.48, from the other side
+        ([-2.0, -3.0, -4.0], "better"),  # -3 ± 2.48
+        (SPLIT, "borderline"),  # the bootstrap's interval excludes 0, Student's t does not
+        (SPLIT[:9], "not told apart"),  # as it does of nine, too few for the bootstrap to be heard
+        ([0.0, 0.0], "exactly equal"),
+        ([0.5], "one seed"),
+    ],
+)
+def test_a_verdict_that_hangs_on_the_interval_is_borderline(differences, expected):
+    assert hedged(differences) == expected
 
 
 def test_a_mean_with_its_interval_in_words():

@@ -1,8 +1,10 @@
 """The studies of many short runs: paired with the right run, by hand, and in their tables."""
 
+import dataclasses
+
 import pytest
 
-from dlt_core.studies import contrasts
+from dlt_core.studies import contrasts, findings
 from dlt_core.studies.contrasts import ablation_differences, ablation_figure, ladder, put_in
 from dlt_core.studies.released_code import ReleasedCode
 from tests.studies.conftest import made_up, studies, table_cells
@@ -28,6 +30,33 @@ def test_ablations_are_paired_with_the_unchanged_conventional_run():
     (interval,) = [segment[:, 0].tolist() for found in ax.collections for segment in found.get_segments()]
     half = 12.706204736432095 * 0.125  # t with 1 degree of freedom, and the standard error
     assert interval == pytest.approx([0.375 - half, 0.375 + half])
+
+
+def test_a_table_of_rows_is_best_first_with_what_is_left_after_holm():
+    def runs(method, *bits):
+        return [made_up(method, seed, b, name="ablations") for seed, b in enumerate(bits)]
+
+    rows = {
+        "conventional": runs("conventional", 2.0, 2.0, 2.0),
+        "dynamic": runs("dynamic", 2.5, 2.51, 2.5),
+        "random": runs("random", 2.3, 2.5, 2.4),
+        "replay": runs("conventional", 2.0, 2.0, 2.0),
+    }
+    table = table_cells(contrasts.rows_table(rows, ["dynamic", "random", "replay"], "conventional"))[1:]
+    assert [(row[0], row[3]) for row in table] == [("replay", ""), ("random", "worse"), ("dynamic", "worse")]
+    assert table[1][1:3] == ["2.400 ± 0.248", findings.difference(rows, "random", "conventional")]
+    assert table[1][4] == "24%"
+    three = {**rows, "x": rows["random"], "y": rows["random"]}
+    found = table_cells(contrasts.rows_table(three, ["random", "x", "y"], "conventional"))[1:]
+    assert {row[3] for row in found} == {"open"}, "p = 0.02 is 0.06 for three of a kind"
+
+
+def test_the_share_of_other_actions():
+    rows = {
+        name: [dataclasses.replace(made_up(seed=s), history={"action": found}) for s, found in by_seed.items()]
+        for name, by_seed in {"dynamic": {0: [0, 1], 1: [1, 1]}, "row": {1: [1, 0], 0: [0, 1]}}.items()
+    }
+    assert contrasts.other_actions(rows, ["row", "dynamic"]) == {"row": 0.25, "dynamic": 0.0}
 
 
 # --- the paper as described against the code as released ---

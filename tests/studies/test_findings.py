@@ -17,7 +17,6 @@ from dlt_core.studies.findings import (
     correlations,
     label,
     points,
-    regime,
     rows_of,
     said,
     same_text_and_budget,
@@ -124,6 +123,32 @@ def test_differences_in_words(values, expected):
     assert said(values) == expected
 
 
+def test_a_difference_is_quoted_with_what_is_still_possible(made):
+    rows = {
+        m: [made(m, s, b + s * more) for s in (0, 1, 2)] for m, b, more in (("dqn", 2.1, 0.1), ("random", 2.0, 0.0))
+    }
+    expected = "+0.200 ± 0.248 (not told apart, n = 3; perplexity -4.7 to +56.6 %)"  # of exp(0.2 - 0.248) and + 0.248
+    assert findings.difference(rows, "dqn", "random") == expected
+    assert said([0.1, 0.2, 0.3], nats=[0.1, 0.2, 0.3]) == expected
+    assert findings.difference(rows, "dqn", "thompson") == "not run"
+    near = [0.25 + x for x in (-0.1, 0.0, 0.1)]  # half the interval is 0.248
+    assert said(near) == "+0.250 ± 0.248 (borderline, n = 3)"
+
+
+def test_what_is_left_of_a_family_after_holm(made):
+    seeds, sure, weak = range(4), (-1.0, -1.1, -1.0, -1.1), (0.2, 0.4, 0.1, 0.3)  # p about 0.0002 and 0.03
+    assert findings.corrected({"weak": weak}) == {"weak": "worse"}
+    family = {"weak": weak, "sure": sure, "none": (0.1, -0.1, 0.2, -0.3), "equal": (0.0, 0.0), "one": (1.0,)}
+    after = {"weak": "open", "sure": "better", "none": "open", "equal": "exactly equal", "one": "open"}
+    assert findings.corrected(family) == after
+    rows = {"random": [made("random", s, 2.0) for s in seeds]}
+    rows |= {name: [made("dqn", s, 2.0 + x) for s, x in zip(seeds, family[name], strict=False)] for name in family}
+    lines = cells(findings.family_table(rows, {f"the {n}": (n, "random") for n in (*family, "not run")}, "what"))
+    assert {line["what"].removeprefix("the "): line["after Holm"] for line in lines} == after
+    assert lines[0]["test bits per byte"] == findings.difference(rows, "weak", "random")
+    assert lines[0]["difference"] == "`weak` minus `random`"
+
+
 def test_words_with_other_digits_and_of_nothing():
     assert said([0.12, 0.16], 1) == "+0.1 ± 0.3 (not told apart, n = 2)"
     with pytest.raises(ValueError, match="no values"):
@@ -181,6 +206,18 @@ def test_where_the_study_can_tell_there_are_verdicts(made):
     assert "(better, n = 3" in findings.compared(few, "dqn", "random", findings.gate_of_rows(rows))
 
 
+def test_twins_are_looked_at_in_three_ways_and_for_equivalence(made):
+    rows = {m: [made(m, s, b) for s, b in enumerate(bits)] for m, bits in {
+        "dynamic": (2.0, 2.01, 1.99), "random": (2.0, 2.0, 2.0)}.items()}  # fmt: skip
+    one = {name: runs[:1] for name, runs in rows.items()}
+    found, single = cells(findings.twins_table({"a": rows, "b": one}, "dynamic", "random"))
+    assert found["mean, Student's t"] == "-0.000 ± 0.025"
+    assert found["verdict"] == "not told apart"
+    assert found["allowed"] == "perplexity -2.5 to +2.5 %"
+    assert float(found["p of equal within 3 %"]) == pytest.approx(0.018, abs=0.005)  # t = 0.0296 √3 / 0.01, 2 degrees
+    assert (single["seeds"], single["bootstrap"], single["p of equal within 3 %"]) == ("1", "", "")
+
+
 def test_a_table_of_nothing_is_nothing(made):
     assert table({"dynamic": [made("dynamic", 0)], "random": [made("random", 1)]}, ["dynamic"], "random") == ""
     assert table({}, ["dynamic"], "random") == ""
@@ -211,33 +248,6 @@ def test_one_text_and_one_budget_for_all(what, changed, made):
         same_text_and_budget(runs)
 
 
-# --- regime ---
-
-
-def with_curve(record: RunRecord, bits: list[float]) -> RunRecord:
-    record.curves["validation"] = {"step": [4, 8, 12], "bits_per_byte": bits}
-    return record
-
-
-def test_the_regime_is_of_the_best_model_until_then_or_of_the_last(made):
-    rows = {
-        "dynamic": [
-            with_curve(made("dynamic", 0), [3.0, 1.0, 2.0]),
-            with_curve(made("dynamic", 7), [0.0, 0.0, 0.0]),
-            with_curve(made("dynamic", 1), [5.0, 6.0, 4.0]),
-        ],
-        "conventional": [
-            with_curve(made("conventional", 1), [4.0, 3.0, 3.5]),
-            with_curve(made("conventional", 0), [2.0, 2.5, 1.0]),
-        ],
-    }
-    steps, best = regime(rows, "dynamic", "conventional")
-    assert steps == [4, 8, 12]
-    assert best == [[1.0, -1.0, 0.0], [1.0, 2.0, 1.0]]  # of seeds 0 and 1; 7 has no partner
-    assert regime(rows, "dynamic", "conventional", last=True) == (steps, [[1.0, -1.5, 1.0], [1.0, 3.0, 0.5]])
-    assert regime(rows, "dynamic", "dynamic")[1] == [[0.0] * 3] * 3
-
-
 # --- rewards against the truth ---
 
 
@@ -258,6 +268,8 @@ def test_the_correlations_of_runs_with_the_mean_truth(made):
     right, wrong = searching(1, 2, 3, 1, 2, 3), searching(3, 2, 1, 3, 2, 1)
     falling = searching(4.5, 4.2, 3.9, 2.5, 2.2, 1.9)  # falls by more than the maps differ: b, c seem best
     assert correlations(scratch, [right, wrong]) == pytest.approx([1, -1])
+    as_they_are, _ = cells(findings.correlations_table(scratch, {"dynamic": [right, wrong]}, window=3))
+    assert (as_they_are["runs"], as_they_are["smallest to largest"]) == ("2", "-1.00 to +1.00")
     assert correlations(scratch, [falling])[0] == pytest.approx(-1)
     trend = [10, 8, 6, 4, 2, 0]
     trending = searching(*(loss + fall for loss, fall in zip((1, 2, 4, 1, 2, 4), trend, strict=True)))
@@ -405,25 +417,3 @@ def test_the_findings_are_the_sentences_of_what_was_run(made, monkeypatch):
     assert "are +1.500 ± 6.353 (cannot tell, n = 2; perplexity" in found
     assert "Spearman correlation of +1.00" in found
     assert findings.findings([*embedded, *small], preset="gpu") == ""
-
-
-def test_the_panels_of_the_regime_are_by_dropout_and_amount_of_text(made):
-    def runs(method, dropout, train_bytes):
-        changed = {"dropout": dropout, "train_bytes": train_bytes}
-        overrides = {name: value for name, value in changed.items() if value}
-        run = turned(made(method, overrides=overrides), 2.0 if method == "random" else 1.5)
-        size = {"bytes": run.corpus["bytes"] | {"train": train_bytes or 8000}}
-        return dataclasses.replace(run, experiment=run.experiment | changed, corpus=run.corpus | size)
-
-    records = [
-        runs(m, d, b) for m in ("random", "conventional") for d, b in ((0.0, None), (0.0, 4000), (0.2, 4000))
-    ] + [runs("random", 0.2, None)]
-    rows: dict[str, list[RunRecord]] = {}
-    for record in records:
-        rows.setdefault(label(record), []).append(record)
-    panels = findings.regime_panels(rows, "random")
-    assert {title: list(lines) for title, lines in panels.items()} == {
-        "dropout 0": ["8 kB of text (cannot tell)", "4 kB of text (cannot tell)"],
-        "dropout 0.2": ["4 kB of text (cannot tell)"],  # the other has no twin
-    }
-    assert panels["dropout 0"]["8 kB of text (cannot tell)"][1] == [[0.5, 0.5, 0.5]]

@@ -5,7 +5,15 @@ import pytest
 from dlt_core import CHECKOUT
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.layer_zero import REGISTERED, in_a_sentence, is_alone, layer_zero, registered_markdown
+from dlt_core.studies import findings
+from dlt_core.studies.layer_zero import (
+    REGISTERED,
+    in_a_sentence,
+    is_alone,
+    layer_zero,
+    maps_figure,
+    registered_markdown,
+)
 from dlt_core.studies.methods import parse
 from dlt_core.tie_map import TieMap, all_maps
 from tests.studies.conftest import made_up, table_cells
@@ -44,16 +52,22 @@ def test_the_registered_maps_are_methods_for_six_layers():
     assert {tie_map.num_independent for tie_map in maps} == {2}, "one number of parameters"
 
 
-def test_the_registered_maps_are_held_against_the_one_in_which_layer_0_is_alone():
-    records = []
-    for seed, noise in enumerate((0.0, 0.01, -0.01, 0.02)):
-        for method, bits in zip(REGISTERED, (2.0, 2.1 + noise, 2.0 + 3 * noise), strict=True):
-            record = made_up(method, seed, bits, name="agents-embedded")
-            record.test["perplexity"] = 2**bits
-            records.append(record)
-    better, open_ = table_cells(registered_markdown(records))
-    assert better[:3] == ["agents-embedded", "`map-0-0-0-0-0-5` minus `map-0-1-1-1-1-1`", "4"]
-    assert better[3].startswith("+0.105")
-    assert better[-1] == "layer 0 is better alone"
-    assert open_[-1] == "not confirmed"
-    assert registered_markdown([r for r in records if r.method != "map-0-1-1-1-1-1"]) == ""
+def test_the_registered_maps_are_compared_in_each_corpus_once_they_are_run():
+    assert registered_markdown([]).endswith("They were not run yet.")
+    runs = [
+        made_up(name, seed, 2.0 + place / 10 * (1 + seed / 50), name="agents-embedded")
+        for place, name in enumerate(REGISTERED)
+        for seed in (100, 101, 102)
+    ]
+    table = table_cells(registered_markdown(runs))
+    rows = findings.rows_of(runs, "agents-embedded")
+    assert [row[2] for row in table[1:]] == [findings.difference(rows, REGISTERED[0], name) for name in REGISTERED[1:]]
+    assert [row[3] for row in table[1:]] == ["better", "better"]
+    other = [made_up(name, 0, 2.0, name="agents-wikitext2") for name in REGISTERED]
+    assert registered_markdown([*runs, *other]).startswith(registered_markdown(runs) + "\n\n| agents-wikitext2 |")
+
+
+def test_the_maps_are_drawn_from_best_to_worst_with_a_star_where_layer_0_is_alone():
+    losses = {TieMap([0, 0, 0]): 4.0, TieMap([0, 1, 1]): 1.5, TieMap([0, 1, 0]): 2.0001, TieMap([0, 1, 2]): 2.0}
+    labels = [label.get_text() for label in maps_figure(losses).axes[0].get_xticklabels()]
+    assert labels == ["1\n1.500 *", "2\n2.000 *", "3\n2.000", "4\n4.000"]

@@ -1,0 +1,64 @@
+"""What figures/table_world.json says, in a picture and in words: enough decisions decide whether the agent learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlt_core import figures
+from dlt_core.records.statistics import mean_interval, plus_minus
+from dlt_core.studies.findings import said
+from dlt_core.studies.table_world import LEARNED_FROM, WORLDS
+
+SHOWN = ("still", "noise and trend")
+
+
+def decisions_figure(measured: Mapping[str, Any]) -> figures.Figure:
+    """The agent's regret minus its random twin's against the number of decisions, a line for each reward and a panel
+    for each world, with 95 % intervals over the seeds. measured: of `table_world.measure`."""
+    panels = {
+        f"the world {WORLDS[name].replace('still', 'stands still')}": {
+            LEARNED_FROM[row["reward"]].replace("`", ""): (
+                measured["decisions"],
+                list(zip(*row["regret_minus_random"].values(), strict=True)),
+            )
+            for row in measured["rows"]
+            if row["world"] == name and row["reward"] in LEARNED_FROM
+        }
+        for name in SHOWN
+    }
+    ylabel = "regret minus the random twin's\n(nats per token; below 0: learned)"
+    figure = figures.bands(panels, "decisions", ylabel, zero=True)
+    for ax in figure.axes:
+        ax.set_xscale("log")
+        ax.set_xticks(measured["decisions"], [f"{n:,}" for n in measured["decisions"]])
+        ax.minorticks_off()
+    return figure
+
+
+def in_words(measured: Mapping[str, Any], world: str = "still") -> str:
+    """What each reward leads to in a world: regret after few and many decisions, the worst map, the least tried."""
+    lines = []
+    for row in measured["rows"]:
+        if row["world"] == world and row["reward"] in LEARNED_FROM:
+            few, *_, many = row["regret_minus_random"].items()
+            regret = "; ".join(f"after {int(n):,} decisions {said(v, nats=v)}" for n, v in (few, many))
+            least, chance = _percent(row["least_tried"]), _percent(row["least_tried_by_chance"])
+            lines.append(
+                f"- {LEARNED_FROM[row['reward']]}: regret minus the twin's, nats per token, {regret}. Of its turns "
+                f"{_percent(row['at_the_worst_map'])} end at the worst map; it takes what was tried least in {least} "
+                f"of its own choices, by chance {chance}."
+            )
+    lines.append(f"- The random agent ends {_percent(measured['random_at_the_worst_map'])} of its turns there.")
+    return "\n".join(lines)
+
+
+def _percent(shares: list[float]) -> str:
+    return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
+
+
+def regret_after(measured: Mapping[str, Any], reward: str, world: str = "still") -> str:
+    """The regret minus the twin's after the most decisions, in words."""
+    (row,) = (r for r in measured["rows"] if (r["reward"], r["world"]) == (reward, world))
+    values = row["regret_minus_random"][str(max(measured["decisions"]))]
+    return said(values, nats=values)

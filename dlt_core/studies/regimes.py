@@ -1,0 +1,249 @@
+"""Where would sharing help? Long runs, little text, and models in which depth pays: what notebook 13 shows of them.
+
+All is paired by seed with conventional training. The best model on validation is compared with the best one, the last
+with the last: a curve that has turned makes the two differ.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+
+from dlt_core import figures
+from dlt_core.records.record import RunRecord, load_all
+from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, plus_minus
+from dlt_core.studies import findings
+from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown
+from dlt_core.studies.findings import Rows, against, difference, said
+from dlt_core.studies.gate import informative, key
+from dlt_core.studies.tables import markdown_table
+
+DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
+"""The methods of the study "depth"."""
+NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
+"""Those without which nothing can be said of it."""
+
+
+def regime(
+    rows: Rows, name: str, other: str, *, last: bool = False, unit: str = "bits_per_byte"
+) -> tuple[list[int], list[list[float]]]:
+    """How the difference of two rows moves with the length of training: (steps, validation bits per byte of one minus
+    the other's, a list for each seed). Of the best model until then, or of the last one. unit: "loss" for nats per
+    token."""
+    theirs = {r.seed: _curve(r, last, unit) for r in rows[other]}
+    pairs = [(_curve(r, last, unit) - theirs[r.seed]).tolist() for r in rows[name] if r.seed in theirs]
+    return rows[name][0].curves["validation"]["step"], pairs
+
+
+def _curve(record: RunRecord, last: bool, unit: str = "bits_per_byte") -> np.ndarray:
+    curve = np.array(record.curves["validation"][unit])
+    return curve if last else np.minimum.accumulate(curve)
+
+
+def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
+    """For `figures.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
+    panels: dict[str, dict[str, tuple]] = {}
+    gates = informative(record for runs in rows.values() for record in runs)
+    for row, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
+        e = runs[0].experiment
+        twin = row.replace(runs[0].method, other, 1)
+        if runs[0].method == name and twin in rows:
+            text = f"{runs[0].corpus['bytes']['train'] / 1000:,.0f} kB of text{gates[key(runs[0])].mark}"
+            panels.setdefault(f"dropout {e['dropout']:g}", {})[text] = regime(rows, row, twin)
+    return panels
+
+
+def at(rows: Rows, name: str, share: float, *, last: bool = False, other: str = "conventional") -> list[float]:
+    """`regime` after a share of the training, a difference for each seed."""
+    return _at(regime(rows, name, other, last=last), share)
+
+
+def _at(curve: tuple[list[int], list[list[float]]], share: float) -> list[float]:
+    steps, pairs = curve
+    return [pair[max(0, round(share * len(steps)) - 1)] for pair in pairs]
+
+
+def _said(rows: Rows, name: str, share: float, *, last: bool = False, other: str = "conventional") -> str:
+    nats = _at(regime(rows, name, other, last=last, unit="loss"), share)
+    return said(at(rows, name, share, last=last, other=other), nats=nats)
+
+
+def end(rows: Rows, name: str, other: str, *, last: bool = False) -> str:
+    """Validation bits per byte of a row minus another's at the end of training, best with best or last with last, in
+    words, with what the interval allows in percent of perplexity."""
+    return _said(rows, name, 1, last=last, other=other)
+
+
+def head_start(early: str, late: str, *, improving: bool) -> str:
+    """Does a row only converge faster? From two words of `hedged`, after a tenth of the training and at its end.
+
+    improving: conventional training still gets better at the end.
+    """
+    if "one seed" in (early, late):
+        return "one seed cannot tell"
+    if early == "worse":
+        return "no: **behind** from the start" if late == "worse" else "no: behind at first"
+    if early == "better":
+        if late == "better":
+            return "not decided: conventional training still improves" if improving else "no: ahead at both"
+        return "a lead at first, not shown at the end"
+    if late == "worse":
+        return "behind at the end; a lead at first is **open**"
+    return "no: ahead only later" if late == "better" else "**open**: no lead shown at first, none excluded"
+
+
+def head_start_table(rows: Rows) -> str:
+    """The rows against conventional training after a tenth of it and at its end, and `head_start`."""
+    full = rows["conventional"]
+    improving = sum(r.required(r.test)["selected_step"] == r.budget["optimizer_steps"] for r in full)
+    lines = []
+    for name in rows:
+        if name != "conventional":
+            words = [hedged(at(rows, name, share)) for share in (0.1, 1)]
+            lines.append(
+                {
+                    "row": f"`{name}`",
+                    "after a tenth, best": _said(rows, name, 0.1),
+                    "at the end, best": end(rows, name, "conventional"),
+                    "at the end, last": end(rows, name, "conventional", last=True),
+                    "only converges faster?": head_start(*words, improving=improving > 0),
+                }
+            )
+    return (
+        f"{markdown_table(lines)}\n\nValidation bits per byte minus conventional training's, of "
+        f"{full[0].budget['optimizer_steps']:,} steps. *Best*: both models as they were best until then. *Last*: both "
+        f"as training left them. Conventional training was at its best at the very end in {improving} of {len(full)} "
+        "seeds."
+    )
+
+
+def overfitting_table(regimes: Mapping[str, Rows]) -> str:
+    """Conventional training in each regime, in nats per token: how often it read its text, the training loss over the
+    last tenth, and validation at its best and at the end."""
+    lines = []
+    for title, rows in regimes.items():
+        runs = rows["conventional"]
+        losses = {split: [r.curves[split]["loss"] for r in runs] for split in ("train", "validation")}
+        tail = -max(1, len(losses["train"][0]) // 10)
+        lines.append(
+            {
+                "regime": title,
+                "steps": f"{runs[0].budget['optimizer_steps']:,}",
+                "passes over the text": f"{runs[0].budget['tokens'] / runs[0].corpus['tokens']['train']:.1f}",
+                "training, end": f"{fmean(fmean(x[tail:]) for x in losses['train']):.2f}",
+                "validation, best": f"{fmean(map(min, losses['validation'])):.2f}",
+                "turned up by": plus_minus(*mean_interval([x[-1] - min(x) for x in losses["validation"]]), 2),
+            }
+        )
+    return markdown_table(lines)
+
+
+def where_table(regimes: Mapping[str, Rows]) -> str:
+    """Each row of each regime against conventional training at the end, best with best and last with last, and what is
+    left after Holm's correction over all of them; and in a sentence, where sharing is shown to be better."""
+    tests = [(title, name, last) for title, rows in regimes.items() for name in rows for last in (False, True)]
+    family = {t: at(regimes[t[0]], t[1], 1, last=t[2]) for t in tests if t[1] != "conventional"}
+    after = findings.corrected(family)
+    lines = [
+        {
+            "regime": title,
+            "row": f"`{name}`",
+            "best models": end(regimes[title], name, "conventional"),
+            "last models": end(regimes[title], name, "conventional", last=True),
+            "after Holm, best and last": f"{after[title, name, False]}, {after[title, name, True]}",
+        }
+        for title, name, last in family
+        if not last
+    ]
+    counts = {word: sum(found == word for found in after.values()) for word in ("better", "worse", "open")}
+    seeds = len(next(iter(regimes.values()))["conventional"])
+    return (
+        f"{markdown_table(lines)}\n\nOf {len(family)} comparisons with {seeds} seeds each, after Holm's correction: "
+        f"sharing shown better in {counts['better']}, shown worse in {counts['worse']}, open in {counts['open']}. Open "
+        "means what the interval says, and some of these intervals are wide: a gain may hide in them, or a loss."
+    )
+
+
+def same_map(rows: Rows) -> str:
+    """Is the tested model's map the last one, of dynamic runs; and like with like: the last models of `dynamic` and
+    `retrained`."""
+    tested = sum(r.tie_map == r.final_tie_map for r in rows["dynamic"])
+    theirs = {r.seed: r.final_tie_map for r in rows["random_map"]}
+    equal = sum(r.final_tie_map == theirs.get(r.seed) for r in rows["retrained"])
+    n = len(rows["dynamic"])
+    return (
+        f"In {tested} of {n} dynamic runs the tested model, the best on validation, has the last map. Last with last, "
+        f"`dynamic` minus `retrained`, validation: {end(rows, 'dynamic', 'retrained', last=True)}. In {equal} of {n} "
+        "seeds the random map happens to be the found one, and the difference is exactly 0."
+    )
+
+
+# --- where depth pays ---
+
+
+def depth_rows(
+    preset: str,
+    seeds: Sequence[int],
+    *,
+    out_dir: str | os.PathLike | None = None,
+    recorded: bool | str | os.PathLike = True,
+) -> Rows:
+    """The runs of DEPTH in the study "depth", on the seeds that all those NEEDED have.
+
+    recorded: all that the project has committed, or that is in another folder of records, and nothing is trained;
+    nothing is returned if that holds no seed with all that is needed. False, or preset "smoke": all is trained for
+    `seeds`, see `findings.collect`.
+    """
+    if preset == "smoke" or not recorded:
+        return findings.collect("depth", preset, DEPTH, seeds, out_dir=out_dir, recorded=False)
+    return complete(findings.rows_of(load_all(findings.COMMITTED if recorded is True else recorded), "depth", preset))
+
+
+def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] = NEEDED) -> Rows:
+    """Of the rows those of `methods`, with the seeds that all of `needed` have; a method without one of these seeds is
+    left out. Nothing if there is no such seed."""
+    have = {method: {r.seed for r in rows.get(method, [])} for method in methods}
+    seeds = set.intersection(*(have[method] for method in needed))
+    return {m: [r for r in rows[m] if r.seed in seeds] for m in methods if seeds <= have[m]} if seeds else {}
+
+
+def depth_figure(rows: Rows) -> figures.Figure:
+    """Each method against conventional training, best first, with its own mean bits per byte beside its name."""
+    mean = {name: fmean(map(bits_per_byte, runs)) for name, runs in rows.items()}
+    names = sorted(rows, key=mean.__getitem__)
+    values = {f"{name} ({mean[name]:.3f})": against(rows, name, "conventional") for name in names}
+    n = len(rows["conventional"])
+    label = f"test bits per byte minus conventional training's\n(mean, 95 % interval, n = {n}; in brackets their own)"
+    return figures.differences({"depth" + findings.gate_of_rows(rows).mark: values}, label)
+
+
+def depth_markdown(rows: Rows) -> str:
+    """Each method against conventional training, the gate's row, and the two primary contrasts with their margin; if
+    there are no runs, how to have them."""
+    if not rows:
+        return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
+    records = [r for runs in rows.values() for r in runs]
+    pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
+    return "\n\n".join(
+        (
+            findings.family_table(rows, pairs, "method"),
+            f"**The gate.** {RULE}",
+            gate_markdown(records),
+            f"**The two contrasts named in advance**, with a margin of {MARGIN:g} % of perplexity:",
+            claim_markdown(records),
+        )
+    )
+
+
+def depth_sentence(rows: Rows) -> str:
+    """The two primary contrasts in a sentence."""
+    if not rows:
+        return "not run."
+    sharing, agent = (difference(rows, *pair) for pair in (("sandwich-2", "conventional"), ("dynamic", "random")))
+    return (
+        f"by the gate it {findings.gate_of_rows(rows).word}; sharing, `sandwich-2` minus `conventional`: {sharing}; "
+        f"the agent, `dynamic` minus `random`: {agent}."
+    )

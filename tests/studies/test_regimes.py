@@ -1,0 +1,169 @@
+"""Where sharing would help: curves against conventional training, best with best and last with last, and depth."""
+
+import dataclasses
+import math
+import re
+
+import pytest
+
+from dlt_core.studies import findings, regimes
+from dlt_core.studies.regimes import at, depth_rows, end, head_start, regime
+from dlt_core.studies.tables import grouped
+from tests.studies.conftest import made_up, table_cells
+
+
+def curved(method, seed, bits, *, selected=12, steps=12, train=(3.0, 2.0), train_bytes=None, **changes):
+    """A run with a validation curve, of which it takes nats per token to be twice the bits."""
+    run = made_up(method, seed, min(bits), name="regime", train_bytes=train_bytes, **changes)
+    validation = {"step": [4, 8, 12], "bits_per_byte": bits, "loss": [2 * x for x in bits]}
+    curves = {"validation": validation, "train": {"step": [6, 12], "loss": list(train)}}
+    text = {"bytes": {"train": train_bytes or 8000}, "tokens": {"train": 100}}
+    return dataclasses.replace(
+        run, curves=curves, test=run.test | {"selected_step": selected}, corpus=run.corpus | text,
+        budget={"optimizer_steps": steps, "tokens": 300},
+    )  # fmt: skip
+
+
+def test_the_regime_is_of_the_best_model_until_then_or_of_the_last():
+    rows = {
+        "dynamic": [
+            curved("dynamic", 0, [3.0, 1.0, 2.0]),
+            curved("dynamic", 7, [0.0, 0.0, 0.0]),
+            curved("dynamic", 1, [5.0, 6.0, 4.0]),
+        ],
+        "conventional": [
+            curved("conventional", 1, [4.0, 3.0, 3.5]),
+            curved("conventional", 0, [2.0, 2.5, 1.0]),
+        ],
+    }
+    steps, best = regime(rows, "dynamic", "conventional")
+    assert steps == [4, 8, 12]
+    assert best == [[1.0, -1.0, 0.0], [1.0, 2.0, 1.0]]  # of seeds 0 and 1; 7 has no partner
+    assert regime(rows, "dynamic", "conventional", last=True) == (steps, [[1.0, -1.5, 1.0], [1.0, 3.0, 0.5]])
+    assert regime(rows, "dynamic", "dynamic")[1] == [[0.0] * 3] * 3
+    assert at(rows, "dynamic", 0.1) == [1.0, 1.0]
+    assert at(rows, "dynamic", 1, last=True) == [1.0, 0.5]
+    # in log perplexity, which is twice the bits here: e² - 1 and e - 1
+    assert end({n: r[:1] for n, r in rows.items()}, "dynamic", "dynamic").startswith("+0.000 (exactly equal, n = 1;")
+    single = {"dynamic": rows["dynamic"][:1], "conventional": rows["conventional"][1:]}
+    percent = 100 * math.expm1(2 * 1.0)
+    assert end(single, "dynamic", "conventional", last=True) == f"+1.000 (one seed, n = 1; perplexity {percent:+.1f} %)"
+
+
+def test_the_panels_of_the_regime_are_by_dropout_and_amount_of_text():
+    def run(method, dropout, train_bytes):
+        bits = [3.0, 2.0, 2.5] if method == "random" else [2.5, 1.5, 2.0]
+        return curved(method, 0, bits, dropout=dropout, train_bytes=train_bytes)
+
+    records = [run(m, d, b) for m in ("random", "conventional") for d, b in ((0.0, None), (0.0, 4000), (0.2, 4000))]
+    panels = regimes.regime_panels(grouped([*records, run("random", 0.2, None)], findings.label), "random")
+    assert {title: list(lines) for title, lines in panels.items()} == {
+        "dropout 0": ["8 kB of text (cannot tell)", "4 kB of text (cannot tell)"],
+        "dropout 0.2": ["4 kB of text (cannot tell)"],  # the other has no twin
+    }
+    assert panels["dropout 0"]["8 kB of text (cannot tell)"][1] == [[0.5, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "improving", "expected"),
+    [
+        ("worse", "worse", False, "no: **behind** from the start"),
+        ("worse", "not told apart", True, "no: behind at first"),
+        ("better", "better", True, "not decided: conventional training still improves"),
+        ("better", "better", False, "no: ahead at both"),
+        ("better", "borderline", False, "a lead at first, not shown at the end"),
+        ("not told apart", "better", True, "no: ahead only later"),
+        ("borderline", "worse", False, "behind at the end; a lead at first is **open**"),
+        ("not told apart", "borderline", True, "**open**: no lead shown at first, none excluded"),
+        ("one seed", "one seed", False, "one seed cannot tell"),
+    ],
+)
+def test_what_is_behind_from_the_start_had_no_head_start(early, late, improving, expected):
+    assert head_start(early, late, improving=improving) == expected
+
+
+def test_tables_compare_the_best_with_the_best_and_the_last_with_the_last():
+    rows = {
+        "conventional": [curved("conventional", s, [3.0, 2.0, 2.2 + s / 10], selected=8) for s in (0, 1, 2)],
+        "dynamic": [curved("dynamic", s, [3.5 + s / 100, 2.5 + s / 100, 2.6 + s / 100]) for s in (0, 1, 2)],
+    }
+    assert "at the very end in 0 of 3 seeds" in regimes.head_start_table(rows)
+    (row,) = table_cells(regimes.head_start_table(rows))[1:]
+    assert row[0] == "`dynamic`"
+    assert [cell.split(" (")[0] for cell in row[1:4]] == ["+0.510 ± 0.025", "+0.510 ± 0.025", "+0.310 ± 0.224"]
+    assert row[4] == "no: **behind** from the start"
+    assert table_cells(regimes.overfitting_table({"all": rows}))[1] == [
+        "all", "12", "3.0", "2.00", "4.00", "0.60 ± 0.50"
+    ]  # fmt: skip
+    found = regimes.where_table({"all": rows})
+    assert table_cells(found)[1][4] == "worse, worse"  # p is about 0.0001 and 0.03
+    assert "Of 2 comparisons with 3 seeds each" in found
+    assert "shown better in 0, shown worse in 2, open in 0" in found
+    assert table_cells(regimes.where_table({"all": rows, "less": rows}))[1][4] == "worse, open"  # 0.03 twice over
+
+
+@pytest.fixture
+def depth(tmp_path):
+    """A folder of records in which depth pays; seed 2 has only some of the methods, and shallow-3 lacks seed 3."""
+    for more, method in enumerate(regimes.DEPTH):
+        for seed in (0, 1, 2, 3):
+            if (seed == 2 and method != "conventional") or (seed == 3 and method == "shallow-3"):
+                continue
+            run = made_up(method, seed, 2.0 + seed / 100 + more / 10 * (1 + seed / 100), name="depth")
+            if method.startswith("shallow"):
+                run.tie_map = list(range(int(method[-1])))
+            run.save(tmp_path)
+    return tmp_path
+
+
+def test_depth_is_of_the_seeds_that_all_needed_methods_have(depth, monkeypatch):
+    assert depth_rows("gpu", range(5), recorded=depth) == {}
+    monkeypatch.setattr(findings, "COMMITTED", depth)
+    rows = depth_rows("laptop", range(5))
+    there = [name for name in regimes.DEPTH if name != "shallow-3"]
+    assert {name: [r.seed for r in runs] for name, runs in rows.items()} == {name: [0, 1, 3] for name in there}
+    ax = regimes.depth_figure(rows).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["conventional (2.013)", "shallow-2 (2.115)"]
+    assert ax.get_title() == "depth"
+    assert "n = 3" in ax.get_xlabel()
+    monkeypatch.setattr(findings, "collect", lambda *given, **how: (given, how))
+    given, how = depth_rows("smoke", [4])
+    assert given == ("depth", "smoke", regimes.DEPTH, [4])
+    assert how["recorded"] is False
+    assert depth_rows("laptop", [4], recorded=False)[0][1] == "laptop"
+
+
+def test_depth_in_words(depth):
+    rows = depth_rows("laptop", [], recorded=depth)
+    text = regimes.depth_markdown(rows)
+    first, gate, claim = (part.splitlines() for part in re.split(r"\n\n\*\*.*\n\n", text))
+    assert len(first) == 2 + len(rows) - 1
+    assert (
+        f"| `dynamic` | `dynamic` minus `conventional` | {findings.difference(rows, 'dynamic', 'conventional')}" in text
+    )
+    assert gate[2].endswith("| can tell |")
+    assert [line.split(" | ")[1] for line in claim[2:]] == [
+        "sharing: sandwich-2 minus conventional",
+        "agent: dynamic minus random",
+    ]
+    sentence = regimes.depth_sentence(rows)
+    assert sentence.startswith("by the gate it can tell; sharing, ")
+    assert findings.difference(rows, "dynamic", "random") in sentence
+    assert "not recorded" in regimes.depth_markdown({})
+    assert regimes.depth_sentence({}) == "not run."
+
+
+def test_the_last_map_and_the_tested_one():
+    def run(method, seed, tested, last):
+        return dataclasses.replace(curved(method, seed, [2.0, 1.0, 1.5]), tie_map=tested, final_tie_map=last)
+
+    a, b = [0, 0, 0], [0, 1, 1]
+    rows = {
+        "dynamic": [run("dynamic", 0, a, a), run("dynamic", 1, b, a)],
+        "retrained": [run("retrained", 0, a, a), run("retrained", 1, a, a)],
+        "random_map": [run("random_map", 0, a, a), run("random_map", 1, b, b)],
+    }
+    text = regimes.same_map(rows)
+    assert text.startswith("In 1 of 2 dynamic runs the tested model, the best on validation, has the last map.")
+    assert "validation: +0.000 ± 0.000 (exactly equal, n = 2; perplexity equal)." in text
+    assert "In 1 of 2 seeds the random map" in text
