@@ -19,7 +19,7 @@ from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, load_data
 from dlt_core.records.record import RunRecord
 from dlt_core.studies.claim import difference
-from dlt_core.studies.diagnosis import q_scale
+from dlt_core.studies.diagnosis import q_scale, shared_decisions
 from dlt_core.studies.findings import COMMITTED
 from dlt_core.studies.gate import gate_of, informative
 from dlt_core.studies.tables import MAIN_METHODS, changes, comparison_table, data_table, markdown_table
@@ -196,7 +196,6 @@ def gaps(runs: Sequence[RunRecord]) -> str:
                 "validation loss at the end": f"{unseen:.2f}",
                 "gap": f"{unseen - fitted:+.2f}",
                 "test perplexity, best model": f"{run.required(run.test)['perplexity']:.1f}",
-                "kept model": f"step {run.required(run.test)['selected_step']:,} of {run.budget['optimizer_steps']:,}",
             }
         )
     return markdown_table(rows)
@@ -239,8 +238,25 @@ def step_times(runs: Sequence[RunRecord]) -> str:
         }
         for run, (training, control), more in zip(runs, each, apart, strict=True)
     ]
+    noise, control = abs(apart[0] - apart[1]), each[0][1] / each[0][0]
     return (
-        f"{markdown_table(rows)}\n\n{runs[0].method} and {runs[1].method} differ by **{abs(apart[0] - apart[1]):.0%}** "
-        "and hardly by their work: a difference of that size says nothing here. What can be read off is the control: "
-        f"{each[0][1] / each[0][0]:.1%} of the time of the training."
+        f"{markdown_table(rows)}\n\n{runs[0].method} and {runs[1].method} differ by **{noise:.0%}**, and hardly by "
+        "their work: a difference of that size says nothing here. What can be read off is the control, "
+        f"{control:.1%} of the time of the training."
+    )
+
+
+def decisions_on_other_texts(folder: str | os.PathLike[str] = COMMITTED) -> str:
+    """How alike the agent decides on texts on which it made equally many decisions, WikiText-103, LAMBADA and One
+    Billion Words, in the recorded runs, against networks that learned nothing. See `diagnosis.shared_decisions`."""
+    names = ("gpt2-wikitext103", "gpt2-lambada", "gpt2-lm1b")
+    paths = [path for name in names for path in sorted(Path(folder).glob(f"{name}-laptop-dynamic-seed*.json"))]
+    shared = shared_decisions(map(RunRecord.load, paths))
+    if shared is None:
+        return "No runs on two of these texts are recorded."
+    total, same, untaught = shared
+    return (
+        f"Recorded runs on WikiText-103, LAMBADA and One Billion Words, in pairs of one seed: of {total} decisions "
+        f"that neither made at random, {same / total:.0%} are the same. Had neither network learned anything, "
+        f"{untaught / total:.0%} would be."
     )

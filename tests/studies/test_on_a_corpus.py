@@ -112,3 +112,15 @@ def test_pictures_are_drawn_and_saved(three, tmp_path):
     on_a_corpus.save({"curves": drawn["curves"]}, experiment, None)
     on_a_corpus.save({"curves": drawn["curves"]}, experiment, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["fig_gpt2-wikitext2_curves.png"]
+
+
+def test_decisions_on_other_texts_are_compared_with_untaught_networks(three, tmp_path):
+    assert "No runs" in on_a_corpus.decisions_on_other_texts(tmp_path)
+    for name, action in (("gpt2-lambada", 3), ("gpt2-lm1b", 0)):
+        run = made_up(name=name)
+        run.agent = {"class": "QAgent", "hidden": 8, "seed": 0}
+        run.history = three[0].history | {"action": [1, 0, action], "explored": [True, False, False]}
+        run.save(tmp_path)
+    text = on_a_corpus.decisions_on_other_texts(tmp_path)
+    assert "of 2 decisions that neither made at random, 50% are the same" in text
+    assert "learned anything, 100% would be" in text
