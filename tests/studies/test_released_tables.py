@@ -41,7 +41,7 @@ def rows():
 def test_each_difference_has_its_verdict_and_what_is_left_open_if_the_text_is_the_same(rows):
     lines = {line[1]: line for line in table_cells(released_tables.singles(rows, PUT_IN, "dynamic"))}
     assert lines["`clipped_reward`"][3] == "+0.000 ± 0.000: exactly equal"
-    assert lines["`bf16_weights`"][3].startswith("+0.101 ± 0.006: worse (perplexity +4.6 to +")
+    assert lines["`bf16_weights`"][3].startswith("+0.101 ± 0.006: worse (perplexity +4.7 to +5.3 %)")
     assert ": not told apart (perplexity -" in lines["`frozen_start`"][3]
     assert lines["`marked_blocks`"][3].endswith(": other text")
     told = released_tables.told(rows, PUT_IN, "dynamic")
