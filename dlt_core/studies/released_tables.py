@@ -89,7 +89,7 @@ def alike(rows: Rows, name: str, other: str) -> tuple[int, int, int] | None:
     found = [shared_decisions([_seen(one), _seen(two)]) for one, two in pairs]
     if not found or None in found:
         return None
-    total, same, untaught = (sum(column) for column in zip(*found, strict=True))  # type: ignore[misc]
+    total, same, untaught = (sum(column) for column in zip(*found, strict=True))
     return total, same, untaught
 
 

@@ -98,8 +98,8 @@ def verdicts(rows: Mapping[str, list[RunRecord]], pairs: Sequence[tuple[str, str
     """A Markdown table with a line for each pair of rows: the paired difference, what is to be said of it, what its
     interval allows, p after Holm's correction over the pairs, and whether it is shown equal within `margin` percent of
     perplexity."""
-    bits = {pair: list(paired_differences(*(rows[name] for name in pair)).values()) for pair in pairs}
-    nats = {pair: list(paired_differences(*(rows[n] for n in pair), log_perplexity).values()) for pair in pairs}
+    bits = {(a, b): list(paired_differences(rows[a], rows[b]).values()) for a, b in pairs}
+    nats = {(a, b): list(paired_differences(rows[a], rows[b], log_perplexity).values()) for a, b in pairs}
     corrected = holm({pair: p_value(values) for pair, values in bits.items()})
     equal = holm({pair: equivalence(values, margin) for pair, values in nats.items()})
     return markdown_table(
