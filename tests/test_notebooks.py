@@ -127,6 +127,9 @@ def test_committed_notebook_is_whole(path):
     assert not any(data.get("text/plain", "").startswith("<Figure") and "image/png" not in data for data in shown)
     assert not any(o.output_type == "error" for cell in code for o in cell.outputs)
     assert not any("injected-parameters" in cell.metadata.get("tags", []) for cell in nb.cells)
+    for cell in code:  # what JupyterLab hides, the site folds
+        hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert hidden == ("hide-input" in cell.metadata.get("tags", [])), cell.source[:60]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
     assert tagged[0].source.splitlines()[0].startswith('preset = "laptop"')

@@ -31,6 +31,16 @@ WRITTEN = {  # pages that are no notebooks: where they come from, and their titl
 }
 RECORDS = CHECKOUT / "figures" / "records"
 COMPARED = ("dynamic", "random", "conventional", "sandwich-2", "shallow-2")
+# A cell that only reports shows what it says, and its code to whoever asks.
+FOLDS = """{%- extends 'lab/index.html.j2' -%}
+{%- block input_group -%}
+{%- if 'hide-input' in cell.metadata.get('tags', []) -%}
+<details class="folded"><summary>show the code</summary>{{ super() }}</details>
+{%- else -%}
+{{ super() }}
+{%- endif -%}
+{%- endblock input_group -%}
+"""
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 880px; margin: 1.5em auto; padding: 0 16px;
@@ -39,6 +49,11 @@ a { color: LinkText; }
 section { border-top: 1px solid #9998; margin-top: 2em; }
 td, th { padding: 2px 14px 2px 0; text-align: left; vertical-align: top; }
 """
+
+
+_FOLDED = (
+    "details.folded { margin-left: 64px; } details.folded > summary { cursor: pointer; font-size: 12px; opacity: 0.7; }"
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +150,7 @@ def notebook_page(nb: Any, title: str) -> str:
     text, _ = exporter.from_notebook_node(nb)
     assert exporter.environment.loader is not None  # nbconvert's own, which finds its style sheets
     dark, _, _ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
-    style = f":root {{ color-scheme: light dark; }} @media (prefers-color-scheme: dark) {{ {dark} }}"
+    style = f":root {{ color-scheme: light dark; }} @media (prefers-color-scheme: dark) {{ {dark} }} {_FOLDED}"
     text = text.replace("</head>", f"<style>{style}</style></head>", 1)
     text = re.sub(r'(<img\b[^>]*?src=")\.\./(figures/[^"]+\.png)"', _within, text)
     return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
@@ -155,6 +170,8 @@ def _exporter() -> Any:
             return convert(body.strip(), display="block")
 
     class Exporter(HTMLExporter):
+        raw_template = FOLDS
+
         def markdown2html(self, context: Any, source: str) -> str:
             return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
 

@@ -92,6 +92,19 @@ def test_a_script_in_a_notebook_stays_out():
     assert "<title>A title</title>" in text
 
 
+def test_a_cell_that_only_reports_is_folded_and_its_output_is_not():
+    output = new_output("stream", name="stdout", text="what it says")
+    hidden = new_code_cell("report = 1", outputs=[output], metadata={"tags": ["hide-input"]})
+    text = site.notebook_page(new_notebook(cells=[new_code_cell("shown = 1"), hidden]), "A title")
+    assert text.count("<summary>show the code</summary>") == 1
+    before, _, rest = text.partition('<details class="folded">')
+    folded, _, after = rest.partition("</details>")
+    assert "shown" in before
+    assert "report" in folded
+    assert "what it says" in after
+    assert "<script" not in text
+
+
 def test_the_playground_holds_state_and_modules():
     text = site.playground_page()
     page = Page(text)
