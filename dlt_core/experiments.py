@@ -304,15 +304,17 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "gpu": {"corpus": "wikitext-2", "episodes": 120, "epsilon_decay": 0.95},
         "paper": {"corpus": "wikitext-2"},
     },
-    # where depth is worth something within minutes: pieces so small that words must be put together
+    # where depth is worth something within minutes: pieces so small that words must be put together, and layers so
+    # narrow that two of them are soon full
     "depth": {
         "smoke": _CORPORA["wikitext-2"]["smoke"],
         "laptop": {
             **_CORPORA["wikitext-2"]["laptop"],
             "tokenizer": "bpe-512",
-            "n_embd": 128,
+            "n_embd": 64,
             "batch_size": 16,
-            "episodes": 30,
+            "learning_rate": 2e-3,
+            "episodes": 40,
             "evaluate_every": 2,
             "test_in_full": True,
             "epsilon_decay": 0.9,
