@@ -135,7 +135,9 @@ def _learning(records: Sequence[RunRecord], gates: Mapping[gate.Key, gate.Gate])
         if first:
             mark = gate.gate_of(gates, LEARNING[0]).mark
             axes = f"trainable parameters, of conventional\n{LEARNING[0]}{mark}", "test bits per byte"
-            drawn["fig_pareto"] = figures.front(findings.points(first, [n for n in first if ", k=" not in n]), *axes)
+            other = (", k=", "freeze_after", "map-")  # questions of their own, some with other seeds
+            plain = [name for name in first if not any(part in name for part in other)]
+            drawn["fig_pareto"] = figures.front(findings.points(first, plain), *axes)
     maps = {name: group for name, group in rows["truth"].items() if name.startswith("map-")}
     if maps:
         mean = {name: fmean(map(bits_per_byte, group)) for name, group in maps.items()}

@@ -274,7 +274,12 @@ def better_agents(rows: Rows) -> str:
         return ""
     n_layer = random[0].experiment["n_layer"]
     groups = round(expected_independent(n_layer))
-    names = [name for name, runs in rows.items() if base_name(runs[0].method) in (*LEARNERS, *SEARCHES)]
+    # ties that stop moving are another question, see `moving`
+    names = [
+        name
+        for name, (first, *_) in rows.items()
+        if base_name(first.method) in (*LEARNERS, *SEARCHES) and first.experiment.get("freeze_after") is None
+    ]
     fixed = [f"{pattern}-{groups}" for pattern in PATTERNS if f"{pattern}-{groups}" in rows]
     if not names or not fixed:
         return ""
