@@ -218,7 +218,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     }
     for name, names in marks.items():
         (root / name).parent.mkdir(exist_ok=True)
-        tables = [f"<!-- {mark}: begin -->\nold\n<!-- {mark}: end -->\n" for mark in names]
+        tables = [f"<!-- {mark}: begin -->\nOUTDATED\n<!-- {mark}: end -->\n" for mark in names]
         (root / name).write_text("# T\n" + "".join(tables) + "z")
     for measured in ("table_world.json", "looks.json"):
         shutil.copy(dlt_core.CHECKOUT / "figures" / measured, root / "figures")
@@ -240,7 +240,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         text = (root / name).read_text()
         assert text.startswith(f"# T\n<!-- {names[0]}: begin -->\n")
         assert text.endswith(f"<!-- {names[-1]}: end -->\nz")
-        assert "old" not in text
+        assert "OUTDATED" not in text
     assert "| [First](notebooks/00_good.ipynb) |" in (root / "README.md").read_text()
 
 
