@@ -25,9 +25,10 @@ def gradient_arrows(pairs: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
             ax.annotate(
                 "", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 2, "shrinkA": 0}
             )
+            outside = x if name == "their sum" else y * -total[0] + x * total[1]  # on which side of the sum it is
             ax.annotate(
-                name, (x, y), (4 if x >= 0 else -4, 6 if y >= 0 else -6), textcoords="offset points", color=colour,
-                fontsize=8, ha="left" if x >= 0 else "right", va="bottom" if y >= 0 else "top",
+                name, (x, y), (4 if outside >= 0 else -4, 6 if y >= 0 else -6), textcoords="offset points",
+                color=colour, fontsize=8, ha="left" if outside >= 0 else "right", va="bottom" if y >= 0 else "top",
             )  # fmt: skip
         reach = 1.35 * float(np.abs([*vectors, total]).max())
         ax.set_xlim(-reach, reach)
