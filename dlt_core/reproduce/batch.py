@@ -182,7 +182,8 @@ def _refresh(job: Job) -> None:
     count = 0
     for index, cell in enumerate(nb.cells):
         cell["id"] = f"cell-{index:02d}"
-        cell.metadata = {key: cell.metadata[key] for key in cell.metadata if key == "tags" and cell.metadata[key]}
+        kept = ("tags", "jupyter")  # `source_hidden` folds a cell
+        cell.metadata = {key: cell.metadata[key] for key in kept if cell.metadata.get(key)}
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 def test_everything_is_there_and_small_enough_to_mail(folder):
     names = {path.stem for path in site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
     exercises = {f"exercises-{path.stem}" for path in (site.NOTEBOOKS / "exercises").glob("*.ipynb")}
-    assert len(exercises) == 8
+    assert len(exercises) == 9
     others = {"index", "guide", "teaching", "playground"}
     assert {path.stem for path in folder.glob("*.html")} == names | exercises | others
     assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6

@@ -64,9 +64,7 @@ def check_rewards_needed(rewards_needed: Callable[[float, float], float]) -> Non
             not near(found, 7.84 * noise / signal) or near(noise, signal),
             "Twice the noise needs four times as many: the standard error falls with the *root* of the number.",
         )
-        require(
-            not near(found, 7.84 * (signal / noise) ** 2) or near(noise, signal), "The more noise, the more rewards."
-        )
+        require(not near(found, 7.84 * (signal / noise) ** 2) or near(noise, signal), "More noise, more rewards.")
         require(
             near(found, right, 0.01), f"For signal {signal} and noise {noise} you gave {found:g}; it is {right:.3g}."
         )

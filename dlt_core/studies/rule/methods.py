@@ -102,8 +102,9 @@ def train_restarted(
 
 
 def train_on(experiment: Experiment, *, num_groups: int | None, **options: Any) -> RunRecord:
-    """All layers tied for WARM_UP steps (up to a decision), one look, and on with the map found: no step is lost."""
-    after = math.ceil(WARM_UP / experiment.steps_per_action)
+    """All layers tied for WARM_UP steps (up to a decision, and at most half of the training), one look, and on with the
+    map found: no step is lost."""
+    after = min(math.ceil(WARM_UP / experiment.steps_per_action), experiment.episodes * (experiment.n_layer - 1) // 2)
     look = functools.partial(look_at_gradients, num_groups=num_groups)
     agent = settings(num_groups, after * experiment.steps_per_action)
     return train_with_looks(experiment, {after: look}, agent=agent, **options)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from dlt_core.blocks import find_blocks
 from dlt_core.experiments import build_learner
 from dlt_core.records.record import RunRecord
 from dlt_core.studies.comparison import compare
@@ -85,15 +84,6 @@ def test_an_interrupted_run_with_looks_goes_on_as_if_it_had_not_been(short, tiny
         record.path_in(tmp_path / "r").unlink()
 
 
-def test_share_then_unshare_unties_all_at_once_after_a_tenth(smoke, tiny_data):
-    (run,) = compare(smoke, ["share_unshare"], data=tiny_data)
-    decisions = smoke.episodes * 3
-    after = round(decisions / 10)
-    assert run.history["tie_map"] == after * [[0, 0, 0, 0]] + (decisions - after) * [[0, 1, 2, 3]]
-    assert run.budget["optimizer_steps"] == decisions * smoke.steps_per_action
-    assert "search_steps" not in run.budget
-
-
 def test_a_fork_takes_the_map_that_wins_the_race_and_leaves_the_learner_as_it_was(smoke, tiny_data, monkeypatch):
     monkeypatch.setattr(methods, "COMPARED", 2)
     monkeypatch.setattr(methods, "SCREEN", 2)
@@ -130,31 +120,6 @@ def test_three_forks_and_no_more(short, tiny_data, monkeypatch):
     assert run.budget["search_steps"] == spent
     with pytest.raises(ValueError, match="13 layers have too many, at most 12"):
         compare(short.replace(n_layer=13), ["fork_commit_freeze"], data=tiny_data)
-
-
-def test_layers_that_are_alike_are_merged():
-    alike = np.array([[1, 0.1, 0.9, 0.2], [0.1, 1, 0.2, 0.8], [0.9, 0.2, 1, 0.1], [0.2, 0.8, 0.1, 1]])
-    assert peers.merged(alike, 2) == TieMap([0, 1, 0, 1])
-    assert peers.merged(alike, 3) == TieMap([0, 1, 0, 3])
-    assert peers.merged(alike, 1) == TieMap.all_tied(4)
-    assert peers.merged(alike, 4) == TieMap.independent(4)
-    with pytest.raises(ValueError, match="num_groups must be between 1 and n_layer=4, got 5"):
-        peers.merged(alike, 5)
-
-
-def test_equal_weights_and_equal_work_are_alike(smoke, tiny_data):
-    learner = build_learner(smoke, tiny_data)
-    blocks = find_blocks(learner.model)
-    blocks[2].load_state_dict(blocks[0].state_dict())
-    by_weights, by_work = peers.weight_similarity(learner), peers.activation_similarity(learner, 1)
-    for found in (by_weights, by_work):
-        assert found.shape == (4, 4)
-        assert found.diagonal() == pytest.approx(np.ones(4))
-        assert found == pytest.approx(found.T)
-    assert by_weights[0, 2] == pytest.approx(1)
-    assert abs(by_weights[0, 1]) < 0.2
-    assert 0 <= by_work.min() <= by_work.max() <= 1 + 1e-9
-    assert not [hook for block in blocks for hook in block._forward_hooks]
 
 
 def test_a_map_of_the_peers_is_trained_from_scratch(short, tiny_data, monkeypatch):
