@@ -183,3 +183,11 @@ def paired_differences(
     """
     theirs = {record.seed: value(record) for record in baseline}
     return {record.seed: value(record) - theirs[record.seed] for record in runs if record.seed in theirs}
+
+
+def bits_and_nats(runs: Iterable[RunRecord], baseline: Iterable[RunRecord]) -> tuple[list[float], list[float]]:
+    """The `paired_differences` in both units: in bits per byte for a verdict, and in log perplexity for what the
+    interval allows."""
+    runs, baseline = list(runs), list(baseline)
+    bits, nats = (paired_differences(runs, baseline, value) for value in (bits_per_byte, log_perplexity))
+    return list(bits.values()), list(nats.values())

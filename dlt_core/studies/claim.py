@@ -14,6 +14,7 @@ from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
     allowed,
+    bits_and_nats,
     equivalence,
     holm,
     log_perplexity,
@@ -36,10 +37,9 @@ DECIDED = ("better", "worse", "not told apart")
 def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: Gate) -> str:
     """A paired difference for a table's cell: bits per byte, the verdict or that the row cannot tell, and what the
     interval allows in percent of perplexity."""
-    bits = list(paired_differences(runs, baseline).values())
+    bits, nats = bits_and_nats(runs, baseline)
     if not bits:
         return NOT_RUN
-    nats = list(paired_differences(runs, baseline, log_perplexity).values())
     return f"{plus_minus(*mean_interval(bits), 3, '+')}: {gate.verdict(bits)} ({allowed(nats)})"
 
 
@@ -153,11 +153,10 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
         methods = {m: [r for r in of if r.method == m and r.status == "finished"] for m in {r.method for r in of}}
         pairs = [(m, "conventional") for m in sorted(methods) if m.startswith("sandwich")] + [("dynamic", "random")]
         for one, other in pairs if gate.can_tell else ():
-            bits = paired_differences(methods.get(one, []), methods.get(other, []))
-            nats = paired_differences(methods.get(one, []), methods.get(other, []), log_perplexity)
-            if len(bits) > 1:
+            differences = bits_and_nats(methods.get(one, []), methods.get(other, []))
+            if len(differences[0]) > 1:
                 row = f"{name}, {changed}" if changed else name
-                found[row, f"{one} minus {other}"] = list(bits.values()), list(nats.values())
+                found[row, f"{one} minus {other}"] = differences
     if not found:
         return "No experiment here can tell and has the runs for it, so the claim is not tested yet."
     differ = holm({name: p_value(nats) for name, (_, nats) in found.items()})
@@ -179,10 +178,10 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
     )
 
 
-def conclusion(mean: float, p_differ: float, p_equal: float) -> str:
-    """A contrast in words, from its two corrected p."""
+def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MARGIN:g} %") -> str:
+    """A contrast in words, from its two corrected p. margin: within which p_equal asks."""
     word = ("better" if mean < 0 else "worse") if p_differ < 0.05 else ""
-    same = f"equal within {MARGIN:g} %" if p_equal < 0.05 else ""
+    same = f"equal within {margin}" if p_equal < 0.05 else ""
     return ", though ".join(filter(None, (word, same))) or "open: neither a difference nor its absence is shown"
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlt_core import figures
-from dlt_core.records.statistics import mean_interval, plus_minus
 from dlt_core.studies.findings import said
-from dlt_core.studies.table_world import LEARNED_FROM, WORLDS
+from dlt_core.studies.table_world import LEARNED_FROM, WORLDS, percent
 
 SHOWN = ("still", "noise and trend")
 
@@ -43,18 +42,14 @@ def in_words(measured: Mapping[str, Any], world: str = "still") -> str:
         if row["world"] == world and row["reward"] in LEARNED_FROM:
             few, *_, many = row["regret_minus_random"].items()
             regret = "; ".join(f"after {int(n):,} decisions {said(v, nats=v)}" for n, v in (few, many))
-            least, chance = _percent(row["least_tried"]), _percent(row["least_tried_by_chance"])
+            least, chance = percent(row["least_tried"]), percent(row["least_tried_by_chance"])
             lines.append(
                 f"- {LEARNED_FROM[row['reward']]}: regret minus the twin's, nats per token, {regret}. Of its turns "
-                f"{_percent(row['at_the_worst_map'])} end at the worst map; it takes what was tried least in {least} "
+                f"{percent(row['at_the_worst_map'])} end at the worst map; it takes what was tried least in {least} "
                 f"of its own choices, by chance {chance}."
             )
-    lines.append(f"- The random agent ends {_percent(measured['random_at_the_worst_map'])} of its turns there.")
+    lines.append(f"- The random agent ends {percent(measured['random_at_the_worst_map'])} of its turns there.")
     return "\n".join(lines)
-
-
-def _percent(shares: list[float]) -> str:
-    return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
 
 
 def regret_after(measured: Mapping[str, Any], reward: str, world: str = "still") -> str:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import (
-    allowed,
-    holm,
-    log_perplexity,
-    mean_interval,
-    p_value,
-    paired_differences,
-    plus_minus,
-)
+from dlt_core.records.statistics import allowed, bits_and_nats, holm, mean_interval, p_value, plus_minus
 from dlt_core.studies.tables import changes, grouped, markdown_table
 
 
@@ -31,10 +23,8 @@ def frozen_markdown(records: Sequence[RunRecord]) -> str:
             pairs = {f"`{m}`, frozen minus moving": (methods[m], plain.get(m, [])) for m in methods}
             pairs["frozen, `dynamic` minus `random`"] = methods.get("dynamic", []), methods.get("random", [])
             for name, (ours, theirs) in pairs.items():
-                bits = list(paired_differences(ours, theirs).values())
-                if len(bits) > 1:
-                    nats = list(paired_differences(ours, theirs, log_perplexity).values())
-                    found[f"{experiment}, {change}", name] = bits, nats
+                if len((differences := bits_and_nats(ours, theirs))[0]) > 1:
+                    found[f"{experiment}, {change}", name] = differences
     corrected = holm({name: p_value(bits) for name, (bits, _) in found.items()})
     return markdown_table(
         [

@@ -16,8 +16,8 @@ import numpy as np
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
     allowed,
+    bits_and_nats,
     bits_per_byte,
-    log_perplexity,
     mean_interval,
     paired_differences,
     plus_minus,
@@ -57,9 +57,7 @@ def judged(rows: Rows, name: str, other: str) -> str:
     """The verdict of `difference`, and what its interval allows."""
     if not same_text(rows, name, other):
         return "other text"
-    bits, nats = (
-        list(paired_differences(rows[name], rows[other], value).values()) for value in (bits_per_byte, log_perplexity)
-    )
+    bits, nats = bits_and_nats(rows[name], rows[other])
     return f"{verdict(bits)} ({allowed(nats)})" if any(bits) else verdict(bits)
 
 

@@ -239,11 +239,13 @@ def measure(
     }
 
 
+def percent(shares: Sequence[float]) -> str:
+    """Shares as a mean with its interval, such as "76 ± 1 %"."""
+    return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
+
+
 def table_world_markdown(measured: Mapping[str, Any]) -> str:
     """What `measure` found, a row for each reward and world, and in words how often the worst map was the last."""
-
-    def percent(shares: Sequence[float]) -> str:
-        return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
 
     rows = []
     for row in measured["rows"]:

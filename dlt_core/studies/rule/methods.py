@@ -130,22 +130,25 @@ def fork(learner: Learner) -> Seen:
     layers = range(1, len(before))
     maps = list(dict.fromkeys([before, *(before.with_action(i, a) for i in layers for a in range(i + 1))]))
 
-    def race(maps: list[TieMap], steps: int) -> list[TieMap]:
-        losses = {}
-        with put_back(learner) as back:
-            for tie_map in maps:
-                back()
-                learner.tie(tie_map)
-                learner.train(steps)
-                losses[tie_map] = sum(learner.probe(i) for i in range(COMPARED)) / COMPARED
-        spent.append(steps * len(maps))
-        seen.append([{"tie_map": list(m), "loss": float(f"{losses[m]:.7g}")} for m in maps])
-        return sorted(maps, key=losses.__getitem__)
+    screened = race(learner, maps, SCREEN)
+    ahead = race(learner, sorted(screened, key=screened.__getitem__)[:LOOKED_AT], AHEAD)
+    why = {
+        name: [{"tie_map": list(m), "loss": float(f"{loss:.7g}")} for m, loss in losses.items()]
+        for name, losses in (("screened", screened), ("looked_ahead", ahead))
+    }
+    return Seen(min(ahead, key=ahead.__getitem__), steps=SCREEN * len(screened) + AHEAD * len(ahead), why=why)
 
-    spent: list[int] = []
-    seen: list[list[dict[str, Any]]] = []
-    (best, *_) = race(race(maps, SCREEN)[:LOOKED_AT], AHEAD)
-    return Seen(best, steps=sum(spent), why={"screened": seen[0], "looked_ahead": seen[1]})
+
+def race(learner: Learner, maps: list[TieMap], steps: int) -> dict[TieMap, float]:
+    """map -> mean loss on COMPARED minibatches, each map trained `steps` steps from here on the same batches."""
+    losses = {}
+    with put_back(learner) as back:
+        for tie_map in maps:
+            back()
+            learner.tie(tie_map)
+            learner.train(steps)
+            losses[tie_map] = sum(learner.probe(i) for i in range(COMPARED)) / COMPARED
+    return losses
 
 
 def train_forking(experiment: Experiment, **options: Any) -> RunRecord:

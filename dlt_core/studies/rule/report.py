@@ -16,17 +16,20 @@ import numpy as np
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
     allowed,
+    bits_and_nats,
+    bits_per_byte,
     holm,
-    log_perplexity,
     mean_interval,
     p_value,
     paired_differences,
     plus_minus,
     within,
 )
+from dlt_core.studies.claim import conclusion
 from dlt_core.studies.diagnosis import regrets
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
+from dlt_core.studies.rule.study import rounded
 from dlt_core.studies.tables import grouped, markdown_table
 from dlt_core.tie_map import PATTERNS, TieMap
 
@@ -48,10 +51,8 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
         pattern = best_pattern(of)
         told = gates[key(of[RULE][0])].can_tell
         for other in filter(None, ("random", pattern, *BESIDE)):
-            bits = list(paired_differences(of[RULE], of.get(other, [])).values())
-            if len(bits) > 1:
-                nats = list(paired_differences(of[RULE], of[other], log_perplexity).values())
-                found[experiment, other] = bits, nats
+            if len((differences := bits_and_nats(of[RULE], of.get(other, [])))[0]) > 1:
+                found[experiment, other] = differences
                 words[experiment, other] = "" if told else "cannot tell"
                 if other == pattern and same_maps(of[RULE], of[other]):
                     words[experiment, other] = "the same map, so the same run"
@@ -65,7 +66,7 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
                 "n": str(len(bits)),
                 "bits per byte": plus_minus(*mean_interval(bits), 3, "+"),
                 "95 % interval": allowed(nats),
-                "": words[name] or _conclusion(fmean(bits), differ[name], equal[name]),
+                "": words[name] or conclusion(fmean(bits), differ[name], equal[name], f"{MARGIN:g}"),
             }
             for name, (bits, nats) in found.items()
         ]
@@ -89,12 +90,6 @@ def same_maps(ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> bool:
     return all(others.get(seed, tie_map) == tie_map for seed, tie_map in maps.items())
 
 
-def _conclusion(mean: float, differs: float, equals: float) -> str:
-    word = ("better" if mean < 0 else "worse") if differs < 0.05 else ""
-    same = f"equal within {MARGIN:g}" if equals < 0.05 else ""
-    return ", though ".join(filter(None, (word, same))) or "open: neither a difference nor its absence is shown"
-
-
 def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap, float]) -> str:
     """Runs of a model whose maps all have a known loss from scratch: what each method came to, minus the random agent's
     run with its seed; how far its last map is from the best with as many sets; and what its search cost."""
@@ -109,7 +104,7 @@ def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap
             {
                 "method": f"`{name}`",
                 "n": str(len(runs)),
-                "bits per byte": plus_minus(*mean_interval([r.required(r.test)["bits_per_byte"] for r in runs]), 3),
+                "bits per byte": plus_minus(*mean_interval(list(map(bits_per_byte, runs))), 3),
                 "minus `random`": "" if name == "random" else plus_minus(*mean_interval(bits), 3, "+"),
                 "weight sets": f"{fmean(m.num_independent for m in maps):.1f}",
                 "its map from scratch, above the best with as many sets": f"{fmean(apart):.3f} nats",
@@ -130,8 +125,7 @@ def agents_markdown(runs: Mapping[str, Sequence[RunRecord]], baseline: str, true
         if name == baseline:
             continue
         late = [(ours - blind)[len(ours) // 2 :].mean() for ours, blind in (regrets(r, true) for r in of)]
-        bits = list(paired_differences(of, runs[baseline]).values())
-        nats = list(paired_differences(of, runs[baseline], log_perplexity).values())
+        bits, nats = bits_and_nats(of, runs[baseline])
         rows.append(
             {
                 "agent": f"`{name}`",
@@ -152,7 +146,7 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
         reward: np.median([r["samples"] for r in looks["rewards"]["rows"] if r["reward"] == reward and r["samples"]])
         for reward in dict.fromkeys(r["reward"] for r in looks["rewards"]["rows"])
     }
-    needed = "; ".join(f"{reward} {max(1, float(f'{n:.2g}')):,.0f}" for reward, n in samples.items())
+    needed = "; ".join(f"{reward} {rounded(n)}" for reward, n in samples.items())
     learned = {
         row["reward"]: [plus_minus(*mean_interval(v), 3, "+") for v in row["regret_minus_random"].values()]
         for row in table_world["rows"]

@@ -297,15 +297,16 @@ def signals_markdown(measured: Mapping[str, Any]) -> str:
                 "looks": f"{len(found)}" + (f", and {silent} without any signal" if silent else ""),
                 "signal": f"{np.exp(np.mean(np.log([row['signal'] for row in found]))):.2g}",
                 "noise": f"{np.exp(np.mean(np.log([row['noise'] for row in found]))):.2g}",
-                "rewards of each of two actions that a test needs": f"{_rounded(np.median(samples))} "
-                f"({_rounded(min(samples))} to {_rounded(max(samples))})",
+                "rewards of each of two actions that a test needs": f"{rounded(np.median(samples))} "
+                f"({rounded(min(samples))} to {rounded(max(samples))})",
                 "rank correlation with the truth": _interval([row["correlation"] for row in found]),
             }
         )
     return markdown_table(rows)
 
 
-def _rounded(value: float) -> str:
+def rounded(value: float) -> str:
+    """A number of rewards to two digits, at least one."""
     return f"{max(1, float(f'{value:.2g}')):,.0f}"
 
 
