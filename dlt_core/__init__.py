@@ -32,14 +32,17 @@ _HOME = {
     "tie_layers": "tying",
     "read_tie_map": "tying",
     "count_parameters": "tying",
-    "optimizer_state": "optimizers",
-    "load_optimizer_state": "optimizers",
+    "optimizer_state": "tying",
+    "load_optimizer_state": "tying",
     "QAgent": "agents",
     "RandomAgent": "agents",
     "FixedAgent": "agents",
     "ReplayAgent": "agents",
     "Learner": "learner",
     "LayerTyingEnv": "env",
+    "save_pretrained": "huggingface.pretrained",
+    "from_pretrained": "huggingface.pretrained",
+    "DynamicLayerTyingCallback": "huggingface.trainer",
     "Experiment": "experiments",
     "load_data": "experiments",
     "build_learner": "experiments",
@@ -51,28 +54,30 @@ _HOME = {
     "load_records": "records",
     "compare": "studies.comparison",
 }
-_ROOMS = ("corpora", "figures", "learner", "records", "reproduce", "studies", "widgets")
+_ROOMS = ("corpora", "figures", "huggingface", "learner", "records", "reproduce", "studies", "widgets")
 __all__ = [
-    "Experiment", "FixedAgent", "LayerTyingEnv", "Learner", "QAgent", "RandomAgent", "ReplayAgent", "RunRecord",
-    "TieMap", "build_agent", "build_bert", "build_env", "build_gpt2", "build_learner", "compare", "corpora",
-    "count_parameters", "expected_independent", "figures", "find_blocks", "learner", "load_data",
-    "load_optimizer_state", "load_records", "optimizer_state", "read_tie_map", "records", "reproduce", "studies",
-    "tie_layers", "train_conventional", "train_dynamic", "widgets"
+    "DynamicLayerTyingCallback", "Experiment", "FixedAgent", "LayerTyingEnv", "Learner", "QAgent", "RandomAgent",
+    "ReplayAgent", "RunRecord", "TieMap", "build_agent", "build_bert", "build_env", "build_gpt2", "build_learner",
+    "compare", "corpora", "count_parameters", "expected_independent", "figures", "find_blocks", "from_pretrained",
+    "huggingface", "learner", "load_data", "load_optimizer_state", "load_records", "optimizer_state",
+    "read_tie_map", "records", "reproduce", "save_pretrained", "studies", "tie_layers", "train_conventional",
+    "train_dynamic", "widgets"
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from dlt_core import corpora, figures, learner, records, reproduce, studies, widgets
+    from dlt_core import corpora, figures, huggingface, learner, records, reproduce, studies, widgets
     from dlt_core.agents import FixedAgent, QAgent, RandomAgent, ReplayAgent
     from dlt_core.algorithm1 import train_conventional, train_dynamic
     from dlt_core.blocks import build_bert, build_gpt2, find_blocks
     from dlt_core.env import LayerTyingEnv
     from dlt_core.experiments import Experiment, build_agent, build_env, build_learner, load_data
+    from dlt_core.huggingface.pretrained import from_pretrained, save_pretrained
+    from dlt_core.huggingface.trainer import DynamicLayerTyingCallback
     from dlt_core.learner import Learner
-    from dlt_core.optimizers import load_optimizer_state, optimizer_state
     from dlt_core.records import RunRecord, load_records
     from dlt_core.studies.comparison import compare
     from dlt_core.tie_map import TieMap, expected_independent
-    from dlt_core.tying import count_parameters, read_tie_map, tie_layers
+    from dlt_core.tying import count_parameters, load_optimizer_state, optimizer_state, read_tie_map, tie_layers
 
 
 def __getattr__(name: str) -> Any:

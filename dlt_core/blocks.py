@@ -5,16 +5,19 @@ Nothing of the transformer is written by hand: the models are transformers' own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel, PreTrainedConfig, PreTrainedModel
 
+from dlt_core.tie_map import in_short
+
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 
-# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA and its kin, GPT-NeoX, ViT, each with and
+# Where the architectures keep their list of blocks: GPT-2, BERT, LLaMA and its kin, OPT, GPT-NeoX, ViT, each with and
 # without its head.
 KNOWN_PATHS = (
     "transformer.h",
@@ -22,6 +25,8 @@ KNOWN_PATHS = (
     "bert.encoder.layer",
     "encoder.layer",
     "model.layers",
+    "model.decoder.layers",
+    "decoder.layers",
     "gpt_neox.layers",
     "vit.layers",
     "vit.encoder.layer",
@@ -29,16 +34,17 @@ KNOWN_PATHS = (
 )
 
 
-def locate_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
+Blocks: TypeAlias = str | Sequence[nn.Module]
+"""Where a model keeps its blocks: the dotted path of their list, as in "decoder.block[1:]"; or the blocks."""
+
+
+def locate_blocks(model: nn.Module, blocks: Blocks | None = None) -> list[nn.Module]:
     """The list behind `find_blocks`, without the comparison of shapes. Raises ValueError if there is none."""
+    if blocks is not None and not isinstance(blocks, str):
+        return _given_blocks(model, blocks)
     for path in (blocks,) if blocks is not None else KNOWN_PATHS:
-        place: Any = model
-        for name in path.split("."):
-            place = getattr(place, name, None)
-        if isinstance(place, (nn.ModuleList, nn.Sequential, list, tuple)) and len(place) > 0:
-            found = list(place)
-            if all(isinstance(block, nn.Module) for block in found):
-                return found
+        if found := _at(model, path):
+            return found
     if blocks is not None:
         raise ValueError(f"{type(model).__name__} has no list of blocks at {blocks!r}")
     raise ValueError(
@@ -47,10 +53,35 @@ def locate_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module
     )
 
 
-def find_blocks(model: nn.Module, blocks: str | None = None) -> list[nn.Module]:
+def _given_blocks(model: nn.Module, blocks: Sequence[nn.Module]) -> list[nn.Module]:
+    inside = set(model.modules())
+    for n, block in enumerate(blocks):
+        if not isinstance(block, nn.Module) or block not in inside:
+            raise ValueError(f"blocks[{n}] is {in_short(block)}, which is no module of {type(model).__name__}")
+    if len(set(blocks)) < max(1, len(blocks)):
+        raise ValueError("blocks must be modules of the model, each of them once, and at least one")
+    return list(blocks)
+
+
+def _at(model: nn.Module, path: str) -> list[nn.Module]:
+    """The blocks at a path, of which a slice may take a part; [] if there are none."""
+    if not (match := re.fullmatch(r"([^\[\]]+)(?:\[(-?\d*):(-?\d*)\])?", path)):
+        return []
+    names, first, last = match.groups()
+    place: Any = model
+    for name in names.split("."):
+        place = getattr(place, name, None)
+    if not isinstance(place, (nn.ModuleList, nn.Sequential, list, tuple)):
+        return []
+    found = list(place)[slice(*(int(n) if n else None for n in (first, last)))]
+    return found if all(isinstance(block, nn.Module) for block in found) else []
+
+
+def find_blocks(model: nn.Module, blocks: Blocks | None = None) -> list[nn.Module]:
     """The model's transformer blocks, bottom to top.
 
-    `blocks` is the dotted path of the list for a model that is not GPT-2, BERT, LLaMA or ViT.
+    blocks: for a model whose list is not at one of KNOWN_PATHS, its dotted path, of which a slice may take a part, as
+    in "decoder.block[1:]"; or the blocks themselves, modules of the model.
     Raises ValueError if there is no such list, or if the blocks' parameters differ in name, shape or dtype.
     """
     modules = locate_blocks(model, blocks)

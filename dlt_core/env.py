@@ -89,24 +89,35 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return self._observation(), {"action_mask": self._mask()}
 
     def step(self, action: int | np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        valid = self.act(action)
+        train_losses = self.learner.train(self.steps_per_action)
+        return self.outcome(valid, fmean(train_losses))
+
+    def act(self, action: int | np.int64) -> bool:
+        """The first half of a step: re-tie the current layer. Whether the layer has this action."""
         layer, action = self.layer, as_layer_index(action, "action")
         valid = 0 <= action <= layer
         if valid:
             self.tie_map = self.transition(layer, action)
-        train_losses = self.learner.train(self.steps_per_action)
+        return valid
+
+    def outcome(
+        self, valid: bool, train_loss: float | None = None
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """The second half, once the k steps are taken: what `step` returns. train_loss: the mean over these steps."""
         loss = self.learner.probe(self.decisions)
         self.baseline = loss if self.baseline is None else self.baseline
         reward = self.reward_of(loss) - self.price * self.tie_map.num_independent
         self.baseline += BASELINE_RATE * (loss - self.baseline)
         self.decisions += 1
-        terminated = layer == self.n_layer - 1
-        self.layer = 1 if terminated else layer + 1  # after the last layer the next turn begins at layer 1
+        terminated = self.layer == self.n_layer - 1
+        self.layer = 1 if terminated else self.layer + 1  # after the last layer the next turn begins at layer 1
         info = {
             "action_mask": self._mask(),
             "invalid_action": not valid,
             "loss": loss,
             "perplexity": perplexity(loss),
-            "train_loss": fmean(train_losses),
+            "train_loss": train_loss,
             "num_independent": self.tie_map.num_independent,
         }
         return self._observation(), reward, terminated, False, info

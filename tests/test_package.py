@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "reproduce/stopping.py": "faults/test_batch_signals.py",
     "reproduce/train.py": "test_main.py",  # the command; several processes: learner/test_parallel.py
     "widgets/__init__.py": "test_package.py",
+    "tying/layout.py": "tying/test_layers.py",  # what is found there shows in what is tied
     "studies/first_light.py": "test_cuda.py",  # which it runs, on a new GPU; `--scale smoke` rehearses it
     # parts of one benchmark, whose rows are tested together
     "studies/benchmark/ddp.py": "studies/benchmark/test_report.py",

@@ -11,8 +11,9 @@ from torch import nn
 from dlt_core.agents import FixedAgent
 from dlt_core.blocks import find_blocks
 from dlt_core.tie_map import TieMap
-from dlt_core.tying import _layouts, count_parameters, read_tie_map, tie_layers, weight_sets
-from tests.test_tying import TIED, L, adamw, held, ids, of_block, tiny_gpt2, train_step
+from dlt_core.tying import count_parameters, read_tie_map, tie_layers, weight_sets
+from dlt_core.tying.layout import _layouts
+from tests.tying.test_layers import TIED, L, adamw, held, ids, of_block, tiny_gpt2, train_step
 
 ALL = TieMap.all_tied(L)
 PLACES = [name for name, _ in find_blocks(tiny_gpt2())[0].named_parameters()]

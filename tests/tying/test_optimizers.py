@@ -13,7 +13,7 @@ from dlt_core.blocks import find_blocks
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
 from tests.conftest import tie_maps
-from tests.test_tying import TIED, L, adamw, held, ids, tiny_gpt2, train_step
+from tests.tying.test_layers import TIED, L, adamw, held, ids, tiny_gpt2, train_step
 
 
 def trained(*maps: TieMap) -> tuple[nn.Module, torch.optim.AdamW]:

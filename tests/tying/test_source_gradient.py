@@ -9,7 +9,7 @@ import torch
 from dlt_core.blocks import find_blocks
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import GRADIENTS, read_tie_map, tie_layers
-from tests.test_tying import TIED, L, backward, ids, tiny_gpt2
+from tests.tying.test_layers import TIED, L, backward, ids, tiny_gpt2
 
 
 def test_the_kind_of_gradient_can_be_switched_back():

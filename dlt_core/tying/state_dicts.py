@@ -1,0 +1,89 @@
+"""A model's state dict says how its layers are tied, and is not loaded where they are tied otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlt_core.tie_map import TieMap
+from dlt_core.tying.layout import block_keys, read_tie_map
+
+TIES_KEY = "layers are tied: call dlt_core.tie_layers(model, <these sources>) before you load"
+"""Key of the TieMap in the state dict of a model whose layers are tied. A model that knows nothing of ties refuses it
+as an unexpected key: the ties are not lost in silence."""
+
+
+def ties_of_values(keys: Sequence[Sequence[str]], state: Mapping[str, torch.Tensor]) -> TieMap:
+    """The ties by what a state dict holds: which blocks have all their values alike. keys: see `block_keys`."""
+    roots: list[int] = []
+    for i, mine in enumerate(keys):
+        alike = (
+            j
+            for j in dict.fromkeys(roots)
+            if all(_same(state[a], state[b]) for a, b in zip(mine, keys[j], strict=True))
+        )
+        roots.append(next(alike, i))
+    return TieMap(roots)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one is other or (one.shape == other.shape and torch.equal(one, other))
+
+
+def note_ties_in_state_dicts(model: nn.Module, blocks: Sequence[nn.Module]) -> None:
+    """From now on write the model's ties into its state dicts, and look at those that are loaded; copies of it, too."""
+    name_of = {module: name for name, module in model.named_modules()}
+    model.__dict__["_tied_blocks"] = [name_of[block] for block in blocks]
+    if _write_ties not in model._state_dict_hooks.values():
+        hooked: Any = model  # the methods have no types of their own
+        hooked.register_state_dict_post_hook(_write_ties)
+        hooked.register_load_state_dict_pre_hook(_compare_ties)
+
+
+def _ties_now(model: nn.Module) -> tuple[TieMap, list[list[str]]] | None:
+    """The ties and the keys of the blocks' Parameters; None if the blocks that were tied are no longer there, or can no
+    longer be compared."""
+    try:
+        blocks = [model.get_submodule(name) for name in model.__dict__["_tied_blocks"]]
+        return read_tie_map(model, blocks=blocks), block_keys(model, blocks)
+    except (AttributeError, ValueError):
+        return None
+
+
+def _write_ties(model: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    ties = _ties_now(model)
+    if ties is not None and ties[0].num_independent < len(ties[0]):
+        state[prefix + TIES_KEY] = torch.tensor(ties[0].sources)
+
+
+def _compare_ties(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Raises ValueError for a state dict of other ties than the model's: of two layers that share their weights, one
+    would lose its own."""
+    saved, ties = state.pop(prefix + TIES_KEY, None), _ties_now(model)
+    if ties is None:
+        return
+    tie_map, keys = ties
+    follow: Any = model.__dict__.get("_follows")  # see `follow_state_dicts`
+    if follow is not None:
+        inside = {key.removeprefix(prefix): value for key, value in state.items()}
+        if all(key in inside for layer in keys for key in layer):
+            new = ties_of_values(keys, inside) if saved is None else TieMap(saved.tolist())
+            follow(model, new, blocks=[model.get_submodule(name) for name in model.__dict__["_tied_blocks"]])
+            return
+    if saved is not None and tuple(saved.tolist()) != tie_map.sources:
+        raise ValueError(
+            f"the state dict was saved with the ties {saved.tolist()}, the model has {list(tie_map)}: call "
+            f"dlt_core.tie_layers(model, {saved.tolist()}) before you load it"
+        )
+    keys = [[prefix + key for key in layer] for layer in keys]
+    for i, root in enumerate(tie_map):
+        for mine, theirs in zip(keys[i], keys[root], strict=True):
+            if mine in state and theirs in state and not _same(state[mine], state[theirs]):
+                raise ValueError(
+                    f"layers {root} and {i} share their weights, and the state dict has different values for "
+                    f"{theirs.removeprefix(prefix)} and {mine.removeprefix(prefix)}: tie the model as it was when the "
+                    "state dict was saved, before you load it"
+                )
