@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -40,7 +41,7 @@ def share(batch: np.ndarray) -> np.ndarray:
 
 def device(name: str = "auto") -> torch.device:
     """The torch device of that name; "auto" is CUDA where there is one, for each process its own. Raises ValueError for
-    one that this machine does not have."""
+    one that this machine does not have. A warning says so where nothing was tried on devices of this kind."""
     if name != "auto":
         asked = torch.device(name)
         backends: dict[str, Any] = {"cuda": torch.cuda, "mps": torch.mps, "xpu": torch.xpu}
@@ -49,6 +50,11 @@ def device(name: str = "auto") -> torch.device:
             raise ValueError(
                 f"there is no device {name!r} here: of {asked.type} this machine has {there} for this PyTorch "
                 f"({torch.__version__}). device='cpu' works everywhere, 'auto' takes CUDA where there is one"
+            )
+        if asked.type in ("mps", "xpu"):
+            warnings.warn(
+                f"nothing of this project was tried on {asked.type}: compare the first losses with device='cpu'",
+                stacklevel=2,
             )
         return asked
     if not torch.cuda.is_available():

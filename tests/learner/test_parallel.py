@@ -406,3 +406,9 @@ def test_ddp_is_refused_but_the_model_inside_can_be_tied(group):
     assert read_tie_map(wrapped.module) == TieMap.all_tied(3)
     with pytest.raises(ValueError, match="DDP"):
         tie_layers(wrapped, TieMap.independent(3))
+
+
+def test_a_kind_of_device_that_nothing_was_tried_on_comes_with_a_warning(monkeypatch):
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 1)
+    with pytest.warns(UserWarning, match="nothing of this project was tried on mps: compare the first losses"):
+        assert parallel.device("mps") == torch.device("mps")
