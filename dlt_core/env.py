@@ -206,4 +206,4 @@ def weight_set_colours(n_layer: int) -> np.ndarray:
     if n_layer <= len(COLOURS):
         return COLOURS[:n_layer]
     along, stops = np.linspace(0, len(RAMP) - 1, n_layer), np.arange(len(RAMP))
-    return np.stack([np.interp(along, stops, channel) for channel in RAMP.T], axis=1).astype(np.uint8)
+    return np.stack([np.interp(along, stops, channel) for channel in RAMP.T], axis=1).round().astype(np.uint8)

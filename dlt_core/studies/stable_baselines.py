@@ -46,7 +46,7 @@ def refuse_freezing(experiment: Experiment) -> None:
     """Raises ValueError for an experiment whose last decisions nobody makes."""
     if experiment.freeze_after is not None:
         raise ValueError(
-            f"freeze_after={experiment.freeze_after}: a model from outside decides to the end; leave it out"
+            f"freeze_after={experiment.freeze_after}: leave it out, a model from outside decides to the end"
         )
 
 

@@ -238,10 +238,10 @@ def _from_scratch(runs: Sequence[RunRecord]) -> dict[TieMap, float]:
     """map -> mean test loss (nats per token) of the runs that never moved it."""
     losses: dict[TieMap, list[float]] = {}
     for run in runs:
+        if run.agent.get("class") != "static":
+            continue
         ties = run.required(run.final_tie_map)
-        if (
-            run.agent.get("class") == "static" and len(ties) == run.experiment["n_layer"]
-        ):  # one of another depth has not
+        if len(ties) == run.experiment["n_layer"]:  # `shallow` has another depth
             losses.setdefault(TieMap(ties), []).append(math.log(run.required(run.test)["perplexity"]))
     return {tie_map: fmean(values) for tie_map, values in losses.items()}
 
