@@ -102,8 +102,8 @@ def learn_with(
     counts them. method: name in the record. Other arguments, and what it raises: as in `train_dynamic`.
 
     A run that is interrupted goes on from a checkpoint: the model learns once more from what the record holds, which
-    takes no training of the transformer, and then from the world. Raises ValueError for `freeze_after`, and where the
-    model decides otherwise then, as one with other settings would, or one without a seed.
+    takes no training of the transformer, and then from the world. Raises ValueError for `freeze_after`, where the model
+    decides otherwise then, as one without a seed does, and where it makes fewer or more decisions than the run has.
     """
     refuse_freezing(experiment)
     run_options = RunOptions(**options)
@@ -119,6 +119,10 @@ def learn_with(
         with run:
             if world.goes_on(run.decisions()):
                 model.learn(run.total, callback=lambda *_: not world.over)
+            if not world.over:
+                raise ValueError(
+                    f"the model ended after {world.made} of {run.total} decisions: let it learn to the end"
+                )
             run.finish()
     return run.record
 
@@ -159,6 +163,10 @@ class _RunAsWorld(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
         return self._seen()
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        if self.over:
+            raise ValueError(
+                f"the run ended with decision {self.made}: `learn` has to stop where its callback says False"
+            )
         layer, history = self.layer, self.run.record.history
         before = history["tie_map"][self.made - 1] if self.made else [0] * self.world.n_layer
         taken = int(action) if action <= layer else before[layer]

@@ -144,6 +144,20 @@ def test_no_batch_of_ppo_has_one_decision(n_layer, episodes):
     assert model.n_steps % (n_layer - 1) == 0, "whole turns"
 
 
+@pytest.mark.parametrize(
+    ("decisions", "message"),
+    [(2, "ended after 2 of 3 decisions: let it"), (4, "ended with decision 3: `learn` has to stop")],
+)
+def test_a_model_that_makes_fewer_or_more_decisions_than_the_run_has_is_refused(decisions, message, tiny_data):
+    class Unheeding(Always):
+        def learn(self, total_timesteps, callback):
+            for action in (1, 2, 3, 1)[:decisions]:
+                self.env.step(action)
+
+    with pytest.raises(ValueError, match=message):
+        learn_with(SMALL.replace(episodes=1), lambda env: Unheeding(env, ()), method="mine", data=tiny_data)
+
+
 def test_what_cannot_be_run_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"freeze_after=0.5: leave it out"):
         parse("sb3_dqn", SMALL.replace(freeze_after=0.5))
