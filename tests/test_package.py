@@ -147,7 +147,7 @@ def test_a_light_name_does_not_wait_for_heavy_packages(code, heavy, tmp_path):
 
 def test_the_environments_are_registered_whichever_is_imported_first(tmp_path):
     code = (
-        "import importlib, sys, dlt_core\n"
+        "import importlib.util, sys, dlt_core\n"
         "assert 'gymnasium' not in sys.modules\n"
         "assert importlib.util.find_spec('gymnasium') is not None\n"  # to ask for it changes nothing
         "import gymnasium\n"
