@@ -1,5 +1,6 @@
 """Agents of stable-baselines3 in our worlds and in our runs."""
 
+import itertools
 import random
 from importlib import util
 
@@ -27,17 +28,18 @@ SMALL = Experiment.preset("gpt2-embedded", "smoke", device="cpu", evaluation_tok
 
 
 class Always:
-    """A model that wants the same actions in each turn, and learns nothing."""
+    """A model that wants these actions, again and again, and learns nothing."""
 
     def __init__(self, env, actions):
         self.env, self.actions = env, actions
 
     def learn(self, total_timesteps, callback):
-        seen, _ = self.env.reset(seed=99)
-        while callback(locals(), globals()):
-            seen, _, end_of_turn, *_ = self.env.step(self.actions[seen["layer"] - 1])
-            if end_of_turn:
-                seen, _ = self.env.reset()
+        self.env.reset(seed=99)
+        for action in itertools.cycle(self.actions):
+            if self.env.step(action)[2]:
+                self.env.reset()
+            if not callback(locals(), globals()):
+                return
 
 
 @pytest.mark.parametrize(
@@ -84,9 +86,9 @@ def test_a_model_and_an_agent_that_decide_alike_leave_the_same_run(tiny_data):
 
 def test_an_impossible_action_is_entered_as_what_it_does(tiny_data):
     experiment = SMALL.replace(episodes=2)
-    run = learn_with(experiment, lambda env: Always(env, (1, 3, 3)), method="always", data=tiny_data)
-    assert run.history["action"] == [1, 0, 3] * 2
-    assert run.history["tie_map"][-1] == [0, 1, 0, 3]
+    run = learn_with(experiment, lambda env: Always(env, (1, 1, 3, 3, 3, 0)), method="always", data=tiny_data)
+    assert run.history["action"] == [1, 1, 3, 1, 1, 0]
+    assert run.history["tie_map"][2:] == [*[[0, 1, 1, 3]] * 3, [0, 1, 1, 0]]
     assert run.budget["invalid_actions"] == 2
 
 
