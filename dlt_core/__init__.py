@@ -6,12 +6,18 @@
 
 The names below are all that most readers need. Each is loaded when it is first used, so `TieMap` does not wait for
 PyTorch. README.md in this folder is the guide to the rest.
+
+Two environments are registered, too, as soon as gymnasium is imported, whether before or after this package:
+
+    env = gymnasium.make("dlt_core/LayerTying-v0", experiment="gpt2-embedded", preset="smoke")
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,3 +96,41 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+_ENVS = {  # id for gymnasium.make -> what it calls
+    "dlt_core/LayerTying-v0": "dlt_core.experiments:make_env",
+    "dlt_core/SurrogateTying-v0": "dlt_core.studies.surrogate:make_env",
+}
+
+
+class _AfterGymnasium:
+    """Registers the environments once gymnasium has been imported: gymnasium knows no entry points since 1.0, and to
+    import it here would let each `import dlt_core` wait for it, and for NumPy."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name) if name == "gymnasium" else None
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: Any) -> None:
+                execute(module)
+                cls.register()
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+    @staticmethod
+    def register() -> None:
+        from gymnasium.envs.registration import register, registry
+
+        for name, entry_point in _ENVS.items():
+            if name not in registry:
+                register(name, entry_point=entry_point)
+
+
+if "gymnasium" in sys.modules:
+    _AfterGymnasium.register()
+else:
+    sys.meta_path.insert(0, _AfterGymnasium)

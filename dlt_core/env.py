@@ -16,6 +16,15 @@ from dlt_core.tie_map import ORPHANS, TieMap, as_layer_index
 
 BASELINE_RATE = 0.1  # log_improvement: how fast its running baseline follows
 
+# One for each weight set, by its lowest layer: the colours of `figures.style`, which stands above this file. Of more
+# than eight layers: steps along five of them.
+COLOURS = np.array(
+    [[0, 114, 178], [213, 94, 0], [45, 112, 77], [194, 118, 172], [141, 84, 16], [131, 145, 99], [0, 135, 230],
+     [121, 121, 121]], dtype=np.uint8
+)  # fmt: skip
+RAMP = COLOURS[[0, 2, 5, 1, 3]]
+SQUARE, MARGIN = 32, 6  # pixels of a picture: a layer's side, and what is around it
+
 # reward name -> function of (loss in nats per token, running baseline of that loss)
 REWARDS: dict[str, Callable[[float, float], float]] = {
     "neg_perplexity": lambda loss, baseline: -perplexity(loss),  # the paper's
@@ -39,9 +48,12 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
 
     The world is one transformer being trained: `reset()` begins the next turn with model and ties as they are.
     `reset(seed=...)` begins a new world: a new model from that seed, all layers tied (the paper's start, s = 0).
+    render_mode: "rgb_array" for pictures of the map by `render()`, or None.
+
+    `gymnasium.make("dlt_core/LayerTying-v0", experiment=..., preset=...)` makes one, see `experiments.make_env`.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's own convention
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - gymnasium's own convention
 
     def __init__(
         self,
@@ -51,6 +63,7 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         reward: str = "neg_perplexity",
         price: float = 0.0,
         orphans: str = "follow",
+        render_mode: str | None = None,
     ) -> None:
         if reward not in REWARDS:
             raise ValueError(f"unknown reward {reward!r}; known: {', '.join(REWARDS)}")
@@ -58,6 +71,8 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
             raise ValueError(f"unknown orphans {orphans!r}; known: {', '.join(ORPHANS)}")
         if steps_per_action < 1:
             raise ValueError(f"steps_per_action={steps_per_action} must be at least 1: nothing would be trained")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"unknown render_mode {render_mode!r}; known: {', '.join(self.metadata['render_modes'])}")
         self.n_layer = len(learner.tie_map)
         if self.n_layer < 2:
             raise ValueError(f"the model has {self.n_layer} layer: with fewer than 2 there is nothing to tie")
@@ -66,6 +81,7 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         self.reward = reward
         self.price = price
         self.orphans = orphans
+        self.render_mode = render_mode
         self.observation_space = Dict(
             {"tie_map": MultiDiscrete(np.arange(1, self.n_layer + 1)), "layer": Discrete(self.n_layer)}
         )
@@ -121,6 +137,20 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
             "num_independent": self.tie_map.num_independent,
         }
         return self._observation(), reward, terminated, False, info
+
+    def render(self) -> np.ndarray | None:
+        """uint8[44, 38 L + 6, 3]: a square for each layer from left to right, one colour for each weight set, and a bar
+        under the layer to decide about. None without a render_mode."""
+        if self.render_mode is None:
+            return None
+        step = SQUARE + MARGIN
+        picture = np.full((SQUARE + 2 * MARGIN, step * self.n_layer + MARGIN, 3), 255, dtype=np.uint8)
+        for layer, colour in enumerate(weight_set_colours(self.n_layer)[list(self.tie_map)]):
+            left = MARGIN + step * layer
+            picture[MARGIN : MARGIN + SQUARE, left : left + SQUARE] = colour
+            if layer == self.layer:
+                picture[-MARGIN + 2 : -MARGIN + 5, left : left + SQUARE] = 0
+        return picture
 
     def action_masks(self) -> np.ndarray:
         """bool[L]: which actions the current layer has (the name that sb3-contrib expects)."""
@@ -180,3 +210,11 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
     def history(self) -> dict[str, Any]:
         """What the record's `history` gets after each decision beside the usual."""
         return {}
+
+
+def weight_set_colours(n_layer: int) -> np.ndarray:
+    """uint8[L, 3]: red, green and blue of the weight set that layer 0, ..., L - 1 is the lowest of."""
+    if n_layer <= len(COLOURS):
+        return COLOURS[:n_layer]
+    along, stops = np.linspace(0, len(RAMP) - 1, n_layer), np.arange(len(RAMP))
+    return np.stack([np.interp(along, stops, channel) for channel in RAMP.T], axis=1).round().astype(np.uint8)

@@ -426,6 +426,19 @@ def build_env(
     )
 
 
+def make_env(
+    experiment: str = "gpt2-embedded", preset: str = "smoke", *, render_mode: str | None = None, **overrides: Any
+) -> LayerTyingEnv:
+    """The world of `Experiment.preset(experiment, preset, **overrides)`: what gymnasium.make("dlt_core/LayerTying-v0",
+    ...) calls with the same keywords, and gymnasium.make_vec for each of several worlds. `seed`, a field of the
+    experiment, is that of the first world; `reset(seed=...)` begins another. Raises ValueError as `Experiment.preset`,
+    `load_data` and `LayerTyingEnv`."""
+    from dlt_core.env import LayerTyingEnv
+
+    factory = functools.partial(LayerTyingEnv, render_mode=render_mode)
+    return build_env(Experiment.preset(experiment, preset, **overrides), factory=factory)
+
+
 def build_agent(experiment: Experiment, *, factory: Callable[..., QAgent] | None = None) -> QAgent:
     """The experiment's Q-agent. factory: as in `build_learner`."""
     from dlt_core.agents import QAgent

@@ -1,17 +1,58 @@
 """The gymnasium environment: its contract, its transition, its rewards."""
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from dlt_core.env import BASELINE_RATE, LayerTyingEnv
+from dlt_core.env import BASELINE_RATE, MARGIN, SQUARE, LayerTyingEnv, weight_set_colours
 from dlt_core.experiments import build_env
+from dlt_core.figures import style
 from dlt_core.tie_map import TieMap
+
+TINY = {"n_embd": 8, "n_head": 1, "n_positions": 8, "block_size": 8, "batch_size": 1, "steps_per_action": 1}
+IDS = {"dlt_core/LayerTying-v0": TINY | {"device": "cpu"}, "dlt_core/SurrogateTying-v0": {}}
 
 
 @pytest.mark.filterwarnings("error")
-def test_passes_gymnasiums_checker(smoke, tiny_data):
-    check_env(build_env(smoke, tiny_data), skip_render_check=True)
+@pytest.mark.parametrize("name", IDS)
+def test_what_is_registered_passes_gymnasiums_checker_and_draws_its_map(name):
+    env = gymnasium.make(name, render_mode="rgb_array", **IDS[name]).unwrapped
+    assert isinstance(env, LayerTyingEnv)
+    check_env(env)  # renders, too, and makes it again from its spec
+    env.reset(seed=3)
+    env.step(1)
+    picture = env.render()
+    assert (picture.shape, picture.dtype) == ((SQUARE + 2 * MARGIN, 4 * (SQUARE + MARGIN) + MARGIN, 3), np.uint8)
+    middles = [MARGIN + SQUARE // 2 + (SQUARE + MARGIN) * layer for layer in range(4)]
+    colours = weight_set_colours(4)
+    assert picture[SQUARE // 2, middles].tolist() == colours[[0, 1, 0, 0]].tolist()
+    assert [picture[-MARGIN + 3, at].tolist() == [0, 0, 0] for at in middles] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_several_worlds_at_once_have_seeds_of_their_own(name):
+    env = gymnasium.make_vec(name, num_envs=2, vectorization_mode="sync", **IDS[name])
+    env.reset(seed=5)
+    actions = np.array([1, 0])
+    seen, rewards, *_ = env.step(actions)
+    assert seen["tie_map"].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
+    alone = gymnasium.make(name, **IDS[name])
+    for number, action in enumerate(actions):
+        alone.reset(seed=5 + number)
+        assert alone.step(action)[1] == rewards[number]
+    assert rewards[0] != rewards[1]
+
+
+@pytest.mark.parametrize("n_layer", [4, 8, 12, 48])
+def test_weight_sets_have_the_colours_of_the_figures(n_layer):
+    figures = style.weight_set_colours(n_layer)(range(n_layer))[:, :3] * 255
+    assert np.abs(weight_set_colours(n_layer) - figures).max() < 4  # matplotlib's ramps have 256 steps
+    assert len({*map(tuple, weight_set_colours(n_layer))}) == n_layer
+
+
+def test_without_a_render_mode_nothing_is_drawn(smoke, tiny_data):
+    assert build_env(smoke, tiny_data).render() is None
 
 
 def test_one_episode_is_one_turn_over_the_layers(smoke, tiny_data):
@@ -110,6 +151,7 @@ def test_orphans_reach_the_transition(smoke, tiny_data):
         ({"reward": "profit"}, "unknown reward 'profit'; known: neg_perplexity, neg_loss"),
         ({"orphans": "adopt"}, "unknown orphans 'adopt'; known: follow, promote"),
         ({"steps_per_action": 0}, "steps_per_action=0"),
+        ({"render_mode": "human"}, "unknown render_mode 'human'; known: rgb_array"),
     ],
 )
 def test_bad_arguments(smoke, tiny_data, arguments, message):

@@ -105,7 +105,7 @@ def test_the_pins_lie_within_the_ranges():
     for name, pin in pins.items():
         (version,) = (specifier.version for specifier in pin.specifier)
         assert ranges[name].specifier.contains(version), name
-    assert ranges.keys() - pins.keys() <= {"dlt-core", "sb3-contrib"}  # the latter is optional in a notebook
+    assert ranges.keys() - pins.keys() == {"dlt-core"}
 
 
 def test_every_package_that_is_imported_is_a_dependency():
@@ -144,6 +144,21 @@ def test_every_package_that_is_imported_is_a_dependency():
 )
 def test_a_light_name_does_not_wait_for_heavy_packages(code, heavy, tmp_path):
     assert python(f"{code}\nimport sys; print({heavy!r} & {{*sys.modules}})", tmp_path, CHECKOUT) == "set()"
+
+
+def test_the_environments_are_registered_whichever_is_imported_first(tmp_path):
+    code = (
+        "import importlib.util, sys, dlt_core\n"
+        "assert 'gymnasium' not in sys.modules\n"
+        "assert importlib.util.find_spec('gymnasium') is not None\n"  # to ask for it changes nothing
+        "import gymnasium\n"
+        "ours = [name for name in gymnasium.registry if name.startswith('dlt_core/')]\n"
+        "for name in ours: del gymnasium.registry[name]\n"
+        "importlib.reload(dlt_core)\n"
+        "assert all(name in gymnasium.registry for name in ours), 'gymnasium was there before'\n"
+        "print(*ours, {'torch'} & {*sys.modules})"
+    )
+    assert python(code, tmp_path, CHECKOUT) == "dlt_core/LayerTying-v0 dlt_core/SurrogateTying-v0 set()"
 
 
 def test_every_public_name_is_there():

@@ -25,7 +25,7 @@ from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
-from dlt_core.studies import released_code, search
+from dlt_core.studies import released_code, search, stable_baselines
 from dlt_core.studies.bandits import ThompsonAgent
 from dlt_core.studies.dqn import DQNAgent
 from dlt_core.studies.released_code import ReleasedCode
@@ -163,6 +163,16 @@ def released(variant: ReleasedCode, about: str, agent: Callable[[Experiment], An
         return {"released": variant, "agent": agent(experiment)}
 
     return Recipe(about=about, train=released_code.train, arguments=arguments, alone=True)
+
+
+def outside(name: str, about: str) -> Recipe:
+    """A model of `stable_baselines.MODELS`, in whose hands the run is."""
+
+    def arguments(experiment: Experiment) -> dict[str, Any]:
+        stable_baselines.refuse(name, experiment)
+        return {"make_model": functools.partial(stable_baselines.build_model, name, experiment)}
+
+    return Recipe(about=about, train=stable_baselines.learn_with, arguments=arguments, alone=True)
 
 
 def _random_agent(experiment: Experiment, num_groups: int | None = None) -> RandomAgent:
@@ -333,6 +343,7 @@ REGISTRY: dict[str, Recipe] = {
         for reward in rewards.WORLDS
         for optimism in ("", "_optimistic")
     },
+    **{name: outside(name, about) for name, about in stable_baselines.MODELS.items()},
     "map": fixed("the map with these sources, as in map-0-0-2-2, never moved", _given, range(1, sys.maxsize)),
     **{strategy: searched(strategy, about) for strategy, about in SEARCHES.items()},
     **{name: released(variant, "a variant of the released code") for name, variant in RELEASED.items()},
