@@ -132,7 +132,7 @@ def test_committed_notebook_is_whole(path):
         assert hidden == ("hide-input" in cell.metadata.get("tags", [])), cell.source[:60]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert tagged[0].source.splitlines()[0].startswith('preset = "laptop"')
+    assert tagged[0].source.splitlines()[0].startswith('preset: str = "laptop"')
     text = path.read_text(encoding="utf-8")
     assert str(Path.home()) + "/" not in text
     assert str(CHECKOUT) not in text

@@ -36,7 +36,7 @@ def compare(
     layers, "random-2" the random agent over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
     "map-0-0-2-2" that map from scratch, never moved; "gradient-2-restart" likewise the map with 2 weight sets that
     the rule in `rule.methods` chooses, whose cost comes on top, see the record's budget.
-    data: from `load_data`; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
+    data: from `load_data`, or of another text: the records say which; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
     is there already is not run again, and an interrupted one goes on from its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run.
@@ -51,6 +51,7 @@ def compare(
     """
     if jobs < 1 or (jobs > 1 and on_decision is not None):
         raise ValueError(f"jobs={jobs}: at least 1, and without on_decision, which would be called in other processes")
+    experiment = experiment if data is None else experiment.on(data)
     asked = [parse(name, experiment) for name in methods]
     first = [parse("dynamic", experiment)] if any(method.recipe.follows for method in asked) else []
     done: dict[str, RunRecord] = {}
