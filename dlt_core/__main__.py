@@ -125,6 +125,10 @@ class Reproduce:
     """Folder for all that is made."""
     in_place: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also refresh the outputs in notebooks/, the contents of figures/ and the tables of the README files."""
+    list_only: Annotated[bool, arg(name="list"), tyro.conf.FlagCreatePairsOff] = False
+    """Only list what would be executed: notebook, preset, seed, its data, and whether it was done before."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The same, and behind it what these options come to: how many, what is skipped and why, and where all goes."""
 
     def run(self) -> int:
         try:

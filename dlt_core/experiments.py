@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, WrapVa
 from pydantic.dataclasses import dataclass
 
 from dlt_core.corpora.text import text_name
+from dlt_core.records import shown
 from dlt_core.records.provenance import refuse_unknown_parameters
 from dlt_core.records.refusals import refusal
 from dlt_core.tie_map import in_short
@@ -83,7 +84,7 @@ class Experiment:
     corpus: TextName
     """embedded, wikitext-2, wikitext-103, lambada, lm1b, or the path of a text of your own: a file or a folder."""
     tokenizer: Annotated[str, Field(pattern=TOKENIZERS)] = "gpt2"
-    """gpt2, bpe-N for N pieces trained on the training split, characters, or one of the Hugging Face hub, owner/name."""
+    """gpt2, bpe-N for N pieces trained on the training split, characters, or owner/name of the Hugging Face hub."""
     train_bytes: PositiveInt | None = None
     """Learn from at most so many bytes of the training split, which then counts as a sample; None: from all."""
     architecture: Architecture = "gpt2"
@@ -215,6 +216,12 @@ class Experiment:
             )
             overrides = {field: value for field, value in fields.items() if value != plain[field]}
         return {"name": fields.pop("name"), "preset": fields.pop("preset_name"), **fields, "overrides": overrides}
+
+    def _repr_html_(self) -> str:
+        """What notebooks show of it: what differs from the preset, and behind that, folded, every field."""
+        fields = self.to_dict()
+        overrides, title = fields.pop("overrides"), f"{fields['name']}, preset {fields['preset']}, seed {self.seed}"
+        return shown.experiment_html(title, overrides, fields)
 
 
 # What a size means for every experiment. `paper` is the defaults, in bf16.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tokenizers
@@ -56,7 +56,7 @@ def hugging_face(tokenizer: str | os.PathLike[str] | HuggingFaceTokenizer) -> tu
     return encoder, name or f"{text_name(where)}@{digest}"
 
 
-def _loaded(where: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
+def _loaded(where: str | os.PathLike[str]) -> Any:
     from transformers import AutoTokenizer  # a second to import, and only needed here
 
     if isinstance(where, os.PathLike):

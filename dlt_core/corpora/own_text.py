@@ -59,7 +59,7 @@ def from_text(
         return Corpus(name, texts, "own")
     each = " each" if len(missing) > 1 else ""
     note = f"no {' and no '.join(missing)} split was given: {HELD_OUT} %{each} of the text were held out, from its end"
-    return Corpus(name, texts | _held_out(texts["train"], missing, train), "own", note=note)
+    return Corpus(name, texts | _held_out(texts["train"], missing, name), "own", note=note)
 
 
 def is_path(value: str) -> bool:
@@ -129,7 +129,7 @@ def _read(parts: Sequence[str | list[Path]]) -> Iterator[str]:
             last = block[-1:] or last
 
 
-def _held_out(text: Text, missing: Sequence[str], given: Given) -> dict[str, Text]:
+def _held_out(text: Text, missing: Sequence[str], name: str) -> dict[str, Text]:
     """The training text without its end, and that as the splits that are missing."""
     total = sum(map(len, text))
     wanted = [total * (100 - HELD_OUT * share) // 100 for share in range(len(missing), 0, -1)]
@@ -144,10 +144,9 @@ def _held_out(text: Text, missing: Sequence[str], given: Given) -> dict[str, Tex
                 split: Text(functools.partial(_between, text, start, end))
                 for split, (start, end) in zip(("train", *missing), parts, strict=True)
             }
-    hint = ". If it is the name of a file, give pathlib.Path(...) of it" if isinstance(given, str) else ""
     raise ValueError(
-        f"the training text has {total} characters in too few lines and words to hold out a {' and a '.join(missing)} "
-        f"split: give more text, or these splits{hint}"
+        f"the training text of {name} has {total} characters in too few lines and words to hold out a "
+        f"{' and a '.join(missing)} split: give more text, or these splits (to read a file, give its pathlib.Path)"
     )
 
 

@@ -153,8 +153,9 @@ def load(name: str, *, train_bytes: int | None = None) -> Corpus:
     train_bytes: take at most so many bytes of the training text, up to the end of a line; from the hub, no more than
     that is downloaded then. A corpus cut so counts as a sample.
 
-    Raises ValueError for what is neither a name nor a path and for a damaged local copy, PartialCopy if that lacks a split, CorpusUnavailable
-    (within seconds) if it can be had from neither place. A file is read when its text is, and refused then.
+    Raises ValueError for what is neither a name nor a path and for a damaged local copy, PartialCopy if that lacks a
+    split, CorpusUnavailable (within seconds) if it can be had from neither place. A file is read when its text is, and
+    refused then.
     """
     if name not in CORPORA:
         if not is_path(name):
@@ -167,6 +168,19 @@ def load(name: str, *, train_bytes: int | None = None) -> Corpus:
     else:
         corpus = _from_files(name) or _from_hub(name, streaming=train_bytes is not None)
     return corpus if train_bytes is None else dataclasses.replace(_cut(corpus, train_bytes), train_bytes=train_bytes)
+
+
+def missing(name: str) -> str:
+    """Of a corpus that is not here what it needs, or what is wrong with it; "" for one that is here. Asks nobody."""
+    if name == "embedded":
+        return ""
+    try:
+        if _from_files(name):
+            return ""
+    except ValueError as error:
+        return str(error)
+    files = ", ".join(dict.fromkeys(getattr(LOCAL[name][0], split).where for split in SPLITS))
+    return f"not here, needs DLT_DATA_DIR with {files}, or {HUB[name].repository} from the Hugging Face hub"
 
 
 def _from_files(name: str) -> Corpus | None:

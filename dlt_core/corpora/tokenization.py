@@ -180,7 +180,8 @@ def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
     GPT-2 has one mark for both: one after each T - 1 tokens turns windows of T into such blocks. A small vocabulary
     gets a mark of its own. Perplexities are per label, marks included; bits per byte are of the text that is kept. The
     released code joins its text batch by batch, which is left out here; and here the tokens are in memory as a whole.
-    Raises ValueError for blocks of fewer than two labels, and for a tokenizer whose tokens do not say what they stand for.
+    Raises ValueError for blocks of fewer than two labels, and for a tokenizer whose tokens do not say for how much text
+    they stand.
     """
     if data.bytes_in_place is not None:
         raise ValueError(
