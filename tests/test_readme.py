@@ -163,7 +163,17 @@ def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
     }  # fmt: skip
     for command in ("reproduce", "train", "benchmark", "html"):
         assert f"-m dlt_core {command}" in TEXT[README]
-    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place", "--list", "--dry-run"):
+    for option in (
+        "--preset",
+        "--notebooks",
+        "--seeds",
+        "--jobs",
+        "--dask",
+        "--out",
+        "--in-place",
+        "--list",
+        "--dry-run",
+    ):
         assert option in TEXT[GUIDE]
 
 

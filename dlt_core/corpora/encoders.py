@@ -40,7 +40,8 @@ def hugging_face(tokenizer: str | os.PathLike[str] | HuggingFaceTokenizer) -> tu
     """
     name = tokenizer if isinstance(tokenizer, str) else None
     if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer, where = _loaded(tokenizer), os.fspath(tokenizer)
+        where = os.fspath(tokenizer)
+        tokenizer = _loaded(tokenizer)
     else:
         where = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)

@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dlt_core.corpora.local import read_files
 from dlt_core.corpora.text import CORPORA, SPLITS, Corpus, Text, text_name
@@ -43,8 +43,8 @@ def from_text(
     corpus that `load` knows; and for a str that is the name of a file.
     """
     given: dict[str, Given | None] = {"train": train, "validation": validation, "test": test}
-    if isinstance(train, os.PathLike) and os.path.isdir(train):
-        for split, path in _splits_of(Path(train).expanduser()).items():
+    if isinstance(train, os.PathLike) and (folder := Path(train).expanduser()).is_dir():
+        for split, path in _splits_of(folder).items():
             if split != "train" and given[split] is not None:
                 raise ValueError(f"the {split} split is given twice, once as {path.name} in {train}: leave one out")
             given[split] = path
@@ -83,7 +83,7 @@ def _splits_of(folder: Path) -> dict[str, Path]:
 
 def _text(given: Given, split: str) -> Text:
     """The text of one split. Raises ValueError if it is not there, or empty."""
-    parts = [_part(one) for one in ([given] if isinstance(given, (str, os.PathLike)) else given)]
+    parts = [_part(one) for one in (given if isinstance(given, (list, tuple)) else [given])]
     files = [path for part in parts if isinstance(part, list) for path in part]
     text = Text(functools.partial(_read, parts))
     if any(path.stat().st_size for path in files) or any(isinstance(part, str) and part for part in parts):
@@ -92,7 +92,7 @@ def _text(given: Given, split: str) -> Text:
     raise ValueError(f"{what} is empty: a text of some thousand words is the least to learn from")
 
 
-def _part(given: str | os.PathLike[str]) -> str | list[Path]:
+def _part(given: Any) -> str | list[Path]:
     """A str as it is, the files of a path."""
     if isinstance(given, str):
         if len(given) <= _LONGEST_NAME and "\n" not in given and given and is_path(given):
@@ -108,6 +108,9 @@ def _part(given: str | os.PathLike[str]) -> str | list[Path]:
         raise ValueError(f"a text is a str, a Path or a list of these, got {in_short(given)}")
     path = Path(given).expanduser()
     if path.is_dir():
+        if splits := _splits_of(path):
+            names = " or ".join(file.name for file in splits.values())
+            raise ValueError(f"the folder {path} holds splits: give it alone, or the Path of {names}")
         if files := [file for file in sorted(path.glob("*.txt")) if file.is_file()]:
             return files
         raise ValueError(f"the folder {path} holds no text: put files there whose names end in .txt")

@@ -1,5 +1,6 @@
 """A text of one's own: where it may come from, what is held out of it and said so, and what is refused in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,18 @@ def test_strings_files_folders_and_lists_are_texts(tmp_path):
 
 
 @pytest.mark.parametrize("validation", ["validation", "valid", "dev", "val"])
-def test_a_folder_may_hold_the_splits(tmp_path, validation):
+def test_a_folder_may_hold_the_splits(tmp_path, monkeypatch, validation):
     folder = write(tmp_path / "mine", train="t1\n", test="t3\n", other="not read", **{validation: "t2\n"})
     corpus = from_text(folder)
     assert (corpus.name, strings(corpus), corpus.note) == ("mine", ("t1\n", "t2\n", "t3\n"), "")
     assert load(str(folder)).sha256 == corpus.sha256
     with pytest.raises(ValueError, match=r"the test split is given twice, once as test\.txt in .*: leave one out"):
         from_text(folder, test="again")
+    for together in ([folder], ["more", folder]):
+        with pytest.raises(ValueError, match=r"mine holds splits: give it alone, or the Path of train\.txt or "):
+            from_text(together)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert from_text(Path("~/mine")).sha256 == load("~/mine").sha256 == corpus.sha256
 
 
 def test_what_is_missing_is_held_out_at_the_end_of_a_line_and_said(tmp_path):
@@ -90,11 +96,11 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch):
         "so few": "the training text of text has 6 characters in too few lines and words to hold out a validation",
         "half \ud800": "the text has half a character at 5 (a surrogate)",
         Path("wikitext-2"): "your text cannot be called wikitext-2, which is another corpus: rename it",
-        7: "",
+        7: "a text is a str, a Path or a list of these, got 7",
+        b"bytes": "a text is a str, a Path or a list of these, got b'bytes'",
     }.items():
-        with pytest.raises((ValueError, TypeError)) as error:
+        with pytest.raises(ValueError, match=re.escape(said)) as error:
             from_text(given_text)
-        assert said in str(error.value)
         assert "\n" not in str(error.value)
     assert from_text(Path("wikitext-2"), name="mine").name == "mine"
     for name in ("a/b", "a\\b", "two\nlines"):
@@ -102,10 +108,10 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch):
             from_text(LINES, name=name)
     (halves / "dev.txt").write_bytes(b"caf\xe9 ")
     with pytest.raises(ValueError, match=r"dev.txt is not UTF-8 text \(byte 0xe9 at 3\)"):
-        str(from_text([halves]).splits["train"])
+        str(from_text(halves / "dev.txt", "v", "t").splits["train"])
     (halves / "dev.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match=r"dev.txt is cut off .* \(byte 0xe9 at 3\)"):
-        str(from_text([halves]).splits["train"])
+        str(from_text(halves / "dev.txt", "v", "t").splits["train"])
 
 
 def test_line_ends_of_windows_are_text(tmp_path):
