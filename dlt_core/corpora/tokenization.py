@@ -82,7 +82,8 @@ class TokenizedCorpus:
         for line in self.corpus.splits[split].lines():
             context, blank, word = line.rstrip().rpartition(" ")
             if context.strip():
-                yield self.tokenizer.encode(context).ids, self.tokenizer.encode(blank + word).ids
+                plain = {"add_special_tokens": False}
+                yield self.tokenizer.encode(context, **plain).ids, self.tokenizer.encode(blank + word, **plain).ids
 
     def refuse_too_few(self, *, batch_size: int, block_size: int, evaluation_tokens: int | None) -> None:
         """Raises ValueError, naming the split, if one is too short for a batch, or for the last word of a passage."""
