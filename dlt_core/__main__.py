@@ -62,10 +62,11 @@ class Train:
 
     What was finished is not run again. Ctrl-C stops a run at a checkpoint, from which the same command goes on, with as
     many processes as you like: `torchrun --nproc-per-node 2 -m dlt_core train --experiment gpt2-wikitext2`.
+    On a text of your own: `python -m dlt_core train --corpus my.txt`.
     """
 
-    experiment: ExperimentName
-    """Which experiment."""
+    experiment: ExperimentName | None = None
+    """Which experiment. With --corpus, gpt2-embedded on that text without this option."""
     preset: PresetName | None = None
     """How large. Without this option: gpu where there is one, otherwise laptop."""
     method: Annotated[
@@ -83,13 +84,16 @@ class Train:
     """Fields of the experiment, instead of the preset's values."""
 
     def run(self) -> int:
+        name = self.experiment or ("gpt2-embedded" if "corpus" in self.settings else None)
+        if name is None:
+            raise ValueError("Missing from python -m dlt_core train: --experiment, or --corpus with a text of your own")
         try:
             from dlt_core.learner import parallel
             from dlt_core.reproduce.train import train
 
             preset = self.preset or parallel.preset()
-            experiment = Experiment.preset(self.experiment, preset, seed=self.seed, **self.settings)
-            how = {name: getattr(self, name) for name in ("out", "timeout", "checkpoint_seconds")}
+            experiment = Experiment.preset(name, preset, seed=self.seed, **self.settings)
+            how = {option: getattr(self, option) for option in ("out", "timeout", "checkpoint_seconds")}
             return train(experiment, self.method, **how)
         except KeyboardInterrupt:  # before the first decision, or once more after it
             print("stopped at once; the same command goes on from a checkpoint, if there is one", file=sys.stderr)
@@ -121,6 +125,10 @@ class Reproduce:
     """Folder for all that is made."""
     in_place: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also refresh the outputs in notebooks/, the contents of figures/ and the tables of the README files."""
+    list_only: Annotated[bool, arg(name="list"), tyro.conf.FlagCreatePairsOff] = False
+    """Only list what would be executed: notebook, preset, seed, its data, and whether it was done before."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The same, and behind it what these options come to: how many, what is skipped and why, and where all goes."""
 
     def run(self) -> int:
         try:

@@ -33,7 +33,8 @@ def train_dynamic(
     """Train the experiment's transformer while an agent ties its layers; returns the record.
 
     agent, env: the paper's unless given; an env is made of the same experiment and data, and at its start.
-    method: name in the record, the agent's own by default. data: from `load_data`, to share it between runs.
+    method: name in the record, the agent's own by default. data: from `load_data`, to share it between runs, or
+    of another text than the experiment's: the record says which.
     options: the fields of `RunOptions`, such as record_path=... and checkpoint=...
     Validation selects the best model, and the test split is read once, for that model. Raises TrainingDiverged (with
     the record as `.record`, saved before) when a loss is not finite, OutOfMemory likewise; RunStopped, a

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic.dataclasses import dataclass
 
+from dlt_core.corpora.text import text_name
+from dlt_core.records import shown
+from dlt_core.records.provenance import refuse_unknown_parameters
 from dlt_core.records.refusals import refusal
 from dlt_core.tie_map import in_short
 
@@ -21,10 +25,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The last form is that of a tokenizer that was given, name and checksum: nothing can load it by that.
+TOKENIZERS = r"^(gpt2|characters|bpe-[0-9]+|[A-Za-z0-9][\w.-]*/[\w.-]+|[^/\\]+@[0-9a-f]{8})$"
+
 # What a field may be, said here too so that an experiment can be described without loading PyTorch.
 Architecture = Literal["gpt2", "bert"]
 CorpusName = Literal["embedded", "wikitext-2", "wikitext-103", "lambada", "lm1b"]
 PlainName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]  # part of a file's name
+TextName = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value),
+                     Field(min_length=1)]  # fmt: skip
 LARGEST = 2**63 - 1  # what NumPy, PyTorch and JSON in other languages can hold
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST)]
 
@@ -72,10 +81,10 @@ class Experiment:
     seed: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     """Of weights, data order, dropout and agent, each from a generator of its own."""
 
-    corpus: CorpusName
-    """Name for `corpora.load`."""
-    tokenizer: Annotated[str, Field(pattern="^(gpt2|bpe-[0-9]+)$")] = "gpt2"
-    """"gpt2", or "bpe-N" for N pieces trained on the training split."""
+    corpus: TextName
+    """embedded, wikitext-2, wikitext-103, lambada, lm1b, or the path of a text of your own: a file or a folder."""
+    tokenizer: Annotated[str, Field(pattern=TOKENIZERS)] = "gpt2"
+    """gpt2, bpe-N for N pieces trained on the training split, characters, or owner/name of the Hugging Face hub."""
     train_bytes: PositiveInt | None = None
     """Learn from at most so many bytes of the training split, which then counts as a sample; None: from all."""
     architecture: Architecture = "gpt2"
@@ -163,8 +172,10 @@ class Experiment:
     def preset(cls, name: str, preset: str, **overrides: Any) -> Experiment:
         """The experiment `name` at the size `preset`, with single fields overridden.
 
-        Raises ValueError, listing what is known, for an unknown experiment, preset or field.
+        Raises ValueError, listing what is known, for an unknown experiment, preset or field; and in a notebook that
+        papermill executes for a parameter that it does not have.
         """
+        refuse_unknown_parameters()
         if name not in EXPERIMENTS:
             raise ValueError(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
         if preset not in PRESETS:
@@ -173,15 +184,31 @@ class Experiment:
         if unknown := sorted(overrides.keys() - set(known)):
             names = ", ".join(name if name.isprintable() else repr(name) for name in unknown)
             raise ValueError(f"unknown fields {names}; known: {', '.join(known)}")
-        return cls(**{**PRESETS[preset], **EXPERIMENTS[name][preset], "name": name, "preset_name": preset, **overrides})
+        made = cls(**{**PRESETS[preset], **EXPERIMENTS[name][preset], "name": name, "preset_name": preset, **overrides})
+        known_texts = get_args(CorpusName)
+        if made.corpus not in known_texts and not os.path.exists(os.path.expanduser(made.corpus)):
+            raise ValueError(
+                f"corpus must be {', '.join(map(repr, known_texts[:-1]))} or {known_texts[-1]!r}, got "
+                f"{in_short(made.corpus)}, and there is no file or folder of this name with a text of your own"
+            )
+        return made
+
+    def on(self, data: TokenizedCorpus) -> Experiment:
+        """The experiment on this data, whatever it named before: what a run that is given data puts into its record."""
+        corpus, tokenizer = data.corpus, data.tokenizer_name or self.tokenizer
+        found = {"corpus": corpus.name, "tokenizer": tokenizer, "train_bytes": corpus.train_bytes}
+        ours = {"corpus": text_name(self.corpus), "tokenizer": self.tokenizer, "train_bytes": self.train_bytes}
+        changes = {name: value for name, value in found.items() if value != ours[name]}
+        return self.replace(**changes) if changes else self
 
     def replace(self, **changes: Any) -> Experiment:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """`name`, `preset`, every other field, and which of them differ from the preset's, as a record holds them."""
-        fields = dataclasses.asdict(self)
+        """`name`, `preset`, every other field, and which of them differ from the preset's, as a record holds them: of
+        a text of your own only its name, not where it lies."""
+        fields = dataclasses.asdict(self) | {"corpus": text_name(self.corpus)}
         overrides = {}
         if self.name in EXPERIMENTS and self.preset_name in PRESETS:
             plain = dataclasses.asdict(
@@ -189,6 +216,12 @@ class Experiment:
             )
             overrides = {field: value for field, value in fields.items() if value != plain[field]}
         return {"name": fields.pop("name"), "preset": fields.pop("preset_name"), **fields, "overrides": overrides}
+
+    def _repr_html_(self) -> str:
+        """What notebooks show of it: what differs from the preset, and behind that, folded, every field."""
+        fields = self.to_dict()
+        overrides, title = fields.pop("overrides"), f"{fields['name']}, preset {fields['preset']}, seed {self.seed}"
+        return shown.experiment_html(title, overrides, fields)
 
 
 # What a size means for every experiment. `paper` is the defaults, in bf16.

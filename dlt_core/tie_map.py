@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 ORPHANS = ("follow", "promote")
+# Eight colours for weight sets with a contrast of at least 3 to 1 with a white page and with dark ones, which
+# colour-blind readers can tell apart as well as Okabe and Ito's, of which two are these: blue, vermillion, green, pink,
+# brown, sage, azure, grey. The grey, whose contrast with white and with near black is the same, is that of words, too.
+COLOURS = ("#0072B2", "#D55E00", "#2D704D", "#C276AC", "#8D540F", "#839163", "#0087E6", "#797979")
+RAMP = tuple(COLOURS[i] for i in (0, 2, 5, 1, 3))  # what colours of more than eight layers lie between
 PATTERNS = ("sequence", "cycle", "cycle_rev", "sandwich", "pairs", "mirror")
 
 
@@ -177,6 +182,38 @@ class TieMap:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.sources)})"
+
+    def _repr_svg_(self) -> str:
+        """The map as notebooks show it: a square for each layer, layer 0 at the left, a colour for each weight set, and
+        below it the layer that the weights belong to. It has no background: it can be read on a light and a dark page.
+        """
+        step, side = 24, 20
+        drawn = []
+        for i, j in enumerate(self.sources):
+            whose = "weights of its own" if i == j else f"the weights of layer {j}"
+            colour = weight_set_colour(j, len(self))
+            drawn.append(
+                f'<rect x="{step * i + 2}" y="2" width="{side}" height="{side}" rx="3" fill="{colour}">'
+                f"<title>layer {i}: {whose}</title></rect>"
+                f'<text x="{step * i + 2 + side / 2:g}" y="36">{j}</text>'
+            )
+        width = step * len(self)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="42" viewBox="0 0 {width} 42" role="img" '
+            f'font-family="sans-serif" font-size="11" text-anchor="middle" fill="{COLOURS[-1]}" '
+            f'style="max-width: 100%"><title>{self!r}</title>{"".join(drawn)}</svg>'
+        )
+
+
+def weight_set_colour(layer: int, n_layer: int) -> str:
+    """The colour of the weights that belong to a layer, one of 0..L-1: COLOURS up to 8 layers, beyond that steps along
+    RAMP."""
+    if n_layer <= len(COLOURS):
+        return COLOURS[layer]
+    place = layer / (n_layer - 1) * (len(RAMP) - 1)
+    below = min(int(place), len(RAMP) - 2)
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in RAMP[below : below + 2]]
+    return "#" + "".join(f"{round(a + (b - a) * (place - below)):02X}" for a, b in zip(*ends, strict=True))
 
 
 def as_tie_map(value: TieMap | Sequence[int]) -> TieMap:

@@ -15,10 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dlt_core.blocks import ARCHITECTURES
-from dlt_core.corpora import CORPORA
+from dlt_core.corpora import CORPORA, from_text, tokenize
+from dlt_core.corpora.sources import HUB
 from dlt_core.corpora.tokenization import bpe_pieces
 from dlt_core.env import REWARDS
-from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment, name_of
+from dlt_core.experiments import EXPERIMENTS, PRESETS, CorpusName, Experiment, load_data, name_of
 from dlt_core.learner import COMPILE_MODES, PRECISIONS
 from dlt_core.learner.accounting import gpt2_parameters, training_bytes
 from dlt_core.records import key
@@ -139,11 +140,12 @@ def test_what_is_said_twice_is_the_same():
     """The values stand in `experiments` so that it needs no PyTorch; who uses them has them too."""
     hints = get_type_hints(Experiment)
     for field, known in {
-        "architecture": ARCHITECTURES, "corpus": CORPORA, "reward": REWARDS, "precision": PRECISIONS,
+        "architecture": ARCHITECTURES, "reward": REWARDS, "precision": PRECISIONS,
         "orphans": ORPHANS, "gradient": GRADIENTS,
     }.items():  # fmt: skip
         assert get_args(hints[field]) == tuple(known), field
     assert get_args(get_args(hints["compile_mode"])[0]) == tuple(COMPILE_MODES)
+    assert get_args(CorpusName) == CORPORA == ("embedded", *HUB)
 
 
 def test_an_int_for_a_float_stays_one_and_names_the_same_file_as_ever():
@@ -152,6 +154,36 @@ def test_an_int_for_a_float_stays_one_and_names_the_same_file_as_ever():
     assert repr(experiment.price) == "1"
     assert fields["overrides"] == {"gamma": 0.5, "price": 1}
     assert key(fields, "dynamic", 0) == "ablations-laptop-747f08d4-dynamic-seed0"
+
+
+def test_a_text_of_ones_own_is_known_by_its_name_wherever_it_lies(tmp_path, monkeypatch):
+    text = "".join(f"line {number} of a text\n" for number in range(999))
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "my.txt").write_text(text)
+    monkeypatch.chdir(tmp_path / "here")
+    given = ("my.txt", Path("my.txt"), tmp_path / "there" / "my.txt", str(tmp_path / "here" / ".." / "here" / "my.txt"))
+    made = [Experiment.preset("gpt2-embedded", "smoke", corpus=corpus, tokenizer="characters") for corpus in given]
+    for experiment in made:
+        fields = experiment.to_dict()
+        assert fields["overrides"] == {"corpus": "my.txt", "tokenizer": "characters"}
+        assert str(tmp_path) not in json.dumps(fields)
+        assert experiment.on(load_data(experiment)) is experiment
+    with pytest.raises(ValueError, match=r"got 'your.txt', and there is no file or folder of this name"):
+        Experiment.preset("gpt2-embedded", "smoke", corpus="your.txt")
+    with pytest.raises(ValueError, match=r"unknown corpus 'your.txt'; known: embedded, .* there is no file or folder"):
+        load_data(made[0].replace(corpus="your.txt"))
+
+
+def test_an_experiment_on_other_data_says_what_it_is_on():
+    data = tokenize(from_text("abc " * 99, name="letters"), "characters")
+    given = Experiment.preset("gpt2-wikitext103", "smoke", gamma=0.5)
+    there = given.on(data)
+    assert there.to_dict()["overrides"] == {
+        "corpus": "letters", "gamma": 0.5, "tokenizer": "characters", "train_bytes": None
+    }  # fmt: skip
+    assert there.on(data) is there
+    assert there.replace(n_layer=2).corpus == "letters"
 
 
 def test_an_experiment_is_a_frozen_value():

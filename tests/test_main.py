@@ -82,6 +82,42 @@ def test_without_options_it_is_the_dynamic_run_of_a_size_for_this_machine(monkey
     ]
 
 
+def test_a_text_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = "".join(f"line {number} of a secret\n" for number in range(400))
+    Path("my.txt").write_text(text)
+    small = ["--corpus", "my.txt", "--preset", "smoke", "--tokenizer", "characters", "--n-layer", "2",
+             "--episodes", "2", "--evaluation-tokens", "200"]  # fmt: skip
+    assert main(["train", *small]) == 0
+    assert capsys.readouterr().out.startswith("gpt2-embedded on my.txt, dynamic, seed 0:\n  test perplexity")
+    (path,) = Path("runs", "records").iterdir()
+    written, record = path.read_text(), RunRecord.load(path)
+    assert record.experiment["corpus"] == record.corpus["name"] == "my.txt"
+    assert record.experiment["tokenizer"] == "characters"
+    assert (record.corpus["source"], record.corpus["note"][:45]) == (
+        "own", "no validation and no test split was given: 10"
+    )  # fmt: skip
+    assert "secret" not in written
+    assert str(tmp_path) not in written
+    assert main(["train", *small]) == 0
+    assert path.read_text() == written, "what was finished is not run again"
+    Path("my.txt").write_text(text.replace("secret", "public"))
+    assert main(["train", *small]) == 0
+    assert [*Path("runs", "records").iterdir()] == [path]
+    assert RunRecord.load(path).corpus["sha256"] != record.corpus["sha256"], "another text is another run"
+    capsys.readouterr()
+    Path("short.txt").write_text("one two three four five\n" * 10)
+    Path("latin.txt").write_bytes(b"caf\xe9 au lait\n" * 99)
+    Path("empty.txt").write_text("")
+    for corpus, said in {
+        "short.txt": "split of short.txt has 24 tokens, too few for one batch of 4 x 32, which needs 129",
+        "latin.txt": "latin.txt is not UTF-8 text (byte 0xe9 at 3): copy it again, or convert it",
+        "empty.txt": "empty.txt is empty",
+        "none.txt": "there is no file or folder of this name",
+    }.items():
+        assert said in refused(["--corpus", corpus, "--tokenizer", "characters", "--n-layer", "2"], capsys)
+
+
 def test_another_method_and_a_pattern(tiny_data, tmp_path, capsys):
     for method in ("all_tied", "sequence-2"):
         assert main([*SMOKE, "--method", method, "--episodes", "1", "--out", str(tmp_path)]) == 0

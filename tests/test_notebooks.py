@@ -14,6 +14,7 @@ from dlt_core.corpora.local import local_files
 from dlt_core.corpora.sources import LOCAL, SPLITS
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.reproduce import batch
+from dlt_core.reproduce.jobs import Job
 
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # The notebooks that have a parameter `corpus`, and the corpora it may be beside "embedded".
@@ -132,10 +133,19 @@ def test_committed_notebook_is_whole(path):
         assert hidden == ("hide-input" in cell.metadata.get("tags", [])), cell.source[:60]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert tagged[0].source.splitlines()[0].startswith('preset = "laptop"')
+    assert tagged[0].source.splitlines()[0].startswith('preset: str = "laptop"')
     text = path.read_text(encoding="utf-8")
     assert str(Path.home()) + "/" not in text
     assert str(CHECKOUT) not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_can_say_what_each_parameter_is(path):
+    parameters = papermill.inspect_notebook(str(path))
+    assert {"preset", "seed", "out_dir"} <= parameters.keys() == Job(path, "smoke", 0, {}, {}, path).defaults().keys()
+    for name, parameter in parameters.items():
+        assert parameter["inferred_type_name"] in ("str", "int", "bool"), name
+        assert parameter["help"], name
 
 
 def test_no_committed_notebook_shows_a_widget_whose_kernel_is_gone():

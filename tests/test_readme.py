@@ -130,8 +130,11 @@ def test_the_python_examples_run_as_pasted(code, monkeypatch, capsys):
     if "A2C" in code:
         assert "gpt2-embedded, a2c, seed 0" in printed
     if "python-code" in code:
-        assert printed.startswith("python-code")
-        assert names["record"].corpus["bytes"]["train"] == len(names["train"].encode())
+        assert printed.startswith("gpt2-embedded on python-code, dynamic, seed 0:")
+        assert names["record"].experiment["corpus"] == names["record"].corpus["name"] == "python-code"
+        held_out = [names["record"].corpus["bytes"][split] for split in ("train", "validation")]
+        assert sum(held_out) == len(names["train"].encode())
+        assert printed.splitlines()[-1] in code, "the example says what is printed"
     if "halves" in code:
         assert names["record"].method == "halves"
         assert TieMap(names["record"].tie_map) == TieMap((0, 0, 2, 2))
@@ -166,7 +169,17 @@ def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
     }  # fmt: skip
     for command in ("reproduce", "train", "benchmark", "html"):
         assert f"-m dlt_core {command}" in TEXT[README]
-    for option in ("--preset", "--notebooks", "--seeds", "--jobs", "--dask", "--out", "--in-place"):
+    for option in (
+        "--preset",
+        "--notebooks",
+        "--seeds",
+        "--jobs",
+        "--dask",
+        "--out",
+        "--in-place",
+        "--list",
+        "--dry-run",
+    ):
         assert option in TEXT[GUIDE]
 
 

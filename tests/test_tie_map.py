@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import statistics
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dlt_core.tie_map import ORPHANS, PATTERNS, TieMap, all_maps, expected_independent, from_actions, random_map
+from dlt_core.tie_map import (
+    ORPHANS,
+    PATTERNS,
+    TieMap,
+    all_maps,
+    expected_independent,
+    from_actions,
+    random_map,
+    weight_set_colour,
+)  # fmt: skip
 from tests.conftest import actions, tie_maps
 
 HARMONIC_12 = 86021 / 27720  # 1 + 1/2 + ... + 1/12
@@ -322,3 +332,25 @@ def test_random_maps_of_48_layers(num_groups):
 def test_impossible_random_maps_raise(n_layer, num_groups):
     with pytest.raises(ValueError, match=r"num_groups|n_layer"):
         random_map(n_layer, num_groups, np.random.default_rng(0).random)
+
+
+@given(tie_maps(max_layers=12))
+def test_the_picture_has_a_square_and_its_source_for_each_layer(tie_map):
+    drawn = ElementTree.fromstring(tie_map._repr_svg_())
+    name = "{http://www.w3.org/2000/svg}"
+    assert [int(text.text) for text in drawn.findall(f"{name}text")] == list(tie_map)
+    fills = [square.get("fill") for square in drawn.findall(f"{name}rect")]
+    assert [fills.index(fill) for fill in fills] == list(tie_map), "one colour for each weight set"
+    assert drawn.find(f"{name}title").text == repr(tie_map)
+
+
+def test_the_colours_are_those_of_the_figures():
+    from matplotlib.colors import to_rgb
+
+    from dlt_core.figures.style import weight_set_colours
+
+    for n_layer in (1, 8, 9, 48):
+        figures = weight_set_colours(n_layer).colors
+        for layer in range(n_layer):
+            ours = to_rgb(weight_set_colour(layer, n_layer))
+            assert ours == pytest.approx(to_rgb(figures[layer]), abs=0.01)

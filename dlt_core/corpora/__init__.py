@@ -1,4 +1,5 @@
-"""Text, and the tokens made of it: `corpora.load(name)`, then `corpora.tokenize(corpus, tokenizer)`.
+"""Text, and the tokens made of it: `corpora.load(name)` or `corpora.from_text(...)`, then `corpora.tokenize(corpus,
+tokenizer)`.
 
 Each name is loaded when it is first used: who writes a file atomically does not wait for the tokenizers.
 """
@@ -10,14 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dlt_core.corpora.hub import CorpusUnavailable
-    from dlt_core.corpora.sources import (
-        CORPORA,
-        LAST_WORD,
-        SPLITS,
-        Corpus,
-        load,
-    )
-    from dlt_core.corpora.text import Text
+    from dlt_core.corpora.own_text import from_text
+    from dlt_core.corpora.sources import LAST_WORD, load
+    from dlt_core.corpora.text import CORPORA, SPLITS, Corpus, Text
     from dlt_core.corpora.tokenization import (
         Batches,
         TokenizedCorpus,
@@ -27,11 +23,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "CorpusUnavailable": "hub",
-    "CORPORA": "sources",
+    "CORPORA": "text",
     "LAST_WORD": "sources",
-    "SPLITS": "sources",
-    "Corpus": "sources",
     "load": "sources",
+    "from_text": "own_text",
+    "SPLITS": "text",
+    "Corpus": "text",
     "Text": "text",
     "Batches": "tokenization",
     "TokenizedCorpus": "tokenization",
@@ -39,8 +36,8 @@ _HOME = {
     "tokenize": "tokenization",
 }
 __all__ = [
-    "CORPORA", "LAST_WORD", "SPLITS", "Batches", "Corpus", "CorpusUnavailable", "Text", "TokenizedCorpus", "load",
-    "marked_blocks", "tokenize"
+    "CORPORA", "LAST_WORD", "SPLITS", "Batches", "Corpus", "CorpusUnavailable", "Text", "TokenizedCorpus", "from_text",
+    "load", "marked_blocks", "tokenize"
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dlt_core.corpora.text import PIECE
@@ -50,14 +50,14 @@ def local_files(pattern: str) -> list[Path]:
     return found
 
 
-def read_blocks(path: Path) -> Iterator[str]:
+def read_blocks(path: Path, *, published: bool = True) -> Iterator[str]:
     """A file's text, in blocks of about PIECE bytes, without the byte order mark that an editor may have put before it.
 
-    Raises ValueError, naming the file and the remedy, for one that cannot be read, is not UTF-8, holds NUL or has the
-    line ends of Windows: such a copy is not the published text.
+    Raises ValueError, naming the file and the remedy, for one that cannot be read, is not UTF-8 or holds NUL; also for
+    one with the line ends of Windows, if it should be a published text, whose copy it then is not.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    done, last, one_line = 0, "", True
+    done, last, one_line = 0, "", published
     try:
         with open(path, "rb") as file:
             head = file.read(8)
@@ -92,14 +92,28 @@ def read_blocks(path: Path) -> Iterator[str]:
         ) from error
 
 
+def read_files(files: Iterable[Path], *, published: bool = True) -> Iterator[str]:
+    """The text of several files, one after the other, as `read_blocks` reads each.
+
+    A file whose last line has no end gets one if another file follows: a novel does not run on into the next.
+    """
+    last = "\n"
+    for path in files:
+        if last != "\n":
+            yield (last := "\n")
+        for block in read_blocks(path, published=published):
+            yield block
+            last = block[-1]
+
+
 def _kind(head: bytes) -> str | None:
     return next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), None)
 
 
 def _no_text(error: UnicodeDecodeError, head: bytes, done: int) -> str:
     """What a file is that is not UTF-8, and the remedy; head: its first bytes, done: how many of it are read."""
+    byte = f"(byte 0x{error.object[error.start]:02x} at {done - len(error.object) + error.start})"
     if error.reason == "unexpected end of data":
-        return "cut off in the middle of a character, or not UTF-8: copy it again"
-    place = done - len(error.object) + error.start
-    unknown = f"not UTF-8 text (byte 0x{error.object[error.start]:02x} at {place}): copy it again, or convert it"
+        return f"cut off in the middle of a character, or not UTF-8: copy it again {byte}"
+    unknown = f"not UTF-8 text {byte}: copy it again, or convert it"
     return _kind(head) or f"{unknown}, if it is Latin-1 with iconv -f LATIN1 -t UTF-8"

@@ -7,50 +7,27 @@ ones need not fit in memory; `tokenization` makes tokens of it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlt_core.corpora.hub import CorpusUnavailable as CorpusUnavailable  # part of what `load` promises
 from dlt_core.corpora.hub import offline_if_unreachable, unavailable
-from dlt_core.corpora.local import local_files, read_blocks
-from dlt_core.corpora.text import Text
+from dlt_core.corpora.local import local_files, read_blocks, read_files
+from dlt_core.corpora.own_text import from_text, is_path
+from dlt_core.corpora.text import CORPORA, SPLITS, Corpus, Text
 
-SPLITS = ("train", "validation", "test")
 ROWS_AT_ONCE = 32  # read from a data set of the hub; a row of LAMBADA is a novel of some 400 kB
 
 
 class PartialCopy(FileNotFoundError, ValueError):
     """The local copy of a corpus lacks a split; the message names the files."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Text in three splits; plain strings will do for `splits`.
-
-    source: "embedded", "local" or "hub". is_sample: it is only part of the corpus. note: what is particular about it.
-    """
-
-    name: str
-    splits: Mapping[str, Text]
-    source: str
-    is_sample: bool = False
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        texts = {split: Text(text) if isinstance(text, str) else text for split, text in self.splits.items()}
-        object.__setattr__(self, "splits", texts)
-
-    @functools.cached_property
-    def sha256(self) -> str:
-        """Over name and sha256 of each split; the same wherever the text came from."""
-        return hashlib.sha256("".join(f"{s} {self.splits[s].sha256}\n" for s in SPLITS).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -167,26 +144,43 @@ LOCAL = {
         ),
     ),
 }
-CORPORA = ("embedded", *HUB)
 LAST_WORD = ("lambada",)  # a line is a passage, whose last word is to be guessed
 
 
 def load(name: str, *, train_bytes: int | None = None) -> Corpus:
-    """The corpus `name`, from `$DLT_DATA_DIR` or the hub.
+    """The corpus `name`, from `$DLT_DATA_DIR` or the hub; or a text of your own, by the path of its file or folder.
 
     train_bytes: take at most so many bytes of the training text, up to the end of a line; from the hub, no more than
     that is downloaded then. A corpus cut so counts as a sample.
 
-    Raises ValueError for an unknown name or a damaged local copy, PartialCopy if that lacks a split, CorpusUnavailable
-    (within seconds) if it can be had from neither place. A file is read when its text is, and refused then.
+    Raises ValueError for what is neither a name nor a path and for a damaged local copy, PartialCopy if that lacks a
+    split, CorpusUnavailable (within seconds) if it can be had from neither place. A file is read when its text is, and
+    refused then.
     """
     if name not in CORPORA:
-        raise ValueError(f"unknown corpus {name!r}; known: {', '.join(CORPORA)}")
-    if name == "embedded":
+        if not is_path(name):
+            raise ValueError(
+                f"unknown corpus {name!r}; known: {', '.join(CORPORA)}; and there is no file or folder of this name"
+            )
+        corpus = from_text(Path(name))
+    elif name == "embedded":
         corpus = Corpus(name, {split: Text(text) for split, text in _python_reference().items()}, "embedded")
     else:
         corpus = _from_files(name) or _from_hub(name, streaming=train_bytes is not None)
-    return corpus if train_bytes is None else _cut(corpus, train_bytes)
+    return corpus if train_bytes is None else dataclasses.replace(_cut(corpus, train_bytes), train_bytes=train_bytes)
+
+
+def missing(name: str) -> str:
+    """Of a corpus that is not here what it needs, or what is wrong with it; "" for one that is here. Asks nobody."""
+    if name == "embedded":
+        return ""
+    try:
+        if _from_files(name):
+            return ""
+    except ValueError as error:
+        return str(error)
+    files = ", ".join(dict.fromkeys(getattr(LOCAL[name][0], split).where for split in SPLITS))
+    return f"not here, needs DLT_DATA_DIR with {files}, or {HUB[name].repository} from the Hugging Face hub"
 
 
 def _from_files(name: str) -> Corpus | None:
@@ -215,21 +209,12 @@ def _from_files(name: str) -> Corpus | None:
 
 
 def _read_files(files: list[Path], part: Part) -> Iterator[str]:
-    """The part's text, in blocks, or line by line where it does not begin and end with the files.
-
-    A file whose last line has no end gets one if another file follows: a novel does not run on into the next.
-    """
+    """The part's text, in blocks, or line by line where it does not begin and end with the files."""
     if part.first or part.last is not None:
         lines = itertools.chain.from_iterable(Text(functools.partial(read_blocks, path)).lines() for path in files)
         yield from itertools.islice(lines, part.first, part.last)
         return
-    last = "\n"
-    for path in files:
-        if last != "\n":
-            yield (last := "\n")
-        for block in read_blocks(path):
-            yield block
-            last = block[-1]
+    yield from read_files(files)
 
 
 def _from_hub(name: str, *, streaming: bool) -> Corpus:

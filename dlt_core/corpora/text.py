@@ -1,12 +1,22 @@
-"""A text that need not fit in memory."""
+"""A text that need not fit in memory, and a corpus, which is three of them."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+CORPORA = ("embedded", "wikitext-2", "wikitext-103", "lambada", "lm1b")  # that `sources.load` knows by name
+SPLITS = ("train", "validation", "test")
 PIECE = 2**16  # characters in a piece of a text, about
+
+
+def text_name(where: str | os.PathLike[str]) -> str:
+    """What a corpus at this path goes by: the file's or folder's own name, without the folders that it lies in. A name
+    stays as it is."""
+    return os.path.basename(os.path.abspath(os.path.expanduser(where)))
 
 
 class Text:
@@ -84,6 +94,40 @@ class Text:
             digest.update(encoded)
             length += len(encoded)
         return length, digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Text in three splits; plain strings will do for `splits`.
+
+    source: "embedded", "local", "hub" or "own". is_sample: it is only part of the corpus. note: what is particular
+    about it. train_bytes: what `load` was asked for.
+
+    Raises ValueError for a split that is missing, and for a name that is a path: records have it.
+    """
+
+    name: str
+    splits: Mapping[str, Text]
+    source: str
+    is_sample: bool = False
+    note: str = ""
+    train_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.isprintable() or set(self.name) & {"/", "\\"}:
+            raise ValueError(f"{self.name!r} cannot be the name of a corpus: no path, and no empty one")
+        if missing := [split for split in SPLITS if split not in self.splits]:
+            raise ValueError(
+                f"the corpus {self.name} has no {' and no '.join(missing)} split: give all three, or let "
+                "corpora.from_text hold out what is missing"
+            )
+        texts = {split: Text(text) if isinstance(text, str) else text for split, text in self.splits.items()}
+        object.__setattr__(self, "splits", texts)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Over name and sha256 of each split; the same wherever the text came from."""
+        return hashlib.sha256("".join(f"{s} {self.splits[s].sha256}\n" for s in SPLITS).encode()).hexdigest()
 
 
 def _last_word_end(before: str, text: str) -> int | None:

@@ -6,9 +6,11 @@ memory as a whole. `Batches` is a pure function of seed and index.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +23,16 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from dlt_core.corpora.cache import kept
+from dlt_core.corpora.encoders import HuggingFaceTokenizer, bytes_in_place, characters, hugging_face, keeps
 from dlt_core.corpora.hub import offline_if_unreachable, unavailable
 from dlt_core.corpora.local import local_files
-from dlt_core.corpora.sources import LAST_WORD, SPLITS, Corpus, Text
+from dlt_core.corpora.sources import LAST_WORD
+from dlt_core.corpora.text import PIECE, SPLITS, Corpus, Text
 
 GPT2_HUB = ("openai-community/gpt2", "vocab.json", "merges.txt")
 GPT2_LOCAL = ("gpt2-bpe/encoder.json", "gpt2-bpe/vocab.bpe")
 GPT2_PIECES = 50_257
+HUB_NAME = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
 BPE_TRAINING_BYTES = 2**24  # a BPE is trained on the beginning of the training text: more hardly changes it
 LONGEST_WORD = 1000  # characters of a word that a BPE is trained on: its time grows with their square
 PIECES_AT_ONCE = 32  # encoded in parallel by the tokenizers library, one piece a thread
@@ -39,7 +44,9 @@ class TokenizedCorpus:
 
     tokens: split -> int array of shape (N,). token_bytes: shape (vocab_size,), the bytes of text that each token
     stands for; a byte-level BPE loses nothing, so they add up to the bytes of the text. unit: what a perplexity on
-    these tokens is per.
+    these tokens is per. tokenizer_name: as in `Experiment.tokenizer`; None: not known. bytes_in_place: split -> int
+    array of shape (N,), the bytes that each token stands for in its place, of a tokenizer that drops or changes
+    something, where the token alone does not say it.
     """
 
     corpus: Corpus
@@ -47,6 +54,8 @@ class TokenizedCorpus:
     tokens: Mapping[str, np.ndarray]
     token_bytes: np.ndarray
     unit: str
+    tokenizer_name: str | None = None
+    bytes_in_place: Mapping[str, np.ndarray] | None = None
     _passages: dict[tuple[str, int | None], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -73,7 +82,8 @@ class TokenizedCorpus:
         for line in self.corpus.splits[split].lines():
             context, blank, word = line.rstrip().rpartition(" ")
             if context.strip():
-                yield self.tokenizer.encode(context).ids, self.tokenizer.encode(blank + word).ids
+                plain = {"add_special_tokens": False}
+                yield self.tokenizer.encode(context, **plain).ids, self.tokenizer.encode(blank + word, **plain).ids
 
     def refuse_too_few(self, *, batch_size: int, block_size: int, evaluation_tokens: int | None) -> None:
         """Raises ValueError, naming the split, if one is too short for a batch, or for the last word of a passage."""
@@ -96,12 +106,15 @@ class TokenizedCorpus:
 
 
 def bpe_pieces(tokenizer: str) -> int | None:
-    """N for the tokenizer name "bpe-N", None for "gpt2". Raises ValueError for any other name, and for an N that
-    cannot be."""
-    if tokenizer == "gpt2":
+    """N for the tokenizer name "bpe-N", None for "gpt2", "characters" and a tokenizer of the hub, "owner/name". Raises
+    ValueError for any other name, and for an N that cannot be."""
+    if tokenizer in ("gpt2", "characters") or re.fullmatch(HUB_NAME, tokenizer):
         return None
     if not (match := re.fullmatch(r"bpe-0*([0-9]+)", tokenizer)):
-        raise ValueError(f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048)")
+        raise ValueError(
+            f"unknown tokenizer {tokenizer!r}; known: gpt2, bpe-N (such as bpe-2048), characters, and those of the "
+            "Hugging Face hub as owner/name"
+        )
     pieces = int(match[1][:9])  # more digits are too many in any case
     if pieces < 256:
         raise ValueError(f"{tokenizer}: a byte-level BPE needs at least 256 pieces, one for each byte")
@@ -113,24 +126,52 @@ def bpe_pieces(tokenizer: str) -> int | None:
     return pieces
 
 
-def tokenize(corpus: Corpus, tokenizer: str) -> TokenizedCorpus:
-    """Encode all splits with "gpt2" (GPT-2's BPE, 50,257 pieces) or "bpe-N" (N pieces, trained on the beginning of the
-    train split).
+def tokenize(corpus: Corpus, tokenizer: str | os.PathLike[str] | HuggingFaceTokenizer) -> TokenizedCorpus:
+    """Encode all splits.
+
+    tokenizer: "gpt2" (GPT-2's BPE, 50,257 pieces), "bpe-N" (N pieces, trained on the beginning of the train split),
+    "characters" (those that the text has); or any fast one of Hugging Face: by its name on the hub, "owner/name", by
+    the Path of its folder, or itself. Such a one may change the text, as by lower case: then perplexities and bits per
+    byte are of predicting the changed text, which is easier, and the corpus's note says so.
 
     Tokens and trained tokenizers are kept, see `cache`. Raises ValueError for another name, for more pieces than the
     text gives, and for a text that changes while it is read.
     """
-    pieces = bpe_pieces(tokenizer)
     _ = corpus.sha256  # each text is hashed before it is read again, so that `encode` notices a change
+    if not isinstance(tokenizer, str) or re.fullmatch(HUB_NAME, tokenizer):
+        return _with_any(corpus, tokenizer)
+    pieces = bpe_pieces(tokenizer)
+    if tokenizer == "characters":
+        encoder, unit = characters(corpus), "character"
+        sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
+        for character, index in encoder.get_vocab().items():
+            sizes[index] = len(character.encode())
+        return TokenizedCorpus(corpus, encoder, _encoded(corpus, encoder), sizes, unit, tokenizer)
     if pieces is None:
         encoder, unit = _gpt2_bpe(), "GPT-2 BPE token"
     else:
         encoder, unit = _trained_bpe(corpus, pieces), f"token of a {pieces:,}-piece BPE"
-    tokens = {split: encode(corpus.splits[split], encoder, f"the {split} split of {corpus.name}") for split in SPLITS}
     sizes = np.zeros(encoder.get_vocab_size(), dtype=np.int64)
     for piece, index in encoder.get_vocab().items():
         sizes[index] = len(piece)  # in a byte-level vocabulary each character of a piece stands for one byte
-    return TokenizedCorpus(corpus, encoder, tokens, sizes, unit)
+    return TokenizedCorpus(corpus, encoder, _encoded(corpus, encoder), sizes, unit, tokenizer)
+
+
+def _encoded(corpus: Corpus, encoder: tokenizers.Tokenizer) -> dict[str, np.ndarray]:
+    return {split: encode(corpus.splits[split], encoder, f"the {split} split of {corpus.name}") for split in SPLITS}
+
+
+def _with_any(corpus: Corpus, tokenizer: str | os.PathLike[str] | HuggingFaceTokenizer) -> TokenizedCorpus:
+    """With a tokenizer of Hugging Face. Whether it keeps the text as it is, the first characters show."""
+    encoder, name = hugging_face(tokenizer)
+    tokens, unit = _encoded(corpus, encoder), f"token of {name}"
+    sizes = np.ones(1 + max(encoder.get_vocab(with_added_tokens=True).values()), dtype=np.int64)
+    changed = [split for split in SPLITS if not keeps(encoder, corpus.splits[split].head(PIECE))]
+    if changed:
+        note = "; ".join(filter(None, [corpus.note, f"{name} does not keep the text as it is"]))
+        corpus = dataclasses.replace(corpus, note=note)
+    in_place = {split: bytes_in_place(corpus.splits[split], encoder, len(tokens[split])) for split in SPLITS}
+    return TokenizedCorpus(corpus, encoder, tokens, sizes, unit, name, in_place)
 
 
 def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
@@ -140,13 +181,18 @@ def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
     GPT-2 has one mark for both: one after each T - 1 tokens turns windows of T into such blocks. A small vocabulary
     gets a mark of its own. Perplexities are per label, marks included; bits per byte are of the text that is kept. The
     released code joins its text batch by batch, which is left out here; and here the tokens are in memory as a whole.
-    Raises ValueError for blocks of fewer than two labels.
+    Raises ValueError for blocks of fewer than two labels, and for a tokenizer whose tokens do not say for how much text
+    they stand.
     """
+    if data.bytes_in_place is not None:
+        raise ValueError(
+            f"marked blocks are not for the tokenizer {data.tokenizer_name}: take gpt2, bpe-N or characters"
+        )
     if block_size < 2:
         raise ValueError(f"block_size={block_size}: a marked block has at least a token and a mark to predict")
     texts = {s: Text(functools.partial(_lines_with_text, data.corpus.splits[s])) for s in SPLITS}
     note = "; ".join(filter(None, [data.corpus.note, "blank lines dropped"]))
-    corpus = Corpus(data.corpus.name, texts, data.corpus.source, data.corpus.is_sample, note)
+    corpus = dataclasses.replace(data.corpus, splits=texts, note=note)
     mark = data.tokenizer.token_to_id("<|endoftext|>")
     mark = data.vocab_size if mark is None else mark
     sizes = np.append(data.token_bytes, 0)[: max(data.vocab_size, mark + 1)]
@@ -157,7 +203,8 @@ def marked_blocks(data: TokenizedCorpus, block_size: int) -> TokenizedCorpus:
         dtype = np.result_type(plain.dtype, np.min_scalar_type(mark))
         places = [*range(0, len(plain), block_size - 1), len(plain)]
         tokens[split] = np.insert(plain.astype(dtype, copy=False), places, mark)
-    return TokenizedCorpus(corpus, data.tokenizer, tokens, sizes, f"{data.unit}, marks of blocks counted")
+    unit = f"{data.unit}, marks of blocks counted"
+    return TokenizedCorpus(corpus, data.tokenizer, tokens, sizes, unit, data.tokenizer_name)
 
 
 def _lines_with_text(text: Text) -> Iterator[str]:
@@ -176,7 +223,9 @@ def encode(text: Text, encoder: tokenizers.Tokenizer, name: str = "the text") ->
     def make() -> Iterator[bytes]:
         digest = hashlib.sha256()
         for pieces in _several(text, PIECES_AT_ONCE):
-            for piece, encoding in zip(pieces, encoder.encode_batch_fast(pieces), strict=True):
+            for piece, encoding in zip(
+                pieces, encoder.encode_batch_fast(pieces, add_special_tokens=False), strict=True
+            ):
                 digest.update(piece.encode())
                 yield np.array(encoding.ids, dtype=dtype).tobytes()
         if digest.hexdigest() != text.sha256:

@@ -21,13 +21,10 @@ from matplotlib.typing import ColorType
 from PIL import Image
 
 from dlt_core.records.record import RunRecord
+from dlt_core.tie_map import COLOURS, RAMP
 
 BACKGROUNDS = ("#ffffff", "#111111", "#0d1117")  # a light page, JupyterLab's dark one, GitHub's
-INK = "#797979"  # of axes and words: the grey whose contrast with white and with near black is the same, 4.3 to 1
-# Eight colours with a contrast of at least 3 to 1 with each background, which colour-blind readers can tell apart as
-# well as Okabe and Ito's, of which two are these: blue, vermillion, green, pink, brown, sage, azure, grey.
-COLOURS = ("#0072B2", "#D55E00", "#2D704D", "#C276AC", "#8D540F", "#839163", "#0087E6", INK)
-BLUE, VERMILLION, GREEN, PINK, BROWN, SAGE, AZURE, _ = COLOURS
+BLUE, VERMILLION, GREEN, PINK, BROWN, SAGE, AZURE, INK = COLOURS
 # One colour and dash for each method, the same in every figure.
 METHOD_STYLES = {
     "dynamic": (BLUE, "-"),
@@ -53,7 +50,7 @@ def weight_set_colours(n_layer: int) -> ListedColormap:
     """A colour for each possible root 0..L-1: COLOURS up to 8 layers, beyond that steps from blue to pink."""
     if n_layer <= len(COLOURS):
         return ListedColormap(COLOURS[:n_layer])
-    ramp = LinearSegmentedColormap.from_list("", [BLUE, GREEN, SAGE, VERMILLION, PINK])
+    ramp = LinearSegmentedColormap.from_list("", list(RAMP))
     return ListedColormap(ramp(np.linspace(0, 1, n_layer)))
 
 

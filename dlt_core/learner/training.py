@@ -8,6 +8,7 @@ and a run resumes from its step number. Within the k steps nothing waits for the
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -248,7 +249,7 @@ class Learner:
 
     def evaluate(self, split: str, *, in_full: bool = False) -> Evaluation:
         """Perplexity and bits per byte of the first `evaluation_tokens` tokens of a split, or of the split in full."""
-        return evaluate(
+        found = evaluate(
             self.model,
             self.data.tokens[split][: None if in_full else self.evaluation_tokens],
             block_size=self.block_size,
@@ -257,6 +258,9 @@ class Learner:
             autocast=self._precision(),
             logits_at_once=self.logits_at_once,
         )
+        if (in_place := self.data.bytes_in_place) is None:
+            return found
+        return dataclasses.replace(found, bytes=int(in_place[split][1 : found.tokens + 1].sum()))
 
     def last_words(self, split: str) -> LastWords:
         """How well the last words of a split's lines are guessed; of the first lines, of `evaluation_tokens` in all."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import itertools
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +56,31 @@ def stamp() -> str:
     machine = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     packages = " · ".join(f"{name} {version}" for name, version in versions().items())
     return f"{packages} · {machine['device']}, {machine['threads']} threads, {machine['system']} {machine['machine']}"
+
+
+def refuse_unknown_parameters() -> None:
+    """In a notebook of ours that papermill executes, see whether its parameters are the notebook's.
+
+    Papermill would only warn, and set what nothing uses. It puts them into a cell of their own, behind the one that
+    says which there are. Raises ValueError, listing these, for one that is not among them.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    for shown, given in itertools.pairwise([] if shell is None else shell.user_ns.get("In", [])):
+        if not given.startswith("# Parameters\n"):  # papermill's own head
+            continue
+        known = _assigned(shown)
+        if {"preset", "seed", "out_dir"} <= {*known} and (unknown := [n for n in _assigned(given) if n not in known]):
+            raise ValueError(f"this notebook has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+
+
+def _assigned(cell: str) -> list[str]:
+    """The names that a cell of Python sets at its top level."""
+    try:
+        lines = ast.parse(cell).body
+    except SyntaxError:
+        return []
+    targets = [t for line in lines for t in getattr(line, "targets", [getattr(line, "target", None)])]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeA
 from typing_extensions import TypedDict
 
 from dlt_core.corpora.files import write_text_atomically
+from dlt_core.records import shown
 from dlt_core.records.refusals import refusal
 from dlt_core.tie_map import TieMap
 
@@ -217,7 +218,17 @@ class RunRecord:
         """The headline in words; for a run that is not finished, its name and how it stands."""
         if self.status != "finished":
             return f"{self.key}: {self.status}"
-        return in_words(self.headline())
+        return in_words(self.headline() | {"experiment": self.experiment["name"] + self._other_text})
+
+    @property
+    def _other_text(self) -> str:
+        """What stands behind the experiment's name if the run saw another text than that has."""
+        other = self.experiment.get("overrides", {}).get("corpus")
+        return f" on {other}" if other else ""
+
+    def _repr_html_(self) -> str:
+        """What notebooks show of it: a table of its results."""
+        return shown.record_html(self)
 
     def path_in(self, path: str | os.PathLike[str]) -> Path:
         """`path` itself if it names a .json file, otherwise the record's own file in that folder."""

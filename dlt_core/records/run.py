@@ -104,7 +104,7 @@ class Run:
         agent: Agent | None = None,
         env: LayerTyingEnv | None = None,
     ) -> None:
-        self.experiment = experiment
+        self.experiment = experiment = experiment.on(learner.data)
         self.learner = learner
         self.options = options
         self.agent, self.env = agent, env

@@ -19,6 +19,7 @@ from dlt_core.records.record import in_words, load_all
 from dlt_core.reproduce.cluster import Cluster, connect
 from dlt_core.reproduce.folder import check_writable, held
 from dlt_core.reproduce.jobs import Job
+from dlt_core.reproduce.plan import Plan
 from dlt_core.reproduce.progress import Progress, expected_seconds, say
 from dlt_core.reproduce.stopping import Stop, noticed
 from dlt_core.reproduce.workers import Executor, Processes, execute_all
@@ -49,12 +50,15 @@ def reproduce(
     dask: str | None = None,
     out: Path = Path("reproduction"),
     in_place: bool = False,
+    list_only: bool = False,
+    dry_run: bool = False,
 ) -> int:
     """Execute the notebooks for each seed; returns the exit status, 0 only if none failed and every record was read.
 
     notebooks: beginnings of their names; none: all whose data is here. jobs: how many at a time on this machine.
     dask: instead, on the workers of the cluster whose scheduler has this address, one at a time on each; the runs of a
-    lost worker are taken up again by another. in_place: also refresh what the checkout shows.
+    lost worker are taken up again by another. in_place: also refresh what the checkout shows. list_only, dry_run: only
+    say what would be executed, see `plan`, and write nothing.
 
     After Ctrl-C, or another signal to stop, no notebook is begun, those that run are interrupted, and the status is
     128 + the signal. Raises ValueError, before anything is executed, for what cannot be.
@@ -75,6 +79,13 @@ def reproduce(
     asked_for = list(_jobs(_find(notebooks or ["all"]), preset, seeds, out, in_place))
     for job in asked_for:
         job.check_parameters()
+    if list_only or dry_run:
+        times = NOTEBOOKS.parent / "figures" / "notebook_times.json"
+        plan = Plan(asked_for, expected_seconds(times) if preset == "laptop" else {})
+        where = f"on the workers of {dask}" if dask is not None else f"{jobs} at a time"
+        for line in (*plan.table(), *(plan.summary(out, where, named=bool(notebooks), in_place=in_place) * dry_run)):
+            say(line)
+        return 0
     check_writable(out)
     with noticed() as stop, held(out):
         to_do, results = _split(asked_for, in_place)
@@ -130,7 +141,7 @@ def _split(jobs: Iterable[Job], in_place: bool) -> tuple[list[Job], list[dict[st
         except ValueError as error:
             say(f"{job.name}: executed again, since {error}")
             before = None
-        if before is None or before["status"] != "done" or before["fingerprint"] != job.fingerprint():
+        if before is None or not job.is_done(before):
             to_do.append(job)
             continue
         result = job.result("done", None, before["seconds"])

@@ -82,14 +82,24 @@ class Job:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.notebook} is not a notebook ({type(error).__name__}: {error})") from error
 
-    def check_parameters(self) -> None:
-        """Raises ValueError if the notebook's parameters cell lacks one: papermill would set it, and nothing use it."""
+    def defaults(self) -> dict[str, Any]:
+        """What the notebook's parameters cell sets; None for what is no plain value."""
         tagged = [cell for cell in self._cells() if "parameters" in cell.get("metadata", {}).get("tags", [])]
         try:
             tree = ast.parse("\n".join(cell["source"] for cell in tagged))
         except SyntaxError as error:
             raise ValueError(f"{self.notebook.name}: its parameters cell is not Python: {error}") from error
-        known = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        found: dict[str, Any] = {}
+        for line in tree.body:
+            targets = getattr(line, "targets", [getattr(line, "target", None)])
+            value = getattr(line, "value", None)
+            plain = value.value if isinstance(value, ast.Constant) else None
+            found |= {target.id: plain for target in targets if isinstance(target, ast.Name)}
+        return found
+
+    def check_parameters(self) -> None:
+        """Raises ValueError if the notebook's parameters cell lacks one: papermill would set it, and nothing use it."""
+        known = self.defaults()
         if unknown := [name for name in self.parameters if name not in known]:
             raise ValueError(
                 f"{self.notebook.name} has no parameter {', '.join(unknown)}: its cell tagged `parameters` has "
@@ -116,6 +126,10 @@ class Job:
             raise ValueError(f"{path} is not a result: {refusal(error)}") from None
         except OSError as error:
             raise ValueError(f"{path} is not a result: {error}") from error
+
+    def is_done(self, before: _Before) -> bool:
+        """Whether this is the result of this very job: of the same notebook, code and parameters."""
+        return before["status"] == "done" and before["fingerprint"] == self.fingerprint()
 
     def result(self, status: str, error: str | None, seconds: float) -> dict[str, Any]:
         """What came of it, in JSON's types, and what was left where, in paths within `out`.

@@ -188,7 +188,7 @@ def needs(root: Path) -> str:
     rows = []
     for path, cells, title, took in _listed(root):
         (parameters,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-        corpus = re.search(r'^corpus = "([\w-]+)"', parameters, re.MULTILINE)
+        corpus = re.search(r'^corpus(?:: str)? = "([\w-]+)"', parameters, re.MULTILINE)
         to_fetch = f"`{corpus.group(1)}`" if corpus and corpus.group(1) != "embedded" else "nothing to fetch"
         exercise = root / "notebooks" / "exercises" / path.name
         tasks: list[int] = []

@@ -15,8 +15,16 @@ import torch
 from dlt_core import records
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.experiments import Experiment, load_data
+from dlt_core.records import shown
 from dlt_core.records.record import RunRecord
 from dlt_core.studies.methods import RELEASED, Method, parse
+
+
+class Comparison(list[RunRecord]):
+    """The records of several methods: a list like any other, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return shown.records_html(self)
 
 
 def compare(
@@ -29,15 +37,16 @@ def compare(
     on_decision: Callable[[RunRecord], None] | None = None,
     checkpoint_seconds: float | None = None,
     jobs: int = 1,
-) -> list[RunRecord]:
+) -> Comparison:
     """The finished record of each method, in the order asked for.
 
     methods: names from `methods.REGISTRY`. "sequence-2" is a pattern with 2 weight sets, "shallow-2" a model with 2
     layers, "random-2" the random agent over the maps with 2 weight sets, "halving-8" a search over 8 maps, and
     "map-0-0-2-2" that map from scratch, never moved; "gradient-2-restart" likewise the map with 2 weight sets that
     the rule in `rule.methods` chooses, whose cost comes on top, see the record's budget.
-    data: from `load_data`; loaded when it is needed. out_dir: folder for records/ and checkpoints/. A run whose record
-    is there already is not run again, and an interrupted one goes on from its checkpoint.
+    data: from `load_data`, or of another text: the records say which; loaded when it is needed. out_dir: folder for
+    records/ and checkpoints/. A run whose record is there already is not run again, and an interrupted one goes on from
+    its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run.
     on_decision: called with the record after each decision (or k steps) of a run that is no search.
@@ -51,6 +60,7 @@ def compare(
     """
     if jobs < 1 or (jobs > 1 and on_decision is not None):
         raise ValueError(f"jobs={jobs}: at least 1, and without on_decision, which would be called in other processes")
+    experiment = experiment if data is None else experiment.on(data)
     asked = [parse(name, experiment) for name in methods]
     first = [parse("dynamic", experiment)] if any(method.recipe.follows for method in asked) else []
     done: dict[str, RunRecord] = {}
@@ -81,7 +91,7 @@ def compare(
             f"the recorded runs of {experiment.name} saw another text than those run now (the embedded corpus "
             "is this Python's documentation): run all of them, with recorded=None"
         )
-    return [done[method.name] for method in asked]
+    return Comparison(done[method.name] for method in asked)
 
 
 def _recorded(folder: Path, method: str, experiment: Experiment) -> RunRecord | None:

@@ -116,6 +116,7 @@ def search(
             return search(experiment, folder, candidates=candidates, strategy=strategy, maps=maps, method=method,
                           data=data, checkpoint_seconds=checkpoint_seconds)  # fmt: skip
     data = data or load_data(experiment)
+    experiment = experiment.on(data)
     method = method or f"{strategy}-{candidates}"
     out, per_turn = Path(out_dir), experiment.n_layer - 1
     finished = out / "records" / f"{records.key(experiment.to_dict(), method, experiment.seed)}.json"

@@ -5,8 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import IPython
 import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 import dlt_core
 from dlt_core.records import provenance
@@ -61,3 +65,23 @@ def test_touching_any_decisive_file_changes_the_fingerprint_and_touching_an_onlo
     assert fingerprint() == original
     (copy / "new.py").write_text("")
     assert fingerprint() != original, "a new module counts without being listed"
+
+
+def test_papermills_unknown_parameter_stops_a_notebook_of_ours(monkeypatch):
+    """Papermill itself only warns; here with the cells that it would execute."""
+
+    def begin(**parameters):
+        nb = load_notebook_node(str(dlt_core.CHECKOUT / "notebooks" / "04_gpt2_wikitext2.ipynb"))
+        nb = parameterize_notebook(nb, parameters, kernel_name="python3", language="python")
+        cells = [cell.source for cell in nb.cells if cell.cell_type == "code"]
+        monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(user_ns={"In": ["", *cells]}))
+        return dlt_core.Experiment.preset("gpt2-embedded", "smoke")
+
+    assert begin(preset="smoke", seed=3, corpus="embedded").preset_name == "smoke"
+    with pytest.raises(ValueError, match="this notebook has no parameter sead; it has preset, seed, out_dir, corpus"):
+        begin(preset="smoke", sead=3)
+    for cells in (["x = 1", "# Parameters\ny = 2"], ["preset = seed = out_dir = 1", "# Parameters\n!ls"], [""]):
+        monkeypatch.setattr(IPython, "get_ipython", lambda cells=cells: SimpleNamespace(user_ns={"In": cells}))
+        provenance.refuse_unknown_parameters()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: None)
+    provenance.refuse_unknown_parameters()

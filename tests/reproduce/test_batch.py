@@ -176,7 +176,7 @@ def test_the_notebooks_that_show_recorded_runs_say_so_in_their_parameters():
         assert stem in batch.SEVERAL_SEEDS
         cells = nbformat.read(CHECKOUT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
         (parameters,) = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
-        assert "recorded = True" in parameters
+        assert "recorded: bool = True" in parameters
 
 
 def test_a_folder_that_cannot_be_made_is_named(notebooks, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_what_a_notebook_needs_is_read_off_the_notebooks(tmp_path):
 
     for name, parameters in (
         ("00_a", 'preset = "laptop"'),
-        ("01_b", 'x = 1\ncorpus = "lambada"  # or'),
+        ("01_b", 'x = 1\ncorpus: str = "lambada"  # or'),
         ("02_c", 'corpus = "embedded"'),
     ):
         notebook(f"{name}.ipynb", cell("markdown", f"# T {name}\nText"), cell("code", parameters, tags=["parameters"]))

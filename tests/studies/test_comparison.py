@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
 
+from dlt_core import CHECKOUT
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.experiments import Experiment
@@ -74,6 +76,17 @@ def test_methods_run_by_name_in_the_order_asked_for(runs, tiny_data):
     assert runs["random"].history == by_hand.history
     reverse = compare(SMALL, ["conventional", "all_tied"], data=tiny_data)
     assert [record.method for record in reverse] == ["conventional", "all_tied"]
+
+
+def test_a_comparison_is_a_list_that_shows_itself():
+    committed = CHECKOUT / "figures" / "records"
+    compared = compare(Experiment.preset("gpt2-embedded", "laptop"), ["conventional"], recorded=committed)
+    assert isinstance(compared, list)
+    assert pickle.loads(pickle.dumps(compared)) == compared == [*compared]
+    (record,) = compared
+    shown = compared._repr_html_()
+    assert f"<td>conventional</td><td>{record.seed}</td>" in shown
+    assert f"<td>{record.test['bits_per_byte']:.3f}</td><td>{len(set(record.tie_map))}</td>" in shown
 
 
 def test_every_method_has_the_same_start_batches_and_number_of_steps(runs, seen):
