@@ -11,6 +11,7 @@ import pytest
 
 from dlt_core import CHECKOUT
 from dlt_core.corpora.local import local_files
+from dlt_core.corpora.own_text import OWN
 from dlt_core.corpora.sources import LOCAL, SPLITS
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.reproduce import batch
@@ -180,6 +181,7 @@ def test_committed_records_can_be_read_and_are_finished():
     assert records
     assert all(record.status == "finished" for record in records)
     assert all(isinstance(record, RunRecord) for record in records)
+    assert OWN not in {record.corpus["source"] for record in records}
 
 
 def test_the_core_runs_its_loop_without_a_notebook(tmp_path):

@@ -15,6 +15,7 @@ from dlt_core.tie_map import in_short
 
 Given: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 
+OWN = "own"  # the source of such a corpus
 HELD_OUT = 10  # percent of the text for each split that is not given
 # What the file of a split may be called in a folder; the first that is there is taken.
 FILE_NAMES = {
@@ -56,10 +57,10 @@ def from_text(
     texts = {split: _text(what, split) for split, what in given.items() if what is not None}
     missing = [split for split in SPLITS if split not in texts]
     if not missing:
-        return Corpus(name, texts, "own")
+        return Corpus(name, texts, OWN)
     each = " each" if len(missing) > 1 else ""
     note = f"no {' and no '.join(missing)} split was given: {HELD_OUT} %{each} of the text were held out, from its end"
-    return Corpus(name, texts | _held_out(texts["train"], missing, name), "own", note=note)
+    return Corpus(name, texts | _held_out(texts["train"], missing, name), OWN, note=note)
 
 
 def is_path(value: str) -> bool:

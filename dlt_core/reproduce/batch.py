@@ -14,8 +14,9 @@ from typing import Any
 
 from dlt_core import CHECKOUT
 from dlt_core.corpora.files import write_json_atomically, write_text_atomically
+from dlt_core.corpora.own_text import OWN
 from dlt_core.corpora.sources import CORPORA
-from dlt_core.records.record import in_words, load_all
+from dlt_core.records.record import RunRecord, in_words, load_all
 from dlt_core.reproduce.cluster import Cluster, connect
 from dlt_core.reproduce.folder import check_writable, held
 from dlt_core.reproduce.jobs import Job
@@ -185,7 +186,8 @@ def _refresh(job: Job) -> None:
     committed = NOTEBOOKS.parent / "figures" / "records"
     committed.mkdir(parents=True, exist_ok=True)
     for path in (job.folder / "records").glob("*.json"):
-        write_text_atomically(committed / path.name, path.read_text(encoding="utf-8"))
+        if RunRecord.load(path).corpus["source"] != OWN:  # a text that a notebook makes itself is no result
+            write_text_atomically(committed / path.name, path.read_text(encoding="utf-8"))
     if job.seed != 0 or job.variant != VARIANTS.get(job.notebook.stem, [{}])[0]:
         return
     nb = nbformat.read(job.folder / job.notebook.name, as_version=4)

@@ -15,11 +15,10 @@ from typing import Any
 
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import bits_per_byte, mean_interval, paired_differences, plus_minus
+from dlt_core.records.statistics import mean_interval, paired_differences
 from dlt_core.reproduce import exercises
 from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, moving, table_world, tables
 from dlt_core.studies.rule import report, study
-from dlt_core.tie_map import PATTERNS, expected_independent
 
 
 def write_marked_tables(root: Path) -> None:
@@ -77,37 +76,29 @@ def _measured(root: Path, name: str) -> dict[str, Any]:
     return found
 
 
+HEADLINE = {
+    "What does sharing weights give?": (
+        "sandwich-2",
+        "conventional",
+        "six layers with two sets of weights, `sandwich-2`, minus six independent ones",
+    ),
+    "And beside a smaller model?": ("sandwich-2", "shallow-2", "the same minus two plain layers: as many weights"),
+    "What does the agent add?": ("dynamic", "random", "the Q-agent minus the random agent"),
+    "What would work?": (
+        "gradient-2-restart",
+        "random",
+        "a look at the gradients, then a fixed map, minus the random agent",
+    ),
+}
+"""Question -> two methods of the study "depth", whose gate is open, and what is compared."""
+
+
 def headline(records: Sequence[RunRecord]) -> str:
-    """What sharing weights gives, what the agent adds, whether its map is good: a row for each that was run."""
-    rows = []
-    dynamic, plain = (_runs(records, "gpt2-wikitext2", method) for method in ("dynamic", "conventional"))
+    """What sharing weights gives, what the agent adds, what would work: a row for each that was run."""
     gates = gate.informative(records)
-    if dynamic and plain:
-        bits = (plus_minus(*mean_interval([bits_per_byte(r) for r in runs]), 3) for runs in (dynamic, plain))
-        mark = gates[gate.key(plain[0])].mark
-        rows.append(
-            {
-                "question": "What does sharing weights give?",
-                "compared": f"dynamic tying and conventional training, GPT-2 on WikiText-2, n = {len(dynamic)}",
-                "trained parameters": _parameters(dynamic, plain),
-                "test bits per byte": " and ".join(bits) + mark,
-            }
-        )
-    rows += _difference(
-        "What does the agent add?",
-        "the Q-agent minus the random agent",
-        _runs(records, "agents-embedded", "dynamic"),
-        _runs(records, "agents-embedded", "random"),
-        gates,
-    )
-    retrained = _runs(records, "agents-embedded", "retrained")
-    if retrained:
-        groups = round(expected_independent(retrained[0].experiment["n_layer"]))
-        fixed = {f"{name}-{groups}": _runs(records, "agents-embedded", f"{name}-{groups}") for name in PATTERNS}
-        if fixed := {name: runs for name, runs in fixed.items() if runs}:
-            best = findings.chosen({"retrained": retrained, **fixed}, fixed, "retrained")
-            words = f"the fixed pattern `{best}` minus the agent's last map, both trained from scratch"
-            rows += _difference("Is the map good?", words, fixed[best], retrained, gates)
+    rows = []
+    for question, (one, other, words) in HEADLINE.items():
+        rows += _difference(question, words, _runs(records, "depth", one), _runs(records, "depth", other), gates)
     return tables.markdown_table(rows)
 
 

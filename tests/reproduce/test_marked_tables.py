@@ -8,7 +8,7 @@ import pytest
 from dlt_core import CHECKOUT
 from dlt_core.records.record import load_all
 from dlt_core.reproduce import marked_tables
-from dlt_core.reproduce.marked_tables import headline, needs, regime_gpu, write_marked_tables
+from dlt_core.reproduce.marked_tables import HEADLINE, headline, needs, regime_gpu, write_marked_tables
 from tests.studies.conftest import made_up, table_cells
 
 
@@ -92,13 +92,12 @@ def test_the_gpus_regime_lists_each_runs_values_by_seed():
     assert regime_gpu(others) == ""
 
 
-def test_the_committed_records_answer_the_headlines_three_questions():
+def test_the_committed_records_answer_the_headlines_questions_where_they_can_be_told():
     records = [r for r in load_all(CHECKOUT / "figures" / "records") if r.experiment["preset"] == "laptop"]
     questions, compared, parameters, bits = zip(*table_cells(headline(records).partition("\n")[2]), strict=True)
-    assert questions == ("What does sharing weights give?", "What does the agent add?", "Is the map good?")
+    assert questions == tuple(HEADLINE)
     assert all(", n = " in words for words in compared)
     assert all(words.count("M") == 2 for words in parameters)
-    assert [words.count(" ± ") for words in bits] == [2, 1, 1]
-    assert all("cannot tell" in words for words in bits), "two plain layers are better than six there"
-    assert all(re.search(r"\(perplexity [+-][\d.]+ to [+-][\d.]+ %\)$", words) for words in bits[1:])
+    assert not any("cannot tell" in words for words in bits), "two plain layers are worse than six there"
+    assert all(re.search(r"^[+-]\S+ ± \S+: .+ \(perplexity [+-][\d.]+ to [+-][\d.]+ %\)$", words) for words in bits)
     assert headline([]) == ""
