@@ -186,7 +186,7 @@ def _refresh(job: Job) -> None:
     committed = NOTEBOOKS.parent / "figures" / "records"
     committed.mkdir(parents=True, exist_ok=True)
     for path in (job.folder / "records").glob("*.json"):
-        if RunRecord.load(path).corpus["source"] != OWN:  # a text that a notebook makes itself is no result
+        if RunRecord.load(path).corpus.get("source") != OWN:  # a text that a notebook makes itself is no result
             write_text_atomically(committed / path.name, path.read_text(encoding="utf-8"))
     if job.seed != 0 or job.variant != VARIANTS.get(job.notebook.stem, [{}])[0]:
         return

@@ -1,7 +1,15 @@
-"""A model's state dict says how its layers are tied, and is not loaded where they are tied otherwise."""
+"""A model's state dict says how its layers are tied, so that the ties are not lost in silence when it is loaded.
+
+Importing this module changes PyTorch for the whole process, by an addition: `load_state_dict` of any model understands
+the entry that a tied model's state dict has beside its weights. Where this package is not imported, PyTorch refuses the
+entry by its name, which says what to do.
+"""
 
 from __future__ import annotations
 
+import functools
+import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +20,7 @@ from dlt_core.tie_map import TieMap
 from dlt_core.tying.layout import block_keys, read_tie_map
 
 TIES_KEY = "layers are tied: call dlt_core.tie_layers(model, <these sources>) before you load"
-"""Key of the TieMap in the state dict of a model whose layers are tied. A model that knows nothing of ties refuses it
-as an unexpected key: the ties are not lost in silence."""
+"""Key of the TieMap in the state dict of a model whose layers are tied."""
 
 
 def ties_of_values(keys: Sequence[Sequence[str]], state: Mapping[str, torch.Tensor]) -> TieMap:
@@ -49,7 +56,7 @@ def _ties_now(model: nn.Module) -> tuple[TieMap, list[list[str]]] | None:
     try:
         blocks = [model.get_submodule(name) for name in model.__dict__["_tied_blocks"]]
         return read_tie_map(model, blocks=blocks), block_keys(model, blocks)
-    except (AttributeError, ValueError):
+    except (AttributeError, KeyError, ValueError):
         return None
 
 
@@ -60,24 +67,17 @@ def _write_ties(model: nn.Module, state: dict[str, Any], prefix: str, _: Any) ->
 
 
 def _compare_ties(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Raises ValueError for a state dict of other ties than the model's: of two layers that share their weights, one
-    would lose its own."""
-    saved, ties = state.pop(prefix + TIES_KEY, None), _ties_now(model)
+    """Raises ValueError where layers that share their weights would get two values: one of them would be lost."""
+    ties = _ties_now(model)
     if ties is None:
         return
     tie_map, keys = ties
     follow: Any = model.__dict__.get("_follows")  # see `follow_state_dicts`
-    if follow is not None:
-        inside = {key.removeprefix(prefix): value for key, value in state.items()}
-        if all(key in inside for layer in keys for key in layer):
-            new = ties_of_values(keys, inside) if saved is None else TieMap(saved.tolist())
-            follow(model, new, blocks=[model.get_submodule(name) for name in model.__dict__["_tied_blocks"]])
-            return
-    if saved is not None and tuple(saved.tolist()) != tie_map.sources:
-        raise ValueError(
-            f"the state dict was saved with the ties {saved.tolist()}, the model has {list(tie_map)}: call "
-            f"dlt_core.tie_layers(model, {saved.tolist()}) before you load it"
-        )
+    inside = {key.removeprefix(prefix): value for key, value in state.items()}
+    if follow is not None and all(key in inside for layer in keys for key in layer):
+        blocks = [model.get_submodule(name) for name in model.__dict__["_tied_blocks"]]
+        follow(model, ties_of_values(keys, inside), blocks=blocks)
+        return
     keys = [[prefix + key for key in layer] for layer in keys]
     for i, root in enumerate(tie_map):
         for mine, theirs in zip(keys[i], keys[root], strict=True):
@@ -87,3 +87,29 @@ def _compare_ties(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
                     f"{theirs.removeprefix(prefix)} and {mine.removeprefix(prefix)}: tie the model as it was when the "
                     "state dict was saved, before you load it"
                 )
+
+
+_load_state_dict = nn.Module.load_state_dict
+
+
+@functools.wraps(_load_state_dict)
+def _load_and_say(model: nn.Module, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+    """PyTorch's own, with a warning where the ties of the state dict are not the model's."""
+    key = next((key for key in state_dict if key.endswith(TIES_KEY)), None) if isinstance(state_dict, Mapping) else None
+    if key is None:
+        return _load_state_dict(model, state_dict, *args, **options)
+    saved = state_dict[key].tolist()
+    rest: Any = OrderedDict((name, value) for name, value in state_dict.items() if name != key)
+    rest._metadata = getattr(state_dict, "_metadata", OrderedDict())
+    result = _load_state_dict(model, rest, *args, **options)
+    ties = _ties_now(model)
+    if ties is None or list(ties[0]) != saved:
+        warnings.warn(
+            f"the state dict is of layers tied as {saved}, which the model's are not: it has got their values in "
+            f"layers of its own. To keep the ties call dlt_core.tie_layers(model, {saved})",
+            stacklevel=2,
+        )
+    return result
+
+
+nn.Module.load_state_dict = _load_and_say  # type: ignore[method-assign, assignment]
