@@ -12,17 +12,10 @@ from gymnasium.spaces import Dict, Discrete, MultiDiscrete
 
 from dlt_core.learner.evaluation import perplexity
 from dlt_core.learner.training import Learner
-from dlt_core.tie_map import ORPHANS, TieMap, as_layer_index
+from dlt_core.tie_map import ORPHANS, TieMap, as_layer_index, weight_set_colour
 
 BASELINE_RATE = 0.1  # log_improvement: how fast its running baseline follows
 
-# One for each weight set, by its lowest layer: the colours of `figures.style`, which stands above this file. Of more
-# than eight layers: steps along five of them.
-COLOURS = np.array(
-    [[0, 114, 178], [213, 94, 0], [45, 112, 77], [194, 118, 172], [141, 84, 16], [131, 145, 99], [0, 135, 230],
-     [121, 121, 121]], dtype=np.uint8
-)  # fmt: skip
-RAMP = COLOURS[[0, 2, 5, 1, 3]]
 SQUARE, MARGIN = 32, 6  # pixels of a picture: a layer's side, and what is around it
 
 # reward name -> function of (loss in nats per token, running baseline of that loss)
@@ -214,7 +207,5 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
 
 def weight_set_colours(n_layer: int) -> np.ndarray:
     """uint8[L, 3]: red, green and blue of the weight set that layer 0, ..., L - 1 is the lowest of."""
-    if n_layer <= len(COLOURS):
-        return COLOURS[:n_layer]
-    along, stops = np.linspace(0, len(RAMP) - 1, n_layer), np.arange(len(RAMP))
-    return np.stack([np.interp(along, stops, channel) for channel in RAMP.T], axis=1).round().astype(np.uint8)
+    codes = (weight_set_colour(layer, n_layer) for layer in range(n_layer))
+    return np.array([list(bytes.fromhex(code.removeprefix("#"))) for code in codes], dtype=np.uint8)

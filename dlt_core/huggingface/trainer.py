@@ -30,6 +30,7 @@ from dlt_core.learner.evaluation import perplexity
 from dlt_core.learner.training import PROBING, TrainingDiverged
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import follow_state_dicts, read_tie_map, tie_layers
+from dlt_core.tying.layout import FSDP
 
 AGENTS = {"q": QAgent, "random": RandomAgent}
 STARTS = ("tied", "independent")
@@ -279,10 +280,7 @@ def _refuse(args: TrainingArguments) -> None:
     if args.deepspeed or getattr(args, "deepspeed_plugin", None):
         raise ValueError("DeepSpeed keeps weights and moments in places of its own: layers cannot be tied under it")
     if args.fsdp or getattr(args, "fsdp_plugin_args", None):
-        raise ValueError(
-            "FSDP gives each process a piece of each weight, and undoes the sharing between modules: layers cannot be "
-            "tied under it"
-        )
+        raise ValueError(FSDP)
     if args.world_size > 1:
         raise ValueError(
             "DDP does not allow weights to change after it has wrapped the model, and its processes would drift apart: "

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 _layouts: weakref.WeakKeyDictionary[nn.Module, Layout] = weakref.WeakKeyDictionary()
 
 
-_FSDP = (
+FSDP = (
     "FSDP gives each process a piece of each weight, and undoes the sharing of weights between the modules that it "
     "wraps: layers cannot be tied under it. Training in several processes with the whole model in each works, see "
     "python -m dlt_core train"
@@ -59,7 +59,7 @@ def layout_of(model: nn.Module, blocks: Blocks | None) -> tuple[Layout, list[nn.
         layout = _layouts[model] = _findlayout_of(model, blocks)
         held = held_by([model, *layout.walk])
     if any(kind.__name__ == "DTensor" for kind in {*map(type, held)}):
-        raise ValueError(_FSDP)
+        raise ValueError(FSDP)
     return layout, held
 
 
@@ -78,7 +78,7 @@ def _tree(modules: Sequence[nn.Module], held: Sequence[nn.Parameter | None]) -> 
 def _findlayout_of(model: nn.Module, where: Blocks | None) -> Layout:
     wrappers = {cls.__name__ for module in model.modules() for cls in type(module).__mro__}
     if wrappers & {"FullyShardedDataParallel", "FSDPModule"}:
-        raise ValueError(_FSDP)
+        raise ValueError(FSDP)
     if "DistributedDataParallel" in wrappers:
         raise ValueError("DDP does not allow weights to change: tie the model inside (.module), and wrap it anew")
     blocks = find_blocks(model, where)

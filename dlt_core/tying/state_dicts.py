@@ -50,11 +50,15 @@ def note_ties_in_state_dicts(model: nn.Module, blocks: Sequence[nn.Module]) -> N
         hooked.register_load_state_dict_pre_hook(_compare_ties)
 
 
+def _tied_blocks(model: nn.Module) -> list[nn.Module]:
+    return [model.get_submodule(name) for name in model.__dict__["_tied_blocks"]]
+
+
 def _ties_now(model: nn.Module) -> tuple[TieMap, list[list[str]]] | None:
     """The ties and the keys of the blocks' Parameters; None if the blocks that were tied are no longer there, or can no
     longer be compared."""
     try:
-        blocks = [model.get_submodule(name) for name in model.__dict__["_tied_blocks"]]
+        blocks = _tied_blocks(model)
         return read_tie_map(model, blocks=blocks), block_keys(model, blocks)
     except (AttributeError, KeyError, ValueError):
         return None
@@ -72,20 +76,17 @@ def _compare_ties(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
     if ties is None:
         return
     tie_map, keys = ties
-    follow: Any = model.__dict__.get("_follows")  # see `follow_state_dicts`
     inside = {key.removeprefix(prefix): value for key, value in state.items()}
+    follow: Any = model.__dict__.get("_follows")  # see `follow_state_dicts`
     if follow is not None and all(key in inside for layer in keys for key in layer):
-        blocks = [model.get_submodule(name) for name in model.__dict__["_tied_blocks"]]
-        follow(model, ties_of_values(keys, inside), blocks=blocks)
+        follow(model, ties_of_values(keys, inside), blocks=_tied_blocks(model))
         return
-    keys = [[prefix + key for key in layer] for layer in keys]
     for i, root in enumerate(tie_map):
         for mine, theirs in zip(keys[i], keys[root], strict=True):
-            if mine in state and theirs in state and not _same(state[mine], state[theirs]):
+            if mine in inside and theirs in inside and not _same(inside[mine], inside[theirs]):
                 raise ValueError(
-                    f"layers {root} and {i} share their weights, and the state dict has different values for "
-                    f"{theirs.removeprefix(prefix)} and {mine.removeprefix(prefix)}: tie the model as it was when the "
-                    "state dict was saved, before you load it"
+                    f"layers {root} and {i} share their weights, and the state dict has different values for {theirs} "
+                    f"and {mine}: tie the model as it was when the state dict was saved, before you load it"
                 )
 
 
