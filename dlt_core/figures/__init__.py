@@ -1,12 +1,14 @@
 """Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
 style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
-against each other. costs: memory and time. gradients: where layers agree, and what that says of a map.
+against each other. costs: memory and time. gradients: where layers agree, and what that says of a map. drawings: ideas,
+without a record.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
 from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.drawings import gradients_add_up, stack_and_sets, tie_of_two_layers
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
@@ -44,6 +46,7 @@ __all__ = [
     "experiment_name",
     "front",
     "gradient_arrows",
+    "gradients_add_up",
     "independent_layers",
     "ink_on",
     "learning_curves",
@@ -59,9 +62,11 @@ __all__ = [
     "save",
     "seen_and_true",
     "sign_map",
+    "stack_and_sets",
     "tidy",
     "tie_map_evolution",
     "tie_maps",
+    "tie_of_two_layers",
     "weight_set_colours",
     "weight_set_memory",
 ]
