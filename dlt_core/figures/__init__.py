@@ -8,7 +8,14 @@ without a record.
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
 from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
-from dlt_core.figures.drawings import gradients_add_up, stack_and_sets, tie_of_two_layers
+from dlt_core.figures.drawings import (
+    agent_and_model,
+    gradients_add_up,
+    one_storage,
+    stack_and_sets,
+    tie_of_two_layers,
+    two_gradients,
+)
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
@@ -38,6 +45,7 @@ __all__ = [
     "METHOD_STYLES",
     "Figure",
     "Lines",
+    "agent_and_model",
     "agent_history",
     "agreement",
     "bands",
@@ -57,6 +65,7 @@ __all__ = [
     "new_axes",
     "new_figure",
     "new_panels",
+    "one_storage",
     "pareto",
     "q_values",
     "save",
@@ -67,6 +76,7 @@ __all__ = [
     "tie_map_evolution",
     "tie_maps",
     "tie_of_two_layers",
+    "two_gradients",
     "weight_set_colours",
     "weight_set_memory",
 ]

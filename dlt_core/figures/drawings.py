@@ -27,23 +27,17 @@ def stack_and_sets() -> Drawing:
         "each layer has a book of weights of its own, six weight sets. Right: layers 0 and 1 share one book, layers 2, "
         "3 and 4 another one, layer 5 has its own: three weight sets, and still six layers.",
     )
-    stacks = (
-        (
-            45,
-            TieMap.independent(6),
-            "A conventional transformer",
-            "Six workers at an assembly line,\neach with a book of instructions",
-        ),
-        (
-            395,
-            TieMap([0, 0, 2, 2, 2, 5]),
-            "Tied layers",
-            "Still six workers and six steps,\nbut they share three books",
-        ),
+    stacks = {
+        "A conventional transformer": (45, TieMap.independent(6)),
+        "Tied layers": (395, TieMap([0, 0, 2, 2, 2, 5])),
+    }
+    captions = (
+        "Six workers at an assembly line,\neach with a book of instructions",
+        "Still six workers and six steps,\nbut they share three books",
     )
     heights = [96 + 52 * i for i in range(6)]
     colours = weight_set_colours(6)
-    for left, tie_map, title, caption in stacks:
+    for (title, (left, tie_map)), caption in zip(stacks.items(), captions, strict=True):
         middle = left + 65
         _title(ax, (left + 130, 454), title)
         _text(ax, (middle, 426), "next word: “mat”?")
@@ -119,6 +113,109 @@ def gradients_add_up() -> Drawing:
     return drawing
 
 
+def agent_and_model() -> Drawing:
+    """The loop of Algorithm 1, with the numbers of its lines."""
+    drawing, ax = _sheet(
+        350,
+        "A loop of agent and model, with the lines of Algorithm 1. Line 1: all layers start tied. Line 2: once around "
+        "the loop for each layer i, in each of K turns. The agent sees the state s, which is the tie map. Line 3: it "
+        "chooses an action a for layer i. Line 4: layer i is tied to the weights of layer a. Line 5: the model trains "
+        "for k steps. Line 6: the reward, minus its perplexity, comes back. Line 7: the agent learns from it. After "
+        "each turn, line 8: the agent explores less; line 9: the best model so far is kept.",
+    )
+    tie_map, colours = TieMap([0, 0, 2, 2, 2, 5]), weight_set_colours(6)
+    for left, name in ((20, "agent"), (535, "model")):
+        _box(ax, (left, 124), 145, 200)
+        _title(ax, (left + 72, 298), name)
+    _text(ax, (92, 258), "sees the state,\nhas a value Q for\neach action")
+    _numbered(ax, (44, 152), 7, "learns from r")
+    for i, j in enumerate(tie_map):
+        _box(ax, (567, 180 + 18 * i), 80, 13, facecolor=colours(j), edgecolor="none")
+    _numbered(ax, (553, 152), 5, "trains k steps")
+    _arrow(ax, (173, 284), (527, 284), width=3)
+    _numbered(ax, (237, 308), 3, "chooses action a for layer i")
+    _numbered(ax, (199, 260), 4, "ties it to layer a (a = i: independent)")
+    _arrow(ax, (527, 194), (173, 194))
+    _text(ax, (268, 216), "state s: the tie map", ha="center")
+    for i, j in enumerate(tie_map):
+        at = (360 + 23 * i, 206)
+        _box(ax, at, 20, 20, facecolor=colours(j), edgecolor="none")
+        _text(ax, (at[0] + 10, at[1] + 10), str(j), SMALL, ink_on(colours(j)))
+    _arrow(ax, (527, 140), (173, 140), width=3)
+    _numbered(ax, (253, 162), 6, "reward r = −perplexity")
+    _numbered(ax, (32, 90), 1, "start with all layers tied")
+    _numbered(ax, (32, 56), 2, "K turns: in each, once around the loop for each layer i = 1, …, L−1")
+    _numbered(ax, (32, 22), 8, "after each turn: explore less")
+    _numbered(ax, (325, 22), 9, "after each turn: keep the best model")
+    return drawing
+
+
+def one_storage() -> Drawing:
+    """Why the weight sets of the released code can only become fewer: a storage once left is lost."""
+    drawing, ax = _sheet(
+        262,
+        "Two layers in the released code, in three steps. First each layer has its weights in a storage of its own: "
+        "state (0, 1), two weight sets in memory. Then layer 1 is tied to layer 0: it points to the storage of layer "
+        "0, and its own is lost. Then layer 1 becomes independent: the state is (0, 1) again, but its weights still "
+        "lie in the storage of layer 0, one weight set in memory.",
+    )
+    steps = (
+        ("1. independent", (0, 1), (0, 1), "two layers, two storages"),
+        ("2. tied", (0, 0), (0, 0), "layer 1 points to the storage\nof layer 0; its own is lost"),
+        ("3. “independent”", (0, 1), (0, 0), "layer 1 trains again, but in\nthe storage of layer 0"),
+    )
+    names = ("storage 0", "storage 1")
+    for step, (title, state, memory, caption) in enumerate(steps):
+        left = 10 + 235 * step
+        _title(ax, (left + 105, 240), title)
+        for i, (said, where) in enumerate(zip(state, memory, strict=True)):
+            colour = (BLUE, VERMILLION)[said]
+            _layer(ax, (left, 112 + 60 * i), f"layer {i}", colour, width=84)
+            above = 7 if i != where else 0
+            _arrow(ax, (left + 84, 129 + 60 * i), (left + 122, 129 + 60 * where + above), colour)
+        _book(ax, (left + 122, 112), names[0], BLUE, width=88)
+        if 1 in memory:
+            _book(ax, (left + 122, 172), names[1], VERMILLION, width=88)
+        else:
+            _box(ax, (left + 122, 172), 88, 34, linestyle=(0, (3, 2)), linewidth=1.2)
+            _text(ax, (left + 166, 189), "lost", SMALL)
+        sets = len(set(memory))
+        _text(ax, (left + 105, 86), f"state {state}", weight="bold")
+        _text(ax, (left + 105, 64), f"{sets} weight set{'s' * (sets > 1)} in memory", weight="bold")
+        _text(ax, (left + 105, 46), caption, SMALL, va="top")
+    return drawing
+
+
+def two_gradients() -> Drawing:
+    """Two layers pull at one weight set: together, or against each other."""
+    drawing, ax = _sheet(
+        270,
+        "Two layers share the weight set W, and each pulls it with an arrow, its gradient. Left: the arrows point "
+        "nearly the same way, and their sum is long. Right: the arrows are as long, but point nearly opposite ways, "
+        "and their sum is short.",
+    )
+    pulls = (
+        ("they agree", (90, 92), ((76, 102), (108, 30)), "The sum is long: what helps\none layer helps the other."),
+        ("they fight", (522, 112), ((109, 26), (-109, 20)), "The sum is short: what helps\none layer harms the other."),
+    )
+    beside = (((-14, 8), (20, -14), (20, 6)), ((24, 16), (-24, 16), (0, 14)))
+    for panel, (title, (x, y), arrows, caption) in enumerate(pulls):
+        middle = 175 + 350 * panel
+        _title(ax, (middle, 246), title)
+        (a, b), (c, d) = arrows
+        total = (x + a + c, y + b + d)
+        for i, ((dx, dy), colour) in enumerate(zip(arrows, (BLUE, VERMILLION), strict=True)):
+            tip = (x + dx, y + dy)
+            _line(ax, tip, total, linewidth=1, linestyle=(0, (3, 3)))
+            _arrow(ax, (x, y), tip, colour, width=2.5)
+            _text(ax, (tip[0] + beside[panel][i][0], tip[1] + beside[panel][i][1]), f"layer {i}", colour=colour)
+        _arrow(ax, (x, y), total, width=4)
+        _text(ax, (total[0] + beside[panel][2][0], total[1] + beside[panel][2][1]), "sum", weight="bold")
+        _book(ax, (x - 24, y - 30), "W", BLUE, width=48, height=28)
+        _text(ax, (middle, 44), caption, va="top")
+    return drawing
+
+
 # --- what drawings are made of ---
 
 
@@ -158,6 +255,13 @@ def _book(ax: Axes, at: Point, name: str, colour: Any, width: float = 76, height
     _box(ax, at, width, height, facecolor=colour, edgecolor="none")
     ax.plot([at[0] + 8] * 2, [at[1] + 1, at[1] + height - 1], color=ink, linewidth=1.2, alpha=0.8)
     _text(ax, (at[0] + width / 2 + 4, at[1] + height / 2), name, SMALL, ink)
+
+
+def _numbered(ax: Axes, at: Point, line: int, words: str) -> None:
+    """Words behind the number of a line of Algorithm 1, in a disc."""
+    ax.plot(*at, "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.2)
+    _text(ax, at, str(line), SMALL, weight="bold")
+    _text(ax, (at[0] + 18, at[1]), words, ha="left")
 
 
 def _line(ax: Axes, start: Point, end: Point, colour: Any = INK, **options: Any) -> None:
