@@ -5,7 +5,7 @@ against each other. costs: memory and time. gradients: where layers agree, and w
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
-from dlt_core.figures.costs import benchmark, memory, weight_set_memory
+from dlt_core.figures.costs import benchmark, memory, weight_set_memory, weight_set_parameters
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
@@ -64,4 +64,5 @@ __all__ = [
     "tie_maps",
     "weight_set_colours",
     "weight_set_memory",
+    "weight_set_parameters",
 ]
