@@ -6,7 +6,7 @@ without a record.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
-from dlt_core.figures.costs import benchmark, memory, weight_set_memory
+from dlt_core.figures.costs import benchmark, memory, weight_set_memory, weight_set_parameters
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
 from dlt_core.figures.drawings import (
     agent_and_model,
@@ -79,4 +79,5 @@ __all__ = [
     "two_gradients",
     "weight_set_colours",
     "weight_set_memory",
+    "weight_set_parameters",
 ]

@@ -8,7 +8,18 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dlt_core.figures.style import BLUE, BROWN, COLOURS, INK, PINK, VERMILLION, experiment_name, new_axes, new_panels
+from dlt_core.figures.style import (
+    AZURE,
+    BLUE,
+    BROWN,
+    COLOURS,
+    INK,
+    PINK,
+    VERMILLION,
+    experiment_name,
+    new_axes,
+    new_panels,
+)
 from dlt_core.records.record import RunRecord
 
 
@@ -51,6 +62,32 @@ def weight_set_memory(sizes: Mapping[int, Mapping[str, int]]) -> Figure:
     ax.set_xlabel("weight sets", fontsize=9)
     ax.set_ylabel("GB in training, closed form", fontsize=9)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    return figure
+
+
+def weight_set_parameters(
+    closed: Mapping[int, int], counted: Mapping[int, int], quoted: tuple[str, float], reported: tuple[str, int, int]
+) -> Figure:
+    """Parameters against the number of weight sets: a line for the closed form, dots for models that were counted. A
+    dashed line at a `quoted` number of parameters and a band over a `reported` range of weight sets, each with its name
+    before it. The right axis is the training state under AdamW in fp32, 16 bytes for each parameter."""
+    figure, ax = new_axes(5.4, 3.3)
+    (name, number), (who, first, last) = quoted, reported
+    ax.plot(list(closed), [n / 1e9 for n in closed.values()], color=BLUE, linewidth=1.5)
+    ax.plot(list(counted), [n / 1e9 for n in counted.values()], "o", color=BLUE, markersize=4)
+    ax.axvspan(first, last, color=AZURE, alpha=0.3, linewidth=0)
+    ax.axhline(number / 1e9, color=VERMILLION, linestyle="--", linewidth=1.2)
+    most = max(closed)
+    small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
+    ax.annotate("closed form; dots: counted", (most, closed[most] / 1e9), (-14, -3), color=BLUE, ha="right", **small)
+    ax.annotate(name, (most, number / 1e9), (0, 3), color=VERMILLION, ha="right", **small)
+    ax.annotate(who, (last, 1), (3, -2), xycoords=("data", "axes fraction"), color=INK, va="top", **small)
+    ax.set(xlim=(0, most + 1), ylim=(0, 1.1 * closed[most] / 1e9))
+    ax.set_xlabel("weight sets", fontsize=9)
+    ax.set_ylabel("parameters (billions)", fontsize=9)
+    right = ax.secondary_yaxis("right", functions=(lambda n: 16 * n, lambda gb: gb / 16))
+    right.set_ylabel("training state (GB, fp32 AdamW)", fontsize=9)
+    right.tick_params(labelsize=8)
     return figure
 
 

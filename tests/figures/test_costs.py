@@ -21,3 +21,21 @@ def test_weight_set_memory_is_stacked_to_the_sum_of_its_parts():
     peak, tenth = ax.lines
     assert list(peak.get_ydata()) == [9, 18]
     assert list(tenth.get_ydata()) == [2, 2]
+
+
+def test_weight_set_parameters_shows_what_was_given_and_its_bytes():
+    closed = {1: 100_000_000, 2: 150_000_000, 3: 200_000_000}
+    figure = figures.weight_set_parameters(closed, {1: 90_000_000}, ("said", 120_000_000), ("seen", 2, 3))
+    (ax,) = figure.axes
+    line, dots, dashed = ax.lines
+    assert line.get_xydata().tolist() == [[1, 0.1], [2, 0.15], [3, 0.2]]
+    assert dots.get_xydata().tolist() == [[1, 0.09]]
+    assert set(dashed.get_ydata()) == {0.12}
+    (band,) = ax.patches
+    assert (band.get_x(), band.get_width()) == (2, 1)
+    assert {text.get_text(): text.xy[1] for text in ax.texts if text.get_text() in ("said", "seen")} == {
+        "said": 0.12, "seen": 1
+    }  # fmt: skip
+    (right,) = ax.child_axes
+    figure.draw_without_rendering()
+    assert right.get_ylim() == pytest.approx([16 * limit for limit in ax.get_ylim()])  # bytes of each parameter

@@ -22,15 +22,15 @@ def _memory(parameter: nn.Parameter) -> int:
 
 
 def check_tie(tie: Callable[[nn.Module, nn.Module], Any]) -> None:
-    """tie(block, source): let a block of a GPT-2 use the weights of another one."""
+    """tie(block, root): let a block of a GPT-2 use the weights of another one."""
     model = build_gpt2(**_SHAPE, n_layer=3)
-    source, block, other = find_blocks(model)
-    before, of_other = dict(source.named_parameters()), list(other.parameters())
-    ask(tie, block, source)
+    root, block, other = find_blocks(model)
+    before, of_other = dict(root.named_parameters()), list(other.parameters())
+    ask(tie, block, root)
     now = list(model.transformer.h)
-    require(now[0] is source and now[1] is block, "A block was replaced. Both stay; what they hold is to be the same.")
-    unchanged = all(p is before[name] for name, p in source.named_parameters())
-    require(unchanged, "The source has lost its own weights: block and source have changed places.")
+    require(now[0] is root and now[1] is block, "A block was replaced. Both stay; what they hold is to be the same.")
+    unchanged = all(p is before[name] for name, p in root.named_parameters())
+    require(unchanged, "The root has lost its own weights: block and root have changed places.")
     require(all(p is q for p, q in zip(other.parameters(), of_other, strict=True)), "A third block was changed, too.")
     mine = dict(block.named_parameters())
     apart = [name for name, parameter in before.items() if mine[name] is not parameter]
@@ -53,15 +53,13 @@ def check_untie(untie: Callable[[nn.Module], Any]) -> None:
     """untie(block): let a tied block train on its own from now on."""
     model = build_gpt2(**_SHAPE, n_layer=3)
     tie_layers(model, TieMap.all_tied(3))
-    source, block, other = find_blocks(model)
-    values = {name: parameter.detach().clone() for name, parameter in source.named_parameters()}
+    root, block, other = find_blocks(model)
+    values = {name: parameter.detach().clone() for name, parameter in root.named_parameters()}
     ask(untie, block)
-    mine, theirs = dict(block.named_parameters()), dict(source.named_parameters())
+    mine, theirs = dict(block.named_parameters()), dict(root.named_parameters())
     require(list(mine) == list(values), "The names of the block's parameters have changed: put the new ones in place.")
     same = [name for name in values if mine[name] is theirs[name]]
-    require(
-        not same, f"{len(same)} of {len(values)} parameters are still the source's own objects, such as {same[:1]}."
-    )
+    require(not same, f"{len(same)} of {len(values)} parameters are still the root's own objects, such as {same[:1]}.")
     shared = [name for name in values if _memory(mine[name]) == _memory(theirs[name])]
     if shared:
         raise NotYet("New objects, but in the old memory: what one block learns still changes the other.")
@@ -70,7 +68,7 @@ def check_untie(untie: Callable[[nn.Module], Any]) -> None:
     require(
         all(p.requires_grad for p in mine.values()), "The new weights do not want a gradient, so nothing trains them."
     )
-    together = all(p is q for p, q in zip(source.parameters(), other.parameters(), strict=True))
+    together = all(p is q for p, q in zip(root.parameters(), other.parameters(), strict=True))
     require(together, "Blocks 0 and 2 were tied, too, and are not any more. Only one block was to leave.")
     passed("The function of the model is the same at this moment; from the next step on it need not be.")
 
@@ -105,7 +103,7 @@ def check_num_parameters(num_parameters: Callable[[int, int, int, int], int]) ->
 
 
 def check_gradients(gradients: Callable[[float, float], tuple[float, float]]) -> None:
-    """gradients(w, x): of y = w (w x)², shared and from the source's use alone."""
+    """gradients(w, x): of y = w (w x)², shared and from the root's use alone."""
     h = 1e-5
     for w, x in ((3.0, 1.0), (0.5, 2.0), (-1.0, 3.0)):
         shared, source = ask_pair(gradients, w, x)
@@ -120,7 +118,7 @@ def check_gradients(gradients: Callable[[float, float], tuple[float, float]]) ->
         if not near(shared, slope, 1e-4):
             raise NotYet(f"{at} your shared gradient is {shared:g}, but nudging w moves y at another rate.")
         if near(source, second, 1e-4):
-            raise NotYet(f"{at} the source's use is that of the *first* layer, the inner w; you took the other one.")
+            raise NotYet(f"{at} the root's use is that of the *first* layer, the inner w; you took the other one.")
         require(not near(source, slope, 1e-4), f'{at} both are the same. With "source" one use is held constant.')
         require(near(source, first, 1e-4), f"{at} the second number, {source:g}, is the gradient of neither use.")
     passed("The released code trains with the second number. The loss falls along the first.")

@@ -12,18 +12,18 @@ def put(block, name, parameter):
     setattr(block.get_submodule(path), leaf, parameter)
 
 
-def tie(block, source, names=slice(None)):
-    for name, parameter in list(source.named_parameters())[names]:
+def tie(block, root, names=slice(None)):
+    for name, parameter in list(root.named_parameters())[names]:
         put(block, name, parameter)
 
 
-def copy_values(block, source):
-    for p, q in zip(block.parameters(), source.parameters(), strict=True):
+def copy_values(block, root):
+    for p, q in zip(block.parameters(), root.parameters(), strict=True):
         p.data.copy_(q)
 
 
-def share_memory(block, source):
-    for p, q in zip(block.parameters(), source.parameters(), strict=True):
+def share_memory(block, root):
+    for p, q in zip(block.parameters(), root.parameters(), strict=True):
         p.data = q.data
 
 
@@ -32,13 +32,13 @@ def share_memory(block, source):
     [
         (copy_values, "nothing is shared"),
         (share_memory, "different Parameter objects"),
-        (lambda block, source: None, "still has all its own weights"),
-        (lambda block, source: tie(source, block), "have changed places"),
+        (lambda block, root: None, "still has all its own weights"),
+        (lambda block, root: tie(root, block), "have changed places"),
         (
-            lambda block, source: tie(block, source, slice(3)),
+            lambda block, root: tie(block, root, slice(3)),
             "3 of 12 parameters are shared; not yet: attn.c_attn.bias",
         ),
-        (lambda block, source: block.no_such_name, "stopped with AttributeError"),
+        (lambda block, root: block.no_such_name, "stopped with AttributeError"),
     ],
 )
 def test_tie(told, answer, said):
@@ -62,7 +62,7 @@ def only_the_first(block):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda block: [p.requires_grad_(True) for p in block.parameters()], "still the source's own objects"),
+        (lambda block: [p.requires_grad_(True) for p in block.parameters()], "still the root's own objects"),
         (lambda block: untie(block, lambda p: nn.Parameter(p.detach())), "in the old memory"),
         (lambda block: untie(block, lambda p: nn.Parameter(torch.zeros_like(p))), "The values have changed"),
         (lambda block: untie(block, frozen), "do not want a gradient"),
