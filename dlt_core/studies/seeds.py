@@ -47,11 +47,16 @@ def holds(ends: np.ndarray, truth: float) -> np.ndarray:
 
 
 def unpaired(runs: Sequence[RunRecord], baseline: Sequence[RunRecord]) -> tuple[float, float]:
-    """Difference of the means in test bits per byte, and half of its 95 % interval had nobody noted which two runs have
-    one seed (Welch 1947). Raises ValueError for fewer than two runs of either."""
-    if min(len(runs), len(baseline)) < 2:
-        raise ValueError(f"an interval needs two runs of each, got {len(runs)} and {len(baseline)}")
-    ours, theirs = ([bits_per_byte(r) for r in some] for some in (runs, baseline))
+    """`welch` of the runs' test bits per byte: as if nobody had noted which two runs have one seed."""
+    return welch([bits_per_byte(r) for r in runs], [bits_per_byte(r) for r in baseline])
+
+
+def welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Difference of two means, and half of its 95 % interval, for values that are not pairs (Welch 1947).
+
+    Raises ValueError for fewer than two values of either."""
+    if min(len(ours), len(theirs)) < 2:
+        raise ValueError(f"an interval needs two runs of each, got {len(ours)} and {len(theirs)}")
     ends = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     return float(np.mean(ours) - np.mean(theirs)), float(ends.high - ends.low) / 2
 
