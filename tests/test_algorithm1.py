@@ -73,7 +73,7 @@ def test_there_is_one_listing_and_the_loop_notebook_03_and_the_stepper_have_it()
     words = "".join(cell.source for cell in notebook.cells)
     assert not re.search(r"←|<-", words), "a listing of its own"
     tasks = (CHECKOUT / "notebooks" / "exercises" / "03_algorithm_1.ipynb").read_text(encoding="utf-8")
-    quoted = re.findall(r"Line (\d) of the listing: ([^.]+)\.", tasks)
+    quoted = re.findall(r"Line (\d) of the listing is `([^`]+)`", tasks)
     assert quoted
     assert all((int(number), line) in listed for number, line in quoted)
 
