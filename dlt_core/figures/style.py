@@ -163,7 +163,8 @@ def save(figure: Figure, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+    svg = {"Date": None, "Creator": None, "Title": getattr(figure, "alt", None)}
+    metadata = svg if path.suffix == ".svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "dlt"}):
         figure.savefig(path, dpi=150, metadata=metadata)
     return path
