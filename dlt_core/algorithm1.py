@@ -1,8 +1,8 @@
 """Algorithm 1, Q-learning driven dynamic layer tying, as one flat loop; and conventional training beside it.
 
-The paper's listing could not be read for this reproduction. The numbered lines below are rebuilt from its abstract, its
-experiment setup and the authors' released code; "Deviations and interpretations" in README.md beside this file lists
-each interpretation with its source.
+The paper's listing could not be read for this reproduction. LISTING is rebuilt from its abstract, its experiment setup
+and the authors' released code; "Deviations and interpretations" in README.md beside this file lists each interpretation
+with its source. `train_dynamic` carries it out, with each line above the code that does it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,21 @@ from dlt_core.experiments import Experiment, build_agent, build_env, build_learn
 from dlt_core.records.record import RunRecord
 from dlt_core.records.run import Run, RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap
+
+# A table in Markdown: notebook 03 and the stepper show this one.
+LISTING = """\
+| line | Algorithm 1: Q-learning driven dynamic layer tying | who does it |
+| ---: | :--- | :--- |
+| 1 | s ← (0, …, 0): all layers share one weight set; ε ← ε₀ | environment, agent |
+| 2 | for each of K turns, for each layer i = 1, …, L−1: | the loop |
+| 3 | &emsp;a ← a random one of {0, …, i} with probability ε, otherwise argmaxₐ Q(s, a) | agent |
+| 4 | &emsp;s′ᵢ ← i if a = i, otherwise sₐ; tie the layers accordingly | environment |
+| 5 | &emsp;train the transformer for k steps | learner |
+| 6 | &emsp;r ← −perplexity on a training minibatch | environment |
+| 7 | &emsp;take a step down the gradient of (Q(s, a) − (r + γ maxₐ′ Q(s′, a′)))²; s ← s′ | agent |
+| 8 | after each turn: ε ← max(ε_min, ε · decay) | agent |
+| 9 | keep the model if it is the best so far on the validation split | the loop |
+"""
 
 
 def train_dynamic(
@@ -49,29 +64,30 @@ def train_dynamic(
         return run.record
     share = experiment.freeze_after
     last = run.total if share is None else math.ceil(share * run.total)  # so many decisions are made
-    # 1   s <- (0, ..., 0): all layers share one weight set;  ε <- ε_0  (done: `env` and `agent` start so)
+    # 1   s ← (0, …, 0): all layers share one weight set; ε ← ε₀
+    # (`env` and `agent` start so)
     with run:
-        # 2   for each of K turns, for each layer i = 1, ..., L - 1:
+        # 2   for each of K turns, for each layer i = 1, …, L−1:
         for _ in run.decisions():
             state, layer = env.tie_map, env.layer
-            # 3   a <- a random one of {0..i} with probability ε, otherwise argmax_a Q(s, a)
+            # 3   a ← a random one of {0, …, i} with probability ε, otherwise argmaxₐ Q(s, a)
             q_values = agent.q_values(state, layer)
             held = run.done >= last
             # the same in all processes, if there are several
             action = state[layer] if held else run.action(agent.act(state, layer), layer)
-            # 4   s'_i <- i if a = i, otherwise s_a;  tie the layers accordingly
+            # 4   s′ᵢ ← i if a = i, otherwise sₐ; tie the layers accordingly
             # 5   train the transformer for k steps
-            # 6   r <- -perplexity on a training minibatch
+            # 6   r ← −perplexity on a training minibatch
             _, reward, end_of_turn, _, info = env.step(action)
-            # 7   take a step down the gradient of (Q(s, a) - (r + γ max_a' Q(s', a')))²
+            # 7   take a step down the gradient of (Q(s, a) − (r + γ maxₐ′ Q(s′, a′)))²; s ← s′
             td_loss = 0.0 if held else agent.learn(state, layer, action, reward, env.tie_map)
             run.note_decision(layer, action, q_values, reward, td_loss, info, held=held)
             if end_of_turn:
-                # 8   ε <- max(ε_min, ε · decay)
+                # 8   after each turn: ε ← max(ε_min, ε · decay)
                 agent.end_episode()
                 # 9   keep the model if it is the best so far on the validation split
                 run.validate()
-        # 10  measure the memory of training, then test the best model
+        # at the end: measure the memory of training, then test the best model
         run.finish()
     return run.record
 

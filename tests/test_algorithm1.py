@@ -1,19 +1,24 @@
 """Whole runs: fair comparisons, complete records, and runs that stop and go on to the bit."""
 
+import inspect
 import json
+import re
 
+import nbformat
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from dlt_core import CHECKOUT
 from dlt_core.agents import FixedAgent, RandomAgent, ReplayAgent
-from dlt_core.algorithm1 import train_conventional, train_dynamic
+from dlt_core.algorithm1 import LISTING, train_conventional, train_dynamic
 from dlt_core.experiments import Experiment
 from dlt_core.learner.accounting import gpt2_parameters
 from dlt_core.learner.training import Learner
 from dlt_core.records import checkpoints
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap, from_actions
+from dlt_core.widgets import stepper
 from tests.conftest import untimed
 
 
@@ -54,6 +59,23 @@ def test_the_record_of_a_dynamic_run_is_complete(smoke, tiny_data, tmp_path):
     assert record.transitions()["ties"] > 0
     assert record.transitions()["unties"] > 0
     assert max(record.history["td_loss"]) > 0
+
+
+def test_there_is_one_listing_and_the_loop_notebook_03_and_the_stepper_have_it():
+    listed = list(enumerate((line.strip() for line in stepper.lines()), 1))
+    loop = re.findall(r"# (\d)   (.+)", inspect.getsource(train_dynamic))
+    assert [(int(number), line) for number, line in loop] == listed
+    assert all(f"| {number} | " in LISTING for number, _ in listed)
+    notebook = nbformat.read(CHECKOUT / "notebooks" / "03_algorithm_1.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output["data"]["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
+    assert shown.count(LISTING) == 1
+    words = "".join(cell.source for cell in notebook.cells)
+    assert not re.search(r"←|<-", words), "a listing of its own"
+    tasks = (CHECKOUT / "notebooks" / "exercises" / "03_algorithm_1.ipynb").read_text(encoding="utf-8")
+    quoted = re.findall(r"Line (\d) of the listing is `([^`]+)`", tasks)
+    assert quoted
+    assert all((int(number), line) in listed for number, line in quoted)
 
 
 def test_conventional_and_dynamic_share_data_budget_and_start(smoke, tiny_data):

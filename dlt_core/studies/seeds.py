@@ -47,11 +47,16 @@ def holds(ends: np.ndarray, truth: float) -> np.ndarray:
 
 
 def unpaired(runs: Sequence[RunRecord], baseline: Sequence[RunRecord]) -> tuple[float, float]:
-    """Difference of the means in test bits per byte, and half of its 95 % interval had nobody noted which two runs have
-    one seed (Welch 1947). Raises ValueError for fewer than two runs of either."""
-    if min(len(runs), len(baseline)) < 2:
-        raise ValueError(f"an interval needs two runs of each, got {len(runs)} and {len(baseline)}")
-    ours, theirs = ([bits_per_byte(r) for r in some] for some in (runs, baseline))
+    """`welch` of the runs' test bits per byte: as if nobody had noted which two runs have one seed."""
+    return welch([bits_per_byte(r) for r in runs], [bits_per_byte(r) for r in baseline])
+
+
+def welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Difference of two means, and half of its 95 % interval, for values that are not pairs (Welch 1947).
+
+    Raises ValueError for fewer than two values of either."""
+    if min(len(ours), len(theirs)) < 2:
+        raise ValueError(f"an interval needs two runs of each, got {len(ours)} and {len(theirs)}")
     ends = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     return float(np.mean(ours) - np.mean(theirs)), float(ends.high - ends.low) / 2
 
@@ -66,31 +71,34 @@ def worth_of_the_last_steps(runs: Sequence[RunRecord]) -> tuple[int, list[float]
     return steps, [curve["bits_per_byte"][-2] - curve["bits_per_byte"][-1] for curve in curves]
 
 
-def picture(differences: np.ndarray, truth: float, runs: dict[str, list[RunRecord]]) -> figures.Figure:
-    """Left: the interval of each row of simulated differences, marked where it misses the truth. Right: the recorded
-    runs of two methods by seed, a line for each pair. runs: two methods by name, of the same seeds."""
-    figure, ((left, right),) = figures.new_panels(
-        ("simulated: the truth is the dashed line", "recorded: a line joins the two runs of a seed"),
-        width=3.6,
-        height=3.2,
-        margin=0,
-    )
+def pairs(runs: Mapping[str, Sequence[RunRecord]]) -> figures.Figure:
+    """Test bits per byte of two methods by name, a line for the two runs of a seed; beside them each method's mean with
+    its own 95 % interval."""
+    (name, ours), (other, theirs) = runs.items()
+    figure, ax = figures.new_axes(5.0, 3.2)
+    for seed in paired_differences(ours, theirs):
+        pair = [bits_per_byte(next(r for r in some if r.seed == seed)) for some in (theirs, ours)]
+        ax.plot([0, 1], pair, "o-", color=figures.INK, markersize=4, linewidth=1)
+    for x, some, colour in ((-0.18, theirs, figures.COLOURS[1]), (1.18, ours, figures.COLOURS[0])):
+        mean, half = mean_interval([bits_per_byte(r) for r in some])
+        ax.errorbar(x, mean, yerr=half, fmt="s", color=colour, capsize=4)
+    ax.set(xlim=(-0.5, 1.5), ylabel="test bits per byte")
+    ax.set_xticks([0, 1], [other, name])
+    return figure
+
+
+def picture(differences: np.ndarray, truth: float) -> figures.Figure:
+    """The interval of each row of simulated differences, marked where it misses the truth; lines at the truth and 0."""
+    figure, ax = figures.new_axes(5.0, 3.2)
     ends = intervals(differences)
     for row, ((low, high), held) in enumerate(zip(ends, holds(ends, truth), strict=True)):
         colour, mark = (figures.COLOURS[0], "o") if held else (figures.COLOURS[1], "X")
-        left.plot([low, high], [row, row], color=colour, linewidth=1.4)
-        left.plot((low + high) / 2, row, mark, color=colour, markersize=4 if held else 7)
-    left.axvline(truth, color=figures.INK, linestyle="--", linewidth=1)
-    left.set(yticks=[], xlabel="difference (bits per byte)", ylabel="experiments; × misses")
-    (name, ours), (other, theirs) = runs.items()
-    for seed in paired_differences(ours, theirs):
-        pair = [bits_per_byte(next(r for r in some if r.seed == seed)) for some in (theirs, ours)]
-        right.plot([0, 1], pair, "o-", color=figures.INK, markersize=4, linewidth=1)
-    for x, some, colour in ((-0.18, theirs, figures.COLOURS[1]), (1.18, ours, figures.COLOURS[0])):
-        mean, half = mean_interval([bits_per_byte(r) for r in some])
-        right.errorbar(x, mean, yerr=half, fmt="s", color=colour, capsize=4)
-    right.set(xlim=(-0.5, 1.5), xticks=[0, 1], ylabel="test bits per byte")
-    right.set_xticklabels([other, name])
+        ax.plot([low, high], [row, row], color=colour, linewidth=1.4)
+        ax.plot((low + high) / 2, row, mark, color=colour, markersize=4 if held else 7)
+    for x, style, name in ((truth, "--", "the truth"), (0, ":", "0")):
+        ax.axvline(x, color=figures.INK, linestyle=style, linewidth=1, label=name)
+    ax.set(yticks=[], xlabel="difference (bits per byte)", ylabel="experiments; × misses the truth")
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

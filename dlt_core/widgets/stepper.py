@@ -11,18 +11,6 @@ from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
 from dlt_core.widgets.base import Widget, module
 
-# The listing of notebook 03.
-LINES = (
-    "s ← (0, …, 0): all layers share one weight set; ε ← ε₀",
-    "for each of K turns, for each layer i = 1, …, L−1:",
-    "a ← a random one of {0..i} with probability ε, otherwise argmax Q(s, a)",
-    "s′ᵢ ← i if a = i, otherwise sₐ; tie the layers accordingly",
-    "train the transformer for k steps",
-    "r ← −perplexity on a training minibatch",
-    "step down the gradient of (Q(s, a) − (r + γ max Q(s′, a′)))²",
-    "after each turn: ε ← max(ε_min, ε · decay)",
-    "keep the model if it is the best so far on the validation split",
-)
 _AGENT = ("hidden", "learning_rate", "gamma", "epsilon", "epsilon_decay", "epsilon_min", "seed")
 
 
@@ -40,7 +28,14 @@ class Stepper(Widget):
     position = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, record: RunRecord, **traits: Any) -> None:
-        super().__init__(lines=list(LINES), run=run_of(record), frames=frames(record), **traits)
+        super().__init__(lines=lines(), run=run_of(record), frames=frames(record), **traits)
+
+
+def lines() -> list[str]:
+    """The lines of Algorithm 1, without the other columns of `algorithm1.LISTING`; an em space indents."""
+    from dlt_core.algorithm1 import LISTING  # late: it loads PyTorch
+
+    return [row.split("|")[2].strip().replace("&emsp;", "\u2003") for row in LISTING.splitlines()[2:]]
 
 
 def frames(record: RunRecord) -> list[list[int]]:

@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from dlt_core.__main__ import main
 from dlt_core.reproduce import site
-from dlt_core.widgets.stepper import LINES
+from dlt_core.widgets.stepper import lines
 
 
 class Page(HTMLParser):
@@ -109,7 +109,7 @@ def test_the_playground_holds_state_and_modules():
     text = site.playground_page()
     page = Page(text)
     assert {f"state-{name}" for name in site.playables()} <= page.ids
-    assert LINES[6] in text
+    assert lines()[6] in text
     assert "export default" not in text
     assert page.fetched == []
 

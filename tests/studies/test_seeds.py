@@ -29,8 +29,8 @@ def test_pairs_show_what_the_same_runs_without_their_seeds_do_not():
     assert half < 0.002 < 0.1 < wide
     with pytest.raises(ValueError, match="two runs of each, got 4 and 1"):
         seeds.unpaired(ours, theirs[:1])
-    figure = seeds.picture(seeds.simulated(0.02, 0.03, 3, 20), 0.02, {"sandwich-2": ours, "conventional": theirs})
-    left, right = figure.axes
+    (left,) = seeds.picture(seeds.simulated(0.02, 0.03, 3, 20), 0.02).axes
+    (right,) = seeds.pairs({"sandwich-2": ours, "conventional": theirs}).axes
     misses = sum(line.get_marker() == "X" for line in left.lines)
     assert misses == 20 - seeds.holds(seeds.intervals(seeds.simulated(0.02, 0.03, 3, 20)), 0.02).sum()
     pairs = [line for line in right.lines if np.array_equal(line.get_xdata(), [0, 1])]

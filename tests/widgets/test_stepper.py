@@ -11,7 +11,7 @@ from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
 from dlt_core.experiments import Experiment
 from dlt_core.widgets import Stepper
-from dlt_core.widgets.stepper import LINES, decisions, frames, greedy, replayed_targets
+from dlt_core.widgets.stepper import decisions, frames, greedy, lines, replayed_targets
 
 
 class Watched(QAgent):
@@ -72,7 +72,7 @@ def test_a_decision_tells_what_the_record_tells(record):
 def test_frames_follow_the_algorithm(record):
     shown = frames(record)
     assert shown[0] == [0, 1]
-    assert {line for _, line in shown} == set(range(1, len(LINES) + 1))
+    assert {line for _, line in shown} == set(range(1, len(lines()) + 1))
     layers = 3
     assert [t for t, line in shown if line == 8] == list(range(layers - 1, 15, layers)), "after each turn"
     assert [t for t, line in shown if line == 9] == [5, 11, 14], "every second turn, and at the end"

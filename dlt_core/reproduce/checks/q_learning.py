@@ -92,7 +92,7 @@ def check_choose(choose: Callable[[np.ndarray, float, np.random.Generator], int]
 
 
 def check_uniform(probability: Callable[[int], float], expected: Callable[[int], float]) -> None:
-    """probability(layer) that a blind policy leaves it independent; expected(n_layer): how many it leaves."""
+    """probability(layer) that the uniform policy leaves it independent; expected(n_layer): how many it leaves."""
     require(near(ask_number(probability, 0), 1), "Layer 0 has nobody to copy. How often is it independent?")
     found = ask_number(probability, 1)
     require(found <= 1, f"probability(1) gave {found:g}, which is no probability.")
