@@ -8,6 +8,7 @@ import torch
 from transformers import BertConfig, BertLMHeadModel
 
 from dlt_core import corpora
+from dlt_core.corpora.text import Text
 from dlt_core.corpora.tokenization import TokenizedCorpus, tokenize
 from dlt_core.learner.training import Learner
 
@@ -34,7 +35,7 @@ def one_block_bert(*, is_decoder: bool, seed: int, spread: float = 0.02) -> Bert
 
 def perplexity_after(steps: int, data: TokenizedCorpus, *, is_decoder: bool, seed: int) -> float:
     """Validation perplexity of a `one_block_bert` that was trained on the beginning of a text, in 512 pieces."""
-    beginning = {split: text.head(2**18) for split, text in data.corpus.splits.items()}
+    beginning = {split: Text(text.head(2**18)) for split, text in data.corpus.splits.items()}
     small = tokenize(corpora.Corpus("beginning", beginning, data.corpus.source, is_sample=True), "bpe-512")
     learner = Learner(
         functools.partial(one_block_bert, is_decoder=is_decoder),

@@ -64,17 +64,17 @@ class Counting:
             ),
         }
 
-    def table(self, some: Sequence[Passage]) -> str:
+    def table(self, test: Sequence[Passage]) -> str:
         """The accuracies, and under them what no guesser that repeats a word can exceed."""
-        within_reach = _share([p[-1] in p[:-1] for p in some])
+        within_reach = _share([p[-1] in p[:-1] for p in test])
         rows = [
             {"guesser": name, "accuracy": f"{value:.2%}"}
-            for name, value in {**self.accuracies(some), "bound: the word stands before": within_reach}.items()
+            for name, value in {**self.accuracies(test), "bound: the word stands before": within_reach}.items()
         ]
         tried = ", ".join(f"{accuracy:.1%} for {n:,}" for n, accuracy in self.tried.items())
         return (
-            f"{markdown_table(rows)}\n\nOn all {len(some):,} passages of the test split. The validation passages chose "
-            f"n, the number of common words left out: {tried}."
+            f"{markdown_table(rows)}\n\nOn all {len(test):,} passages of the test split. How many common words to leave "
+            f"out was chosen on the validation passages, where the accuracy is {tried}."
         )
 
 
@@ -123,14 +123,15 @@ def harder(run: RunRecord, data: TokenizedCorpus) -> float:
     return test["last_word"]["perplexity"] ** (1 / pieces) / test["perplexity"]
 
 
-def told(runs: Sequence[RunRecord], data: TokenizedCorpus, counting: Counting, test: Sequence[Passage]) -> str:
+def told(runs: Sequence[RunRecord], data: TokenizedCorpus, counting: Counting, some: Sequence[Passage]) -> str:
     """What the runs guess beside who only counts, on the passages that they were given, and how hard these words are;
     nothing for runs without last words."""
-    given = [run.required(run.test).get("last_word") for run in runs]
-    if not all(given):
+    tests = [run.required(run.test) for run in runs]
+    if not all("last_word" in test for test in tests):
         return ""
+    given = [test["last_word"] for test in tests]
     top = max(given, key=lambda words: words["accuracy"])
-    best = max(counting.accuracies(test[: top["passages"]]).values())
+    best = max(counting.accuracies(some[: top["passages"]]).values())
     return (
         f"Last words: the best of the {len(runs)} models guesses {top['accuracy']:.2%} of {top['passages']:,}, "
         f"**{'more' if top['accuracy'] > best else 'not more'}** than the best guesser that only counts, {best:.2%} of "

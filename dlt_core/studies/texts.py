@@ -115,7 +115,7 @@ def windows(data: TokenizedCorpus, lengths: Iterable[int], *, at_most: int = 200
         n = min(at_most, len(tokens) // length)
         ends = np.isin(tokens[: n * length].reshape(n, length), line_ends)  # (windows, T)
         begins_fresh = np.concatenate([[True], ends[:-1, -1]])  # the window before it ended with a line's end
-        first_line = np.cumsum(ends, axis=1) - ends == 0  # no line has ended before this token
+        first_line: np.ndarray = np.cumsum(ends, axis=1) - ends == 0  # no line has ended before this token
         rows.append(
             {
                 "T": str(length),
