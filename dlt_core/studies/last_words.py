@@ -73,8 +73,8 @@ class Counting:
         ]
         tried = ", ".join(f"{accuracy:.1%} for {n:,}" for n, accuracy in self.tried.items())
         return (
-            f"{markdown_table(rows)}\n\nOn all {len(test):,} passages of the test split. How many common words to leave "
-            f"out was chosen on the validation passages, where the accuracy is {tried}."
+            f"{markdown_table(rows)}\n\nOn all {len(test):,} passages of the test split. How many common words to "
+            f"leave out was chosen on the validation passages, where the accuracy is {tried}."
         )
 
 
