@@ -1,17 +1,16 @@
 """What notebooks 04 to 08 have in common: Algorithm 1, the same with random actions, and conventional training, once
 each on one of the paper's texts; and beside that what the recorded seeds of the same experiment say.
 
-The runs are those of `compare(experiment, ...)` in the order dynamic, random, conventional. Texts are Markdown.
+The runs are those of `compare(experiment, ...)` in the order dynamic, random, conventional. What is returned to be
+shown is Markdown.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-
-from scipy import stats
 
 from dlt_core import figures
 from dlt_core.corpora.hub import CorpusUnavailable
@@ -21,13 +20,12 @@ from dlt_core.records.record import RunRecord
 from dlt_core.studies.claim import difference
 from dlt_core.studies.diagnosis import q_scale, shared_decisions
 from dlt_core.studies.findings import COMMITTED
-from dlt_core.studies.gate import gate_of, informative
-from dlt_core.studies.tables import MAIN_METHODS, changes, comparison_table, data_table, markdown_table
+from dlt_core.studies.gate import Gate, gate_of, informative
+from dlt_core.studies.tables import MAIN_METHODS, changes, comparison_table, markdown_table
+from dlt_core.studies.texts import about
 from dlt_core.tie_map import TieMap
 
-_TEST = {"validation": 217_646, "test": 245_569}  # the articles of both WikiTexts
-WORDS = {"wikitext-2": {"train": 2_088_628, **_TEST}, "wikitext-103": {"train": 103_227_021, **_TEST}}
-"""Words of each split with each line's end as one more, as published (Merity et al. 2016)."""
+GATE = "../figures/README.md#what-could-have-told-anything"  # as a notebook reaches it
 
 
 def load_or_stop(experiment: Experiment) -> TokenizedCorpus:
@@ -36,33 +34,8 @@ def load_or_stop(experiment: Experiment) -> TokenizedCorpus:
         return load_data(experiment)
     except CorpusUnavailable as missing:
         print(missing)
-    print('Or set corpus = "embedded" in the parameters cell: the same steps, on text that comes with Python.')
+    print('Remedy 3: set corpus = "embedded" in the parameters cell: the same steps, on text that comes with Python.')
     raise SystemExit(0)
-
-
-def about(data: TokenizedCorpus) -> str:
-    """Whether a text is whole, and what is particular about it."""
-    if data.corpus.name == "embedded":
-        return "not a data set of the paper, but the reference of the Python language"
-    note = f": {data.corpus.note}" if data.corpus.note else ""
-    return ("a sample" if data.corpus.is_sample else "complete") + note
-
-
-def counted(data: TokenizedCorpus, **columns: Mapping[str, str]) -> str:
-    """The counts of each split, beside those published, if we know them. columns: more, heading -> split -> cell.
-
-    Raises AssertionError where a split that is complete has another number of words than was published.
-    """
-    published = WORDS.get(data.corpus.name, {})
-    for split, words in published.items():
-        if split != "train" or not data.corpus.is_sample:
-            assert data.corpus.splits[split].words == words, f"{split}: {data.corpus.splits[split].words} words"
-    rows = data_table(data)
-    for row in rows:
-        split = row["split"]
-        row |= {"words, published": f"{published[split]:,}"} if published else {}
-        row |= {heading.replace("_", " "): cells.get(split, "") for heading, cells in columns.items()}
-    return f"{markdown_table(rows)}\n\nThe text is here **{about(data)}**."
 
 
 def steps_of(experiment: Experiment) -> int:
@@ -73,6 +46,19 @@ def steps_of(experiment: Experiment) -> int:
 def tokens_of(experiment: Experiment) -> int:
     """Tokens that a run trains on."""
     return steps_of(experiment) * experiment.batch_size * experiment.block_size
+
+
+def passes(experiments: Iterable[Experiment], words: Mapping[str, float]) -> str:
+    """How many passes over texts of so many words a run of each experiment makes, at most: a word is a token or more.
+
+    words: name of a text -> words of its training split.
+    """
+    rows = []
+    for e in experiments:
+        row = {"preset": e.preset_name, "tokens of a run": f"{tokens_of(e):,}"}
+        of = {f"passes over {name}, {n / 1e6:.3g}M words": f"{tokens_of(e) / n:.3g}" for name, n in words.items()}
+        rows.append(row | of)
+    return markdown_table(rows)
 
 
 def setting(experiment: Experiment, data: TokenizedCorpus) -> str:
@@ -101,7 +87,7 @@ def results(runs: Sequence[RunRecord]) -> str:
 def several_seeds(name: str, folder: str | os.PathLike[str] = COMMITTED) -> str:
     """What the recorded seeds of an experiment, preset laptop with unchanged settings, say of dynamic tying against
     both others, paired by seed: the differences, or that the experiment cannot tell, and what is still allowed."""
-    runs = [r for r in map(RunRecord.load, sorted(Path(folder).glob(f"{name}-laptop-*.json"))) if not changes(r)]
+    runs = _recorded(name, "laptop", folder)
     of = {method: [r for r in runs if r.method == method and r.status == "finished"] for method in MAIN_METHODS}
     gate = gate_of(informative(runs), name)
     others = [other for other in MAIN_METHODS[1:] if of["dynamic"] and of[other]]
@@ -111,8 +97,26 @@ def several_seeds(name: str, folder: str | os.PathLike[str] = COMMITTED) -> str:
         {"dynamic minus": other, "n": str(len(of[other])), "bits per byte": difference(of["dynamic"], of[other], gate)}
         for other in reversed(others)
     ]
-    why = f" Why this experiment cannot tell: {gate.reason}." if gate.reason else ""
-    return f"Recorded, preset `laptop`, paired by seed:\n\n{markdown_table(rows)}\n\nBelow zero dynamic is better.{why}"
+    return (
+        "**All recorded seeds**, preset `laptop`: dynamic tying minus another method with the same seed. Below zero, "
+        f"dynamic tying is better; ± and brackets are the 95 % interval.\n\n{markdown_table(rows)}\n\n{_why(gate)}"
+    )
+
+
+def _recorded(name: str, preset: str, folder: str | os.PathLike[str]) -> list[RunRecord]:
+    """The recorded runs of an experiment with unchanged settings."""
+    return [r for r in map(RunRecord.load, sorted(Path(folder).glob(f"{name}-{preset}-*.json"))) if not changes(r)]
+
+
+def _why(gate: Gate) -> str:
+    """Why an experiment cannot tell, and what follows; nothing if it can."""
+    if gate.can_tell:
+        return ""
+    shallow = "" if gate.depth else " (no model of fewer layers was trained on this text)"
+    return (
+        f"*Cannot tell*, by [the gate]({GATE}): {gate.reason}{shallow}. So these differences hold for this setting, "
+        "and are evidence neither for the paper's claim nor against it."
+    )
 
 
 def pictures(runs: Sequence[RunRecord]) -> dict[str, figures.Figure]:
@@ -146,80 +150,63 @@ def save(drawn: Mapping[str, figures.Figure], experiment: Experiment, out_dir: s
         figures.save(figure, Path(out_dir) / f"fig_{experiment.name}_{name}.png")  # type: ignore[arg-type]
 
 
-def against(ours: RunRecord, theirs: RunRecord) -> str:
+def against(one: RunRecord, other: RunRecord) -> str:
     """Test results of two runs with a seed in common, in words."""
+    tests = one.required(one.test), other.required(other.test)
     return (
-        f"{ours.required(ours.test)['perplexity']:.1f} against {theirs.required(theirs.test)['perplexity']:.1f} "
-        f"{ours.unit}, {ours.required(ours.test)['bits_per_byte']:.3f} against "
-        f"{theirs.required(theirs.test)['bits_per_byte']:.3f} bits per byte"
+        f"{one.method} {tests[0]['perplexity']:.1f}, {other.method} {tests[1]['perplexity']:.1f} {one.unit} "
+        f"({tests[0]['bits_per_byte']:.3f} and {tests[1]['bits_per_byte']:.3f} bits per byte)"
     )
 
 
 def closing(runs: Sequence[RunRecord], data: TokenizedCorpus, *more: str) -> str:
-    """What was seen, a list item each: against the paper's claim first, against the random agent, what Q knew, `more`,
-    and how far it goes."""
+    """What was seen, a list item each: the result beside the paper's claim, the random agent's, what Q knew, `more`,
+    and last how far it goes."""
     dynamic, random, conventional = runs
     tests = [run.required(run.test)["perplexity"] for run in runs]
-    parameters = dynamic.required(dynamic.parameters)
+    parameters, preset = dynamic.required(dynamic.parameters), dynamic.experiment["preset"]
     largest_q, smallest, _ = q_scale(dynamic)
     lines = [
-        f"The paper claims a modestly better perplexity than conventional training. In this run (preset "
-        f"`{dynamic.experiment['preset']}`, seed {dynamic.seed}) dynamic tying is "
-        f"**{'better' if tests[0] < tests[2] else 'not better'}**: {against(dynamic, conventional)}, with "
-        f"{parameters['unique'] / parameters['conventional']:.0%} of the trainable parameters.",
-        f"The random agent in its place: {against(dynamic, random)}.",
+        f"**Dynamic tying is {'better' if tests[0] < tests[2] else 'not better'} than conventional training in this "
+        f"run**: {against(dynamic, conventional)}, with {parameters['unique'] / parameters['conventional']:.0%} of the "
+        "trainable parameters. The paper claims that it is modestly better.",
+        f"Dynamic tying beside the random agent: {against(dynamic, random)}.",
     ]
     if largest_q < smallest / 10:
         lines.append(
-            f"No |Q| that the agent saw was above {largest_q:.2f}, and no |reward| below {smallest:.0f}: Q never came "
-            "near the scale of its rewards, so the map says more about the seed than about the text."
+            f"Q never came near the scale of its rewards: no |Q| that the agent saw was above {largest_q:.2f}, no "
+            f"|reward| below {smallest:.0f}. So the map says more about the seed than about the text."
         )
     lines += [line for line in more if line]
+    gate = gate_of(
+        informative(_recorded(dynamic.experiment["name"], preset, COMMITTED)), dynamic.experiment["name"], preset
+    )
+    cannot = "" if gate.can_tell else f", of an experiment that *cannot tell* by [the gate]({GATE})"
+    nothing = " This preset only shows that everything works." if preset == "smoke" else ""
     lines.append(
-        f"The text is {data.corpus.name}, **{about(data)}**. One seed decides nothing "
-        "([03](03_algorithm_1.ipynb)); what the recorded seeds allow to say stands under the table. Preset `smoke`'s "
-        "numbers mean nothing."
+        f"How far this goes: preset `{preset}`, seed {dynamic.seed}, one run of each method{cannot}. The text is "
+        f"{data.corpus.name}, {about(data)}.{nothing}"
     )
     return "\n".join(f"- {line}" for line in lines)
 
 
-def gaps(runs: Sequence[RunRecord]) -> str:
-    """Training loss of the last turn, validation loss at the end, and how far they are apart, for each run."""
+def gaps(runs: Mapping[str, RunRecord]) -> str:
+    """Training loss of the last turn, validation loss at the end, and how far they are apart, of each run by its name
+    in the table."""
     rows = []
-    for run in runs:
+    for name, run in runs.items():
         turn = run.experiment["n_layer"] - 1
         fitted, unseen = fmean(run.curves["train"]["loss"][-turn:]), run.curves["validation"]["loss"][-1]
         rows.append(
             {
-                "method": run.method,
+                "run": name,
                 "training loss at the end": f"{fitted:.2f}",
                 "validation loss at the end": f"{unseen:.2f}",
                 "gap": f"{unseen - fitted:+.2f}",
                 "test perplexity, best model": f"{run.required(run.test)['perplexity']:.1f}",
             }
         )
-    return markdown_table(rows)
-
-
-def last_words(runs: Sequence[RunRecord]) -> str:
-    """How many last words were guessed, with the 95 % interval of the accuracy (exact binomial, over the passages, for
-    one model), of runs on LAMBADA."""
-    rows = []
-    for run in runs:
-        words = run.required(run.test)["last_word"]
-        hits = round(words["accuracy"] * words["passages"])
-        low, high = stats.binomtest(hits, words["passages"]).proportion_ci()
-        rows.append(
-            {
-                "method": run.method,
-                "guessed": f"{hits} of {words['passages']:,}",
-                "accuracy": f"{words['accuracy']:.2%}",
-                "95 % interval": f"{low:.2%} to {high:.2%}",
-                "perplexity per last word": f"{words['perplexity']:,.0f}",
-                "truncated": f"{words['truncated']:,}",
-            }
-        )
-    return markdown_table(rows)
+    return f"{markdown_table(rows)}\n\nLosses in nats per token."
 
 
 def step_times(runs: Sequence[RunRecord]) -> str:
@@ -239,10 +226,12 @@ def step_times(runs: Sequence[RunRecord]) -> str:
         for run, (training, control), more in zip(runs, each, apart, strict=True)
     ]
     noise, control = abs(apart[0] - apart[1]), each[0][1] / each[0][0]
+    first, twin, last = (run.method for run in runs)
     return (
-        f"{markdown_table(rows)}\n\n{runs[0].method} and {runs[1].method} differ by **{noise:.0%}**, and hardly by "
-        "their work: a difference of that size says nothing here. What can be read off is the control, "
-        f"{control:.1%} of the time of the training."
+        f"{markdown_table(rows)}\n\nA step of the {first} run took {abs(apart[0]):.0%} "
+        f"{'more' if apart[0] > 0 else 'less'} time than one of the {last} run. But {first} and {twin}, which do "
+        f"nearly the same work, differ by **{noise:.0%}**: so much comes from the machine alone. What the times do "
+        f"show is the control: {control:.1%} of the time of the training."
     )
 
 
@@ -256,7 +245,7 @@ def decisions_on_other_texts(folder: str | os.PathLike[str] = COMMITTED) -> str:
         return "No runs on two of these texts are recorded."
     total, same, untaught = shared
     return (
-        f"Recorded runs on WikiText-103, LAMBADA and One Billion Words, in pairs of one seed: of {total} decisions "
-        f"that neither made at random, {same / total:.0%} are the same. Had neither network learned anything, "
-        f"{untaught / total:.0%} would be."
+        f"**{same / total:.0%} are the same**, of {total} decisions that neither run of a pair made at random; had "
+        f"neither network learned anything, {untaught / total:.0%} would be. (Recorded runs on WikiText-103, LAMBADA "
+        "and One Billion Words, paired by seed.)"
     )

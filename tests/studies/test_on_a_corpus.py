@@ -1,10 +1,7 @@
 """What notebooks 04 to 08 share: what it says must be in the runs, and what it checks must be able to fail."""
 
-import dataclasses
-
 import pytest
 
-from dlt_core.corpora.text import Text
 from dlt_core.experiments import Experiment
 from dlt_core.figures import Figure
 from dlt_core.studies import on_a_corpus
@@ -42,14 +39,18 @@ def experiment_of(run):
 def test_the_closing_says_what_the_runs_say(three, tiny_data):
     text = on_a_corpus.closing(three, tiny_data, "More.", "")
     first, at_random, q, more, last = text.splitlines()
-    assert "**not better**: 105.0 against 100.0 per token of a 4,096-piece BPE, 2.100 against 2.000 bits per" in first
-    assert "with 21% of the trainable parameters" in first
-    assert "105.0 against 110.0" in at_random
-    assert "above 1.50, and no |reward| below 70: Q never came near" in q
+    assert first.startswith("- **Dynamic tying is not better than conventional training in this run**: dynamic 105.0, ")
+    assert "conventional 100.0 per token of a 4,096-piece BPE (2.100 and 2.000 bits per byte), with 21% of" in first
+    assert "dynamic 105.0, random 110.0" in at_random
+    assert "above 1.50, no |reward| below 70" in q
     assert more == "- More."
     assert on_a_corpus.about(tiny_data) in last
+    assert "*cannot tell*" in last
+    assert "only shows" not in last
     three[0].history["q_values"][0] = [50.0, 0.0]
     assert "Q never" not in on_a_corpus.closing(three, tiny_data)
+    three[0].experiment["preset"] = "smoke"
+    assert on_a_corpus.closing(three, tiny_data).endswith("only shows that everything works.")
 
 
 def test_the_checks_pass_and_each_can_fail(three, tiny_data):
@@ -79,27 +80,32 @@ def test_the_recorded_seeds_come_in_pairs_with_what_is_still_allowed(tmp_path):
     assert conventional[:2] == ["conventional", "2"]
     assert conventional[2].startswith("+0.100 ± 0.000: cannot tell (perplexity +")
     assert at_random[2].startswith("-0.100 ± 0.000: cannot tell (perplexity -")
-    assert "what depth is worth is not measured" in text
+    assert "what depth is worth is not measured (no model of fewer layers was trained on this text)" in text
+    for seed in (0, 1):
+        shallow = made_up("shallow-2", seed, 2.1 + 0.02 * seed)
+        shallow.tie_map = [0, 1]
+        shallow.save(tmp_path)
+    text = on_a_corpus.several_seeds("gpt2-wikitext2", tmp_path)
+    assert ": worse (perplexity +" in text, "now it can tell"
+    assert "annot tell" not in text
 
 
-def test_counts_stand_beside_the_published_ones_and_must_agree(tiny_data):
-    cells = table_cells(on_a_corpus.counted(tiny_data, lines_seen={"train": "7 lines"}))
-    assert [row[-1] for row in cells[1:]] == ["7 lines", "", ""]
-    few = {split: Text("a b c\n") for split in ("train", "validation", "test")}
-    named = dataclasses.replace(tiny_data, corpus=dataclasses.replace(tiny_data.corpus, name="wikitext-2", splits=few))
-    with pytest.raises(AssertionError, match="train: 4 words"):
-        on_a_corpus.counted(named)
+def test_passes_are_tokens_over_words():
+    smoke, laptop = (Experiment.preset("gpt2-wikitext2", preset) for preset in ("smoke", "laptop"))
+    first, second = table_cells(
+        on_a_corpus.passes([smoke, laptop], {"one": on_a_corpus.tokens_of(smoke) / 4, "two": 1e6})
+    )[1:]
+    assert first[:3] == ["smoke", f"{on_a_corpus.tokens_of(smoke):,}", "4"]
+    assert second[3] == f"{on_a_corpus.tokens_of(laptop) / 1e6:.3g}"
 
 
-def test_tables_of_gaps_last_words_and_times(three):
-    assert table_cells(on_a_corpus.gaps(three))[1][:4] == ["dynamic", "5.00", "4.50", "-0.50"]
-    three[0].test["last_word"] = {"accuracy": 0.5, "passages": 4, "perplexity": 12.3, "truncated": 1}
-    (row,) = table_cells(on_a_corpus.last_words(three[:1]))[1:]
-    assert row == ["dynamic", "2 of 4", "50.00%", "6.76% to 93.24%", "12", "1"]
+def test_tables_of_gaps_and_times(three):
+    assert table_cells(on_a_corpus.gaps({"one": three[0]}))[1][:4] == ["one", "5.00", "4.50", "-0.50"]
     three[1].timing = {"training": 9.0, "control": 0.0}
     times = on_a_corpus.step_times(three)
     assert table_cells(times)[2] == ["random", "300.0", "0.00", "-14%"]
-    assert "dynamic and random differ by **14%**" in times
+    assert "dynamic and random, which do nearly the same work, differ by **14%**" in times
+    assert "A step of the dynamic run took 0% less time than one of the conventional run." in times
     assert "5.0% of the time of the training" in times
     assert "took 5.0% of the time" in on_a_corpus.results(three)
 
@@ -122,5 +128,5 @@ def test_decisions_on_other_texts_are_compared_with_untaught_networks(three, tmp
         run.history = three[0].history | {"action": [1, 0, action], "explored": [True, False, False]}
         run.save(tmp_path)
     text = on_a_corpus.decisions_on_other_texts(tmp_path)
-    assert "of 2 decisions that neither made at random, 50% are the same" in text
+    assert text.startswith("**50% are the same**, of 2 decisions")
     assert "learned anything, 100% would be" in text
