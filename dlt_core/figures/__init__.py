@@ -5,7 +5,17 @@ against each other. costs: memory and time. gradients: where layers agree, and w
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
-from dlt_core.figures.costs import benchmark, memory, weight_set_memory
+from dlt_core.figures.costs import (
+    benchmark,
+    memory,
+    memory_by_depth,
+    memory_by_weight_sets,
+    optimizer_state,
+    savings,
+    step_timeline,
+    step_times,
+    weight_set_memory,
+)
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
@@ -50,15 +60,21 @@ __all__ = [
     "luminance",
     "map_graphs",
     "memory",
+    "memory_by_depth",
+    "memory_by_weight_sets",
     "method_style",
     "new_axes",
     "new_figure",
     "new_panels",
+    "optimizer_state",
     "pareto",
     "q_values",
     "save",
+    "savings",
     "seen_and_true",
     "sign_map",
+    "step_timeline",
+    "step_times",
     "tidy",
     "tie_map_evolution",
     "tie_maps",
