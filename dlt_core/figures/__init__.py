@@ -1,7 +1,8 @@
 """Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
 style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
-against each other. costs: memory and time. gradients: where layers agree, and what that says of a map.
+against each other. costs: memory and time. gradients: where layers agree, and what that says of a map. drawings: ideas,
+without a record.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
@@ -17,6 +18,14 @@ from dlt_core.figures.costs import (
     weight_set_memory,
 )
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.drawings import (
+    agent_and_model,
+    gradients_add_up,
+    one_storage,
+    stack_and_sets,
+    tie_of_two_layers,
+    two_gradients,
+)
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
@@ -46,6 +55,7 @@ __all__ = [
     "METHOD_STYLES",
     "Figure",
     "Lines",
+    "agent_and_model",
     "agent_history",
     "agreement",
     "bands",
@@ -54,6 +64,7 @@ __all__ = [
     "experiment_name",
     "front",
     "gradient_arrows",
+    "gradients_add_up",
     "independent_layers",
     "ink_on",
     "learning_curves",
@@ -66,6 +77,7 @@ __all__ = [
     "new_axes",
     "new_figure",
     "new_panels",
+    "one_storage",
     "optimizer_state",
     "pareto",
     "q_values",
@@ -73,11 +85,14 @@ __all__ = [
     "savings",
     "seen_and_true",
     "sign_map",
+    "stack_and_sets",
     "step_timeline",
     "step_times",
     "tidy",
     "tie_map_evolution",
     "tie_maps",
+    "tie_of_two_layers",
+    "two_gradients",
     "weight_set_colours",
     "weight_set_memory",
 ]

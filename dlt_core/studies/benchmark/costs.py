@@ -136,15 +136,6 @@ def sets_table(memory: Mapping[tuple[float, bool], Memory], whole: float) -> str
     return markdown_table(rows)
 
 
-def by_chance(n_layer: int) -> np.ndarray:
-    """The probability of 0, 1, ..., n_layer independent layers after a turn whose actions are all alike likely: layer i
-    is independent in one of i + 1 cases."""
-    probability = np.array([1.0])
-    for layer in range(n_layer):
-        probability = np.convolve(probability, [layer / (layer + 1), 1 / (layer + 1)])
-    return probability
-
-
 def ever_trained(experiment: Experiment) -> float:
     """How many layers Algorithm 1 is expected to leave independent at some time: at least, from random actions alone.
 

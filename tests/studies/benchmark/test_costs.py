@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from dlt_core import Experiment, figures
@@ -56,13 +55,6 @@ def test_tables_say_what_is_computed_what_is_measured_and_how_many_times_less(me
     assert whole.count("(÷ 1.00)") == 4
     assert chance.startswith("| 2.50 (chance) | 2.50 (÷ 1.60) | 1.00 (÷ 1.00)")
     assert two.startswith("| 2 | 2.00 (÷ 2.00) | 1.00 (÷ 1.00)")
-
-
-def test_chance_leaves_on_average_what_the_sum_of_1_over_i_plus_1_says():
-    probability = costs.by_chance(48)
-    assert probability.sum() == pytest.approx(1)
-    assert probability @ np.arange(49) == pytest.approx(expected_independent(48))
-    assert costs.by_chance(2) == pytest.approx([0, 0.5, 0.5])
 
 
 def test_layers_ever_trained_are_those_of_one_turn_at_least_and_all_at_last(small):
