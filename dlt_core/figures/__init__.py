@@ -17,7 +17,15 @@ from dlt_core.figures.costs import (
     step_times,
     weight_set_memory,
 )
-from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.curves import (
+    Lines,
+    agent_history,
+    bands,
+    constant_reward,
+    independent_layers,
+    learning_curves,
+    q_values,
+)
 from dlt_core.figures.drawings import (
     agent_and_model,
     gradients_add_up,
@@ -60,6 +68,7 @@ __all__ = [
     "agreement",
     "bands",
     "benchmark",
+    "constant_reward",
     "differences",
     "experiment_name",
     "front",

@@ -104,7 +104,7 @@ def memory_by_weight_sets(panels: Mapping[str, tuple[Mapping[int, Memory], Mappi
         peaks = [memory["peak"] / 1e6 for memory in measured.values()]
         ax.plot(list(measured), peaks, "o", color=VERMILLION, markersize=5, clip_on=False)
         ax.set(xlim=(min(closed), max(closed)), ylim=(0, None))
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params("x", integer=True)
         ax.set_xlabel(f"weight sets of {max(closed)} layers", fontsize=9)
     axes[0, 0].set_ylabel("MB (areas, lines: computed; dots: measured)", fontsize=9)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
@@ -126,7 +126,7 @@ def memory_by_depth(closed: Mapping[tuple[int, int], Memory], measured: Mapping[
             ax.annotate(label, (last, lines[0][last]), xytext=(8, 0), textcoords="offset points", fontsize=8,
                         color=colour, va="center", annotation_clip=False)  # fmt: skip
     ax.set_ylim(0, None)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params("x", integer=True)
     _axis_labels(ax, "L, layers", "MB (lines: computed; dots: measured)")
     return figure
 
