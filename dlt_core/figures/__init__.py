@@ -6,8 +6,27 @@ without a record.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
-from dlt_core.figures.costs import benchmark, memory, weight_set_memory, weight_set_parameters
-from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.costs import (
+    benchmark,
+    memory,
+    memory_by_depth,
+    memory_by_weight_sets,
+    optimizer_state,
+    savings,
+    step_timeline,
+    step_times,
+    weight_set_memory,
+    weight_set_parameters,
+)
+from dlt_core.figures.curves import (
+    Lines,
+    agent_history,
+    bands,
+    constant_reward,
+    independent_layers,
+    learning_curves,
+    q_values,
+)
 from dlt_core.figures.drawings import (
     agent_and_model,
     gradients_add_up,
@@ -50,6 +69,7 @@ __all__ = [
     "agreement",
     "bands",
     "benchmark",
+    "constant_reward",
     "differences",
     "experiment_name",
     "front",
@@ -61,17 +81,23 @@ __all__ = [
     "luminance",
     "map_graphs",
     "memory",
+    "memory_by_depth",
+    "memory_by_weight_sets",
     "method_style",
     "new_axes",
     "new_figure",
     "new_panels",
     "one_storage",
+    "optimizer_state",
     "pareto",
     "q_values",
     "save",
+    "savings",
     "seen_and_true",
     "sign_map",
     "stack_and_sets",
+    "step_timeline",
+    "step_times",
     "tidy",
     "tie_map_evolution",
     "tie_maps",

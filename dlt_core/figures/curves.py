@@ -18,6 +18,8 @@ from dlt_core.figures.style import (
     GREEN,
     INK,
     METHOD_STYLES,
+    PINK,
+    VERMILLION,
     experiment_name,
     method_style,
     new_axes,
@@ -56,7 +58,10 @@ def _independent_layers(ax: Axes, records: Sequence[RunRecord]) -> None:
     expected = expected_independent(n_layer)
     label = f"mean of a uniform policy, {expected:.2f}"
     ax.axhline(expected, color=INK, linewidth=1.5, linestyle=(0, (1, 2)), label=label)
-    ax.set(ylabel=f"independent layers of {n_layer}", ylim=(0.5, n_layer + 0.5))
+    counted = "independent layers"
+    if any("weight_sets" in record.history for record in records):
+        counted += " by the state,\nweight sets by storage,"
+    ax.set(ylabel=f"{counted} of {n_layer}", ylim=(0.5, n_layer + 0.5))
     ax.locator_params("y", integer=True)
 
 
@@ -192,4 +197,29 @@ def q_values(record: RunRecord, layer: int) -> Figure:
     ax.set(xlabel="turn", ylabel=f"Q(s, a) of layer {layer}")
     ax.locator_params("x", integer=True)
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def constant_reward(
+    mean_q: Mapping[str, Sequence[float]], ranks: Mapping[str, Sequence[float]], limit: float
+) -> Figure:
+    """What a constant reward teaches, see `studies.constant_reward`: the mean of Q after each decision, with the value
+    it goes to; and the rank of each choice, a moving mean of up to 200."""
+    colours = {"network": BLUE, "table": VERMILLION, "random agent": INK, "network that learns nothing": PINK}
+    figure, ((left, right),) = new_panels(("what Q becomes", "what is chosen"), width=4.2, height=3.2, margin=0)
+    for name, line in mean_q.items():
+        left.plot(range(1, len(line) + 1), line, color=colours[name], label=name)
+    left.axhline(limit, color=INK, linestyle="--", linewidth=1, label="r / (1 − γ)")
+    left.set(xscale="log", xlabel="decision", ylabel="mean of Q over layers and actions")
+    for name, found in ranks.items():
+        window = max(1, min(200, len(found) // 5))
+        smooth = np.convolve(found, np.ones(window) / window, mode="valid")
+        right.plot(np.arange(len(smooth)) + window, smooth, color=colours[name], label=name)
+    right.set(xscale="log", ylim=(-0.02, 1.02), xlabel="choice")
+    right.set_ylabel("rank of the choice, mean of 200\n(0: tried least, 1: tried most)")
+    for ax in (left, right):
+        ax.xaxis.label.set_size(9)
+        ax.yaxis.label.set_size(9)
+    left.legend(fontsize=8)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return figure

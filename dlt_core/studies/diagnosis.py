@@ -234,3 +234,12 @@ def least_tried(history: Mapping[str, Sequence[Any]]) -> tuple[int, int, float]:
             chance += counts.count(min(counts)) / len(counts)
         counts[action] += 1
     return greedy, least, chance
+
+
+def independent_by_chance(n_layer: int) -> np.ndarray:
+    """The probability of 0, 1, ..., n_layer independent layers after a turn whose actions are all alike likely: layer i
+    is independent in one of i + 1 cases."""
+    probability = np.array([1.0])
+    for layer in range(n_layer):
+        probability = np.convolve(probability, [layer / (layer + 1), 1 / (layer + 1)])
+    return probability

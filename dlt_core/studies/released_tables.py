@@ -24,7 +24,7 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.studies.contrasts import NUMBERS
-from dlt_core.studies.diagnosis import q_scale, shared_decisions
+from dlt_core.studies.diagnosis import independent_by_chance, q_scale, shared_decisions
 from dlt_core.studies.methods import COLLAPSE, LADDER, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import markdown_table
@@ -238,6 +238,7 @@ def claims(rows: Rows) -> str:
 
     size: dict[str, Any] = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 1600}
     one, six = (gpt2_parameters(**size, num_groups=n) / 1e6 for n in (1, 6))
+    positions, likely = size["n_positions"] * size["n_embd"] / 1e6, independent_by_chance(48)
     quoted, labels = 49.37, 256  # Basis Sharing's quotation; the sequence length of the released job scripts
     kept, freed = (
         fmean(r.required(r.bytes)["measured_at_end"]["optimizer"] for r in rows[name])
@@ -260,7 +261,9 @@ def claims(rows: Rows) -> str:
         "of 48 layers 7 to 10 stay independent (reviews); 264M parameters (Basis Sharing)": (
             "2, 5",
             f"the state says {said:.1f} of {rows['released'][0].experiment['n_layer']}, memory holds {held:.1f}. At "
-            f"the paper's size six sets are {six:.1f}M, one is {one:.1f}M (closed form); 264M is about six",
+            f"the paper's size six sets are {six:.1f}M, {six - positions:.1f}M without the position table, and one is "
+            f"{one:.1f}M (closed form): 264M fits six. If every action is drawn evenly, 6 or more of 48 stay "
+            f"independent with probability {likely[6:].sum():.2f}, 7 to 10 with {likely[7:11].sum():.2f}",
         ),
         "training memory up to ten times less (abstract)": (
             "8, 9, and when it is read",

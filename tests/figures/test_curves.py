@@ -62,8 +62,20 @@ def test_both_counts_of_the_released_code_are_drawn_where_they_differ(tiny_data)
     assert list(said[:-1]) == record.history["num_independent"]
     assert list(held[:-1]) == record.history["weight_sets"]
     assert list(said) != list(held)
+    assert "by storage" in figures.independent_layers([record]).axes[0].get_ylabel()
     same = released_code.train(experiment, released_code.ReleasedCode(), data=tiny_data)
     assert len(figures.independent_layers([same]).axes[0].lines) == 2  # the state, and the mean of a uniform policy
+
+
+def test_a_constant_rewards_figure_has_the_limit_and_moving_means():
+    left, right = figures.constant_reward({"table": [-1.0, -2.0]}, {"table": [0.0, 0.0, 1.0, 1.0] * 5}, -1000).axes
+    mean, limit = left.lines
+    assert list(mean.get_ydata()) == [-1, -2]
+    assert set(limit.get_ydata()) == {-1000}
+    (ranks,) = right.lines
+    assert set(ranks.get_ydata()) == {0.5}, "of four choices, a fifth of twenty"
+    assert ranks.get_xdata()[0] == 4
+    assert all(ax.get_xlabel() and ax.get_ylabel() for ax in (left, right))
 
 
 def test_q_values_of_an_agent_that_has_an_opinion_only_on_some(tiny_data):

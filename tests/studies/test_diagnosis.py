@@ -16,6 +16,7 @@ from dlt_core.records.record import RunRecord
 from dlt_core.studies import findings
 from dlt_core.studies.diagnosis import (
     TableLearner,
+    independent_by_chance,
     least_tried,
     losses_after_actions,
     q_scale,
@@ -27,7 +28,7 @@ from dlt_core.studies.diagnosis import (
     truth,
     untaught_choices,
 )
-from dlt_core.tie_map import TieMap, all_maps
+from dlt_core.tie_map import TieMap, all_maps, expected_independent
 
 A, B, C = TieMap([0, 0, 0]), TieMap([0, 1, 1]), TieMap([0, 1, 2])
 
@@ -414,3 +415,10 @@ def test_where_q_starts_above_all_rewards_what_was_tried_least_looks_best(start,
     greedy, found, chance = least_tried(history)
     assert (greedy, found) == (300, least)
     assert (found > chance) == (start == 0)
+
+
+def test_chance_leaves_on_average_what_the_sum_of_1_over_i_plus_1_says():
+    probability = independent_by_chance(48)
+    assert probability.sum() == pytest.approx(1)
+    assert probability @ np.arange(49) == pytest.approx(expected_independent(48))
+    assert independent_by_chance(2) == pytest.approx([0, 0.5, 0.5])

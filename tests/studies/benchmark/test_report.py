@@ -219,7 +219,13 @@ def test_tables_findings_and_figure_of_what_is_there(found):
     whole["parts"]["compiled"] = {"rows": [row, {**row, "failed": "no compiler"}]}
     assert "0 new compilations in 100 random ties and unties" in report.findings(whole)
     assert "failed, no compiler" in report.findings(whole)
-    left, middle, right = figures.benchmark(found).axes
+    figure = figures.benchmark(found)
+    left, middle, right = figure.axes
+    assert all(ax.get_title() and ax.get_xlabel() for ax in figure.axes)
+    assert not figure.get_suptitle(), "it would float between the panels"
+    assert "measured on: cpu" in figure.get_supxlabel()
+    percent = [100 * row["ratio_to_k_steps"] for row in rows(found, "control")[2:]]
+    assert [line.get_xdata()[0] for line in middle.lines if line.get_marker() == "o"] == pytest.approx(percent)
     assert len(figures.benchmark({**found, "parts": {"memory": found["parts"]["memory"]}}).axes) == 1
     assert [label.get_text() for label in left.get_yticklabels()] == [r["training"] for r in rows(found, "steps")]
     assert len(middle.get_yticklabels()) == len(rows(found, "control")) - 2
