@@ -8,7 +8,7 @@ from dlt_core.figures.contrasts import differences, front, pareto, sign_map
 from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
-from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
+from dlt_core.figures.maps import draw_tie_maps, map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
     BACKGROUNDS,
     COLOURS,
@@ -20,10 +20,12 @@ from dlt_core.figures.style import (
     ink_on,
     luminance,
     method_style,
+    name_lines,
     new_axes,
     new_figure,
     new_panels,
     save,
+    spread,
     tidy,
     weight_set_colours,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "bands",
     "benchmark",
     "differences",
+    "draw_tie_maps",
     "experiment_name",
     "front",
     "gradient_arrows",
@@ -51,6 +54,7 @@ __all__ = [
     "map_graphs",
     "memory",
     "method_style",
+    "name_lines",
     "new_axes",
     "new_figure",
     "new_panels",
@@ -59,6 +63,7 @@ __all__ = [
     "save",
     "seen_and_true",
     "sign_map",
+    "spread",
     "tidy",
     "tie_map_evolution",
     "tie_maps",
