@@ -29,6 +29,17 @@ def probe_figure(regrets: Mapping[str, Sequence[Sequence[float]]], turns: Sequen
     return figure
 
 
+def probe_table(regrets: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], last: int) -> str:
+    """Mean regret of the last turns, settings -> agent -> seeds -> turns: a line for each settings."""
+    return markdown_table(
+        [
+            {"settings": title}
+            | {f"`{name}`": f"{fmean(x for run in runs for x in run[-last:]):.2f}" for name, runs in found.items()}
+            for title, found in regrets.items()
+        ]
+    )
+
+
 def spent_table(rows: Rows, searches: Sequence[str]) -> str:
     """How each search divides its steps."""
     lines = []
