@@ -36,7 +36,7 @@ from dlt_core.figures.drawings import (
     two_gradients,
 )
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
-from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
+from dlt_core.figures.maps import draw_tie_maps, map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
     BACKGROUNDS,
     COLOURS,
@@ -48,10 +48,12 @@ from dlt_core.figures.style import (
     ink_on,
     luminance,
     method_style,
+    name_lines,
     new_axes,
     new_figure,
     new_panels,
     save,
+    spread,
     tidy,
     weight_set_colours,
 )
@@ -71,6 +73,7 @@ __all__ = [
     "benchmark",
     "constant_reward",
     "differences",
+    "draw_tie_maps",
     "experiment_name",
     "front",
     "gradient_arrows",
@@ -84,6 +87,7 @@ __all__ = [
     "memory_by_depth",
     "memory_by_weight_sets",
     "method_style",
+    "name_lines",
     "new_axes",
     "new_figure",
     "new_panels",
@@ -95,6 +99,7 @@ __all__ = [
     "savings",
     "seen_and_true",
     "sign_map",
+    "spread",
     "stack_and_sets",
     "step_timeline",
     "step_times",

@@ -12,15 +12,16 @@ from matplotlib.ticker import MaxNLocator
 from dlt_core.figures.curves import Lines
 from dlt_core.figures.style import (
     BLUE,
-    COLOURS,
+    BROWN,
     INK,
+    METHOD_STYLES,
     VERMILLION,
-    method_style,
     new_axes,
     new_figure,
     new_panels,
+    spread,
 )
-from dlt_core.records.statistics import mean_interval
+from dlt_core.records.statistics import mean_interval, plus_minus
 
 # The fainter the nearer to zero, on whatever page.
 SIGN = LinearSegmentedColormap.from_list(
@@ -28,15 +29,18 @@ SIGN = LinearSegmentedColormap.from_list(
 )
 
 
-def differences(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str) -> Figure:
+def differences(panels: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str, *, own_scale: bool = False) -> Figure:
     """Paired differences by name: a small dot for each seed, the mean with its 95 % interval (Student's t over the
-    seeds), and a line at zero. panels: title -> name -> a value for each seed."""
+    seeds), and a line at zero. panels: title -> name -> a value for each seed; on one scale unless each is to have its
+    own."""
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     width, height = (3.6 + 2.6 * len(panels)) / len(panels), 0.9 + 0.24 * len(names) + 0.2 * (len(panels) > 1)
     figure, axes = new_panels(
         panels, columns=len(panels), alone=(width, height), width=width, height=height, margin=0.0
     )
     for ax, groups in zip(axes[0], panels.values(), strict=True):
+        if ax is not axes[0, 0] and not own_scale:
+            ax.sharex(axes[0, 0])
         ax.axvline(0, color=INK, linewidth=1, linestyle="--")
         for row, name in enumerate(names):
             if name in groups:
@@ -60,7 +64,7 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     """What is paid against what is got: for each name the mean of both over the seeds, with the 95 % interval of y.
 
     points: name -> (x for each seed, y for each seed); of both, less is better. Those that no other one beats in
-    both means, the Pareto front, are joined by a line. Names with nearly the same x stand side by side around it.
+    both means, the Pareto front, are joined by a line. Points with nearly the same x stand side by side around it.
     """
     figure, ax = new_axes(7.4, 4.6)
     means = {name: (float(np.mean(x)), float(np.mean(y))) for name, (x, y) in points.items()}
@@ -74,15 +78,20 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     best = pareto(means)
     line = [(places[name], means[name][1]) for name in best]
     ax.plot(*zip(*line, strict=True), "-", color=INK, alpha=0.45, linewidth=3, zorder=0)
-    marks = "osD^vP*Xhd"
-    for i, name in enumerate(order):
-        colour = COLOURS[i % len(COLOURS)] if name not in ("dynamic", "random") else method_style(name)[0]
-        mark = marks[i % len(marks)]
-        ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt=mark, color=colour,
+    for name in order:
+        colour = METHOD_STYLES.get(name, (BROWN,))[0]
+        ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt="o", color=colour,
                     markersize=6, capsize=2, linewidth=1.1, label=name)  # fmt: skip
+    low, high = ax.get_ylim()
+    while order:  # names of neighbours stand in one column at their right, each with a line to its point
+        beside = [name for name in order if places[name] - places[order[0]] < 0.12 * width]
+        order, at = order[len(beside) :], places[beside[-1]] + 0.05 * width
+        for name, y in zip(beside, spread([means[n][1] for n in beside], (high - low) / 26), strict=True):
+            ax.annotate(name, (places[name], means[name][1]), (at, y), fontsize=8, va="center",
+                        color=ax.containers[list(places).index(name)][0].get_color(), annotation_clip=False,
+                        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6})  # fmt: skip
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
-    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -99,7 +108,7 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
     """Where a difference is above zero and where below: a panel for each title, a row for each name, x rightwards.
 
     Colour: the mean over the seeds, the fainter the nearer to 0. A dot where the 95 % interval does not contain 0. A
-    line where the mean changes sign. Rows end where there are no values.
+    line where the mean changes sign. Hatched where there are no values. Behind each row: its last mean and interval.
     """
     figure = new_figure(8.2, 0.9 + sum(0.5 + 0.38 * len(rows) for rows in panels.values()))
     every = [[mean_interval(at) for at in zip(*y, strict=True)] for rows in panels.values() for _, y in rows.values()]
@@ -107,7 +116,7 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
     norm = TwoSlopeNorm(0, -largest, largest)
     ratios = [len(rows) for rows in panels.values()]
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
-    means = iter(every)
+    means, longest = iter(every), max((x for rows in panels.values() for x, _ in rows.values()), key=len)
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
         x = max((x for x, _ in rows.values()), key=len)
         field, sure = np.full((len(rows), len(x)), np.nan), np.zeros((len(rows), len(x)), bool)
@@ -126,6 +135,16 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
                 ax.plot([left + width] * 2, [i - 0.5, i + 0.5], color=INK, linewidth=1.8)
             if i + 1 < len(rows) and not np.isnan(field[i + 1, j]) and (field[i + 1, j] > 0) != here:
                 ax.plot([left, left + width], [i + 0.5] * 2, color=INK, linewidth=1.8)
+        right = max(edges[1], longest[-1] + width / 2)  # of all panels
+        for i, cells in enumerate(field):
+            start = edges[0] + width * np.count_nonzero(~np.isnan(cells))
+            faint = to_rgba(INK, 0.5)
+            ax.fill_between([start, right], i - 0.5, i + 0.5, facecolor="none", edgecolor=faint, hatch="////", lw=0)
+        for i, (_, values) in enumerate(rows.values()):
+            if values:
+                end = plus_minus(*mean_interval([seed[-1] for seed in values]), 2, "+")
+                ax.annotate(end, (1, i), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                            fontsize=8, va="center", annotation_clip=False)  # fmt: skip
         ax.set_yticks(range(len(rows)), rows, fontsize=8)
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)

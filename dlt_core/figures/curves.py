@@ -8,7 +8,9 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from dlt_core.figures.style import (
@@ -22,6 +24,7 @@ from dlt_core.figures.style import (
     VERMILLION,
     experiment_name,
     method_style,
+    name_lines,
     new_axes,
     new_figure,
     new_panels,
@@ -134,26 +137,37 @@ def bands(
     """Lines over x with their 95 % intervals (Student's t over the seeds, point by point), a panel for each title.
 
     A name that begins like a method has its colour, or if it has none the next free one; one that ends in "(last)" is
-    dotted. zero: a line at 0, and one scale for all panels unless each is to have its own.
+    dotted. Each name stands once, at the end of its line in the last panel that has it, unless it is the panel's title.
+    zero: a line at 0, and one scale for all panels unless each is to have its own.
     """
     figure, axes = new_panels(panels, columns=columns, alone=(5.8, 3.4), width=3.4, sharey=zero and not own_scale)
-    legend = {}
     methods = [name.split(" ")[0].split(",")[0] for lines in panels.values() for name in lines]
     others = [method for method in dict.fromkeys(methods) if method not in METHOD_STYLES]
     free = dict(zip(others, FREE, strict=False))  # beyond these, `method_style` has a colour that may not be its own
+    last = {
+        name: ax
+        for ax, (title, lines) in zip(axes.flat, panels.items(), strict=False)
+        for name in lines
+        if name != title
+    }
+    named: dict[Axes, dict[str, Line2D]] = {ax: {} for ax in axes.flat}
     for ax, lines in zip(axes.flat, panels.values(), strict=False):
         for name, (x, values) in lines.items():
             method = name.split(" ")[0].split(",")[0]
             colour, dash = (free[method], "-") if method in free else method_style(method)
             middle, half = np.array([mean_interval(at) for at in zip(*values, strict=True)], dtype=float).T
             line = (0, (1, 1)) if name.endswith("(last)") else dash
-            (legend[name],) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.5)
-            ax.fill_between(x, middle - half, middle + half, color=colour, alpha=0.18, linewidth=0)
+            (drawn,) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.8)
+            if ax is last.get(name):
+                named[ax][name] = drawn
+            ax.fill_between(x, middle - half, middle + half, facecolor=to_rgba(colour, 0.13),
+                            edgecolor=to_rgba(colour, 0.5), linewidth=0.6)  # fmt: skip
         if zero:
             ax.axhline(0, color=INK, linewidth=1, linestyle="--")
+    for ax, ends in named.items():  # after all panels, whose scale may be one
+        name_lines(ax, ends)
     figure.supxlabel(xlabel, fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from dlt_core.figures.style import INK, experiment_name, ink_on, new_axes, new_figure, new_panels, weight_set_colours
+from dlt_core.figures.style import (
+    INK,
+    experiment_name,
+    ink_on,
+    new_axes,
+    new_figure,
+    new_panels,
+    tidy,
+    weight_set_colours,
+)
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap
 
@@ -71,10 +80,18 @@ def map_graphs(maps: dict[str, TieMap]) -> Figure:
     return figure
 
 
-def tie_maps(maps: dict[str, TieMap]) -> Figure:
+def tie_maps(maps: Mapping[str, TieMap]) -> Figure:
     """Several tie maps side by side, each with its name, one colour for each weight set."""
+    n_layer = len(next(iter(maps.values())))
+    figure, ax = new_axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * n_layer)
+    draw_tie_maps(ax, maps)
+    return figure
+
+
+def draw_tie_maps(ax: Axes, maps: Mapping[str, TieMap]) -> None:
+    """`tie_maps` in a panel that is there already."""
+    tidy(ax)
     columns = np.array([list(tie_map) for tie_map in maps.values()]).T  # (L, maps)
-    figure, ax = new_axes(width=1.0 + 0.9 * len(maps), height=0.9 + 0.32 * len(columns))
     for column in range(len(maps)):
         _draw_maps(ax, columns[:, [column]], column - 0.47, column + 0.47)
     colours = weight_set_colours(len(columns))
@@ -83,7 +100,6 @@ def tie_maps(maps: dict[str, TieMap]) -> Figure:
     ax.set_xlim(-0.5, len(maps) - 0.5)
     ax.set_xticks(range(len(maps)), maps.keys(), fontsize=8)
     ax.tick_params(length=0)
-    return figure
 
 
 def _draw_maps(ax: Axes, maps: np.ndarray, left: float, right: float) -> None:

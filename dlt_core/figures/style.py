@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -17,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.rcsetup import cycler
 from matplotlib.typing import ColorType
 from PIL import Image
@@ -151,6 +153,30 @@ def tidy(ax: Axes) -> None:
     """Take away what distracts: the frame above and at the right, large numbers."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8)
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """The values moved as little as possible, so that no two are nearer than `gap`; their order stays."""
+    order = np.argsort(values, kind="stable")
+    blocks: list[list[float]] = []  # neighbours that have to move together
+    for place, at in enumerate(order):
+        blocks.append([values[at] - place * gap])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    moved = np.empty(len(values))
+    moved[order] = [fmean(block) for block in blocks for _ in block] + gap * np.arange(len(values))
+    return moved.tolist()
+
+
+def name_lines(ax: Axes, lines: Mapping[str, Line2D]) -> None:
+    """Each name right of the panel, where its line ends and in its colour, instead of a legend."""
+    low, high = ax.get_ylim()
+    inches = 0.7 * ax.figure.get_size_inches()[1] / ax.get_subplotspec().get_gridspec().nrows
+    ends = [float(line.get_ydata()[-1]) for line in lines.values()]
+    gap = 0.14 * (high - low) / inches * max((1 + name.count("\n") for name in lines), default=1)
+    for (name, line), y in zip(lines.items(), spread(ends, gap), strict=True):
+        ax.annotate(name, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
+                    color=line.get_color(), va="center", annotation_clip=False)  # fmt: skip
 
 
 def save(figure: Figure, path: str | os.PathLike) -> Path:

@@ -92,7 +92,7 @@ def _differences(panels: Mapping[str, Mapping[str, Sequence[float]]], whose: str
     counts = sorted({len(differences) for rows in panels.values() for differences in rows.values()})
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     label = f"test bits per byte minus {whose}\n(mean, 95 % interval; seeds: {seeds})"
-    return figures.differences(panels, label)
+    return figures.differences(panels, label, own_scale=True)
 
 
 def ladder(records: Sequence[RunRecord], value: Value = bits_per_byte) -> dict[str, dict[int, float]]:

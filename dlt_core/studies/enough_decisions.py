@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from dlt_core import figures
+from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.studies.findings import said
-from dlt_core.studies.table_world import LEARNED_FROM, WORLDS, percent
+from dlt_core.studies.table_world import LEARNED_FROM, WORLDS, World, late_maps, percent, play
+from dlt_core.tie_map import TieMap
 
 SHOWN = ("still", "noise and trend")
 
@@ -50,6 +53,15 @@ def in_words(measured: Mapping[str, Any], world: str = "still") -> str:
             )
     lines.append(f"- The random agent ends {percent(measured['random_at_the_worst_map'])} of its turns there.")
     return "\n".join(lines)
+
+
+def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> str:
+    """How often a turn of agents, who play with minus perplexity in the still world of these losses (nats per token),
+    ends with all layers tied: the share of the last quarter of the turns, in words, such as "76 ± 1 %"."""
+    all_tied = TieMap.all_tied(len(next(iter(losses))))
+    histories = play(losses, agents, [World()] * len(agents), turns)
+    ends = [late_maps(history, len(history["layer"])) for history in histories]
+    return percent([fmean(tie_map == all_tied for tie_map in seen) for seen in ends])
 
 
 def regret_after(measured: Mapping[str, Any], reward: str, world: str = "still") -> str:

@@ -66,6 +66,18 @@ def collect(
     return grouped(runs, label)
 
 
+def more_decisions(experiment: Experiment) -> dict[str, Any]:
+    """Settings of five times as many decisions in as many steps (of twice as many if five does not divide k): more
+    turns with a smaller k, a validation as often, and ε as it was after as many steps."""
+    parts = 5 if experiment.steps_per_action % 5 == 0 else 2
+    return {
+        "steps_per_action": experiment.steps_per_action // parts,
+        "episodes": experiment.episodes * parts,
+        "evaluate_every": experiment.evaluate_every * parts,
+        "epsilon_decay": round(experiment.epsilon_decay ** (1 / parts), 2),
+    }
+
+
 def label(record: RunRecord) -> str:
     """A run's method and changed settings, such as "thompson, log_improvement, k=3"."""
     overrides = dict(record.experiment["overrides"])

@@ -80,11 +80,29 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
     return text
 
 
-def maps_figure(losses: Mapping[TieMap, float]) -> figures.Figure:
-    """The maps from best to worst, a column each with its place and loss (nats per token); a star where layer 0 is
-    alone."""
-    order = enumerate(sorted(losses, key=losses.__getitem__), 1)
-    return figures.tie_maps({f"{i}\n{losses[m]:.3f}{' *' if is_alone(m) else ''}": m for i, m in order})
+def maps_figure(losses: Mapping[TieMap, float], *, told: bool = False) -> figures.Figure:
+    """The maps from best to worst, a column each with its place, and above each its loss (nats per token). told:
+    the losses of the maps in which layer 0 is alone have a colour, and both kinds their means and words."""
+    order = sorted(losses, key=losses.__getitem__)
+    figure = figures.new_figure(1.6 + 0.5 * len(order), 4.6)
+    above, below = figure.subplots(2, 1, height_ratios=(1.25, 1))
+    figures.draw_tie_maps(below, {str(i): m for i, m in enumerate(order, 1)})
+    below.set_xlabel("the maps, from best to worst", fontsize=9)
+    figures.tidy(above)
+    for alone, words in ((True, "layer 0 shares\nwith nobody"), (False, "layer 0 shares\nwith another layer")):
+        places = [i for i, m in enumerate(order) if is_alone(m) == alone]
+        heights = [losses[order[i]] for i in places]
+        colour = figures.FREE[1] if told and alone else figures.INK  # of no weight set of so few layers
+        above.plot(places, heights, "o", color=colour, markersize=7)
+        if told and places:
+            mean = fmean(heights)
+            above.plot([places[0] - 0.4, places[-1] + 0.4], [mean] * 2, "--", color=colour, linewidth=1)
+            above.annotate(words, (1, mean), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                           fontsize=8, va="center", color=colour, annotation_clip=False)  # fmt: skip
+    above.set_xlim(below.get_xlim())
+    above.set_xticks([])
+    above.set_ylabel("loss, trained from scratch\n(nats per token)", fontsize=9)
+    return figure
 
 
 def registered_markdown(records: Sequence[RunRecord]) -> str:

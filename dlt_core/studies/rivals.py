@@ -26,8 +26,18 @@ def probe_figure(regrets: Mapping[str, Sequence[Sequence[float]]], turns: Sequen
         figure.axes[0].axvline(turn, color=figures.INK, linewidth=1, linestyle=":")
         figure.axes[0].text(turn + 1, 0.1, f"{turn} turns", fontsize=8)
     figure.axes[0].set_ylim(0, None)
-    figure.set_size_inches(5, 3)
     return figure
+
+
+def probe_table(regrets: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], last: int) -> str:
+    """Mean regret of the last turns, settings -> agent -> seeds -> turns: a line for each settings."""
+    return markdown_table(
+        [
+            {"settings": title}
+            | {f"`{name}`": f"{fmean(x for run in runs for x in run[-last:]):.2f}" for name, runs in found.items()}
+            for title, found in regrets.items()
+        ]
+    )
 
 
 def spent_table(rows: Rows, searches: Sequence[str]) -> str:
@@ -113,17 +123,20 @@ def price_figure(priced: Mapping[float, Sequence[RunRecord]]) -> figures.Figure:
     """Price of an independent layer -> runs: how many layers they leave independent, with 95 % intervals."""
     n_layer = next(iter(priced.values()))[0].experiment["n_layer"]
     figure, ax = figures.new_axes(6.2, 3.2)
-    kinds = {"while training, last third": _late_sets, "in the model that is tested": _tested_sets}
-    for colour, shift, (words, count) in zip(figures.COLOURS, (-0.06, 0.06), kinds.items(), strict=False):
+    kinds = {"while training,\nlast third": _late_sets, "in the model\nthat is tested": _tested_sets}
+    width, lines = max(priced) - min(priced), {}
+    for colour, shift, (words, count) in zip(figures.COLOURS, (-0.008, 0.008), kinds.items(), strict=False):
         middle, half = zip(*(mean_interval([count(r) for r in runs]) for runs in priced.values()), strict=True)
-        at = np.arange(len(priced)) + shift
-        ax.errorbar(at, middle, yerr=np.array(half, dtype=float), fmt="o-", capsize=3, color=colour, label=words)
+        at = [price + shift * width for price in priced]
+        bars = ax.errorbar(at, middle, yerr=np.array(half, dtype=float), fmt="o-", capsize=3, color=colour)
+        lines[words] = bars.lines[0]
     uniform = expected_independent(n_layer)
-    ax.axhline(uniform, color=figures.INK, linestyle=(0, (1, 2)), label="mean of a uniform policy")
-    ax.set_xticks(range(len(priced)), [str(price) for price in priced])
-    ylabel = f"independent layers of {n_layer}"
-    ax.set(xlabel="price of an independent layer, nats per token", ylabel=ylabel, ylim=(0.8, None))
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    lines["mean of a\nuniform policy"] = ax.axhline(uniform, color=figures.INK, linestyle=(0, (1, 2)))
+    ax.set_xticks(list(priced), [str(price) for price in priced])
+    ax.set_xlabel("price of an independent layer, nats per token", fontsize=9)
+    ax.set_ylabel(f"independent layers of {n_layer}", fontsize=9)
+    ax.set_ylim(0.8, None)
+    figures.name_lines(ax, lines)
     return figure
 
 

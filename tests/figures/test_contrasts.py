@@ -26,6 +26,14 @@ def test_panels_of_differences_share_their_names():
     assert figure.get_supxlabel() == "difference"
 
 
+def test_panels_of_differences_have_one_scale_unless_each_is_to_have_its_own():
+    panels = {"near": {"a": [1.0]}, "far": {"a": [90.0]}}
+    for own_scale in (False, True):
+        near, far = figures.differences(panels, "", own_scale=own_scale).axes
+        assert (near.get_xlim() == far.get_xlim()) != own_scale
+        assert far.get_xlim()[1] > 90
+
+
 def test_differences_show_each_seed_the_mean_and_the_interval():
     figure = figures.differences({"": {"a": [1.0, 3.0], "b": [0.5]}}, "difference")
     ax = figure.axes[0]
@@ -94,12 +102,17 @@ def test_points_of_nearly_the_same_cost_stand_side_by_side_around_it():
     assert joined.get_xydata().tolist() == [[x["c"], 1.0], [x["d"], 0.5]], "through the points as drawn"
 
 
-def test_twenty_points_can_be_told_apart():
+def test_twenty_points_have_their_names_beside_them():
     points = {f"method {i}": ([float(i)], [float(-i)]) for i in range(20)}
-    (ax,) = figures.front(points, "x", "y").axes
-    looks = {(to_hex(bar[0].get_color()), bar[0].get_marker()) for bar in ax.containers}
-    assert len(looks) == 20
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(points)
+    (ax,) = figures.front(points | {"near": ([0.0], [-0.01])}, "x", "y").axes
+    names = {text.get_text(): text for text in ax.texts}
+    assert set(names) == {*points, "near"}
+    for bar in ax.containers:
+        text = names[bar.get_label()]
+        assert text.xy == tuple(bar[0].get_xydata()[0]), "the line leads to its point"
+        assert text.get_position()[0] > text.xy[0]
+    (x, high), (beside, low) = (names[name].get_position() for name in ("method 0", "near"))
+    assert (x == beside, high - low > 0.5) == (True, True), "one above the other"
 
 
 # --- signs ---
@@ -133,6 +146,11 @@ def test_the_map_of_signs_by_hand():
     assert dots(ax) == [[20, 0], [30, 0], [10, 1]]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["one", "two"]
     assert (ax.get_title(), ax.get_xlabel(), bar.get_ylabel()) == ("text", "steps", "bits per byte")
+    assert [text.get_text() for text in ax.texts] == ["-2.00 ± 1.27", "-1.00 ± 6.35"], "the last of each row"
+    # hatched from the last value of a row to the end of all
+    ends = [(p.vertices[:, 0].min(), p.vertices[:, 0].max()) for c in ax.collections for p in c.get_paths()]
+    assert ends == [(35, 35), (25, 35)]
+    assert {c.get_hatch() for c in ax.collections} == {"////"}
     assert_drawn(figure)
 
 

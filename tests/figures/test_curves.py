@@ -104,8 +104,22 @@ def test_bands_are_means_with_their_intervals():
         assert (min(ends), max(ends)) == pytest.approx((low, high))
     assert random.get_ydata().tolist() == [1.0, 2.0]
     assert (figure.get_supxlabel(), figure.get_supylabel(), ax.get_title()) == ("steps", "difference", "text")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LINES)
+    names = {text.get_text(): text for text in ax.texts}
+    assert list(names) == list(LINES)
+    for line, text in zip((dynamic, random), names.values(), strict=True):
+        assert (text.get_color(), text.xy[1]) == (line.get_color(), line.get_ydata()[-1]), "where the line ends"
     assert_drawn(figure)
+
+
+def test_each_name_stands_once_and_never_on_another():
+    same = {name: ([1, 2], [[0.0, 1.0]]) for name in ("dynamic", "random", "all_tied")}
+    one, two = figures.bands({"one": LINES, "two": {**same, "two": same["random"]}}, "", "").axes
+    assert [text.get_text() for text in one.texts] == ["random (last)"], "the others are in the last panel"
+    assert [text.get_text() for text in two.texts] == ["dynamic", "random", "all_tied"], "the title is no name"
+    places = [text.xy[1] for text in two.texts]
+    assert places == pytest.approx([1 - (places[2] - 1), 1, places[2]])
+    low, high = two.get_ylim()
+    assert places[1] - places[0] > 0.05 * (high - low)
 
 
 def test_a_line_has_its_methods_colour_and_that_of_the_last_model_is_dashed():
@@ -149,5 +163,5 @@ def test_bands_have_a_panel_for_each_title_and_a_line_at_zero_on_request(number,
             level = [line for line in ax.lines if set(line.get_ydata()) == {0}]
             assert len(level) == zero
             assert len(ax.lines) == len(LINES) + zero
-        assert len(figure.legends[0].get_texts()) == len(LINES)
+        assert [len(ax.texts) for ax in shown] == [0] * (number - 1) + [len(LINES)]
     assert_drawn(figure)

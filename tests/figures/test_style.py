@@ -86,6 +86,13 @@ def test_every_figure_is_drawn_shown_and_saved(runs, tmp_path):
             assert named or not ax.get_subplotspec(), f"{name} has an axis without a label"
 
 
+def test_names_are_moved_no_further_than_they_must():
+    assert figures.spread([3.0, 1.0, 9.0], 1) == [3, 1, 9]
+    assert figures.spread([2.0, 2.0, 2.0], 1) == [1, 2, 3]
+    assert figures.spread([5.0, 4.8, 0.0], 1) == pytest.approx([5.4, 4.4, 0])
+    assert figures.spread([], 1) == []
+
+
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_the_same_figure_gives_the_same_bytes(runs, tmp_path, ending):
     first, second = (figures.save(figures.learning_curves(runs), tmp_path / f"{i}.{ending}") for i in range(2))

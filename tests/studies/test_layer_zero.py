@@ -67,7 +67,14 @@ def test_the_registered_maps_are_compared_in_each_corpus_once_they_are_run():
     assert registered_markdown([*runs, *other]).startswith(registered_markdown(runs) + "\n\n| agents-wikitext2 |")
 
 
-def test_the_maps_are_drawn_from_best_to_worst_with_a_star_where_layer_0_is_alone():
-    losses = {TieMap([0, 0, 0]): 4.0, TieMap([0, 1, 1]): 1.5, TieMap([0, 1, 0]): 2.0001, TieMap([0, 1, 2]): 2.0}
-    labels = [label.get_text() for label in maps_figure(losses).axes[0].get_xticklabels()]
-    assert labels == ["1\n1.500 *", "2\n2.000 *", "3\n2.000", "4\n4.000"]
+def test_the_maps_are_drawn_from_best_to_worst_under_their_losses():
+    losses = {TieMap([0, 0, 0]): 4.0, TieMap([0, 1, 1]): 1.5, TieMap([0, 1, 0]): 2.5, TieMap([0, 1, 2]): 2.0}
+    for told in (False, True):
+        above, below = maps_figure(losses, told=told).axes
+        assert [label.get_text() for label in below.get_xticklabels()] == ["1", "2", "3", "4"]
+        assert [text.get_text() for text in below.texts[-4:]] == ["1", "2", "0", "0"], "the last layers"
+        alone, others = [line for line in above.lines if line.get_marker() == "o"]
+        assert alone.get_xydata().tolist() == [[0, 1.5], [1, 2.0]]
+        assert others.get_xydata().tolist() == [[2, 2.5], [3, 4.0]]
+        assert (alone.get_color() == others.get_color()) != told
+        assert [text.xy[1] for text in above.texts] == [1.75, 3.25] * told, "the means"

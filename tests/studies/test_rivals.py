@@ -72,6 +72,7 @@ def test_figures_show_the_turns_and_the_prices():
     assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0]
     assert ax.lines[-1].get_xdata()[0] == 12
     ax = rivals.price_figure({0: [run("thompson", s, 2.0) for s in (0, 1)], 0.5: [run("thompson", 0, 2.0)]}).axes[0]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.5"]
+    assert (ax.get_xticks().tolist(), [text.get_text() for text in ax.get_xticklabels()]) == ([0, 0.5], ["0", "0.5"])
+    assert len(ax.texts) == 3, "names at the lines"
     late, tested = (container.lines[0].get_ydata().tolist() for container in ax.containers)
     assert (late, tested) == ([2.0, 2.0], [2.0, 2.0])  # of the last two decisions, and of the map that is tested
