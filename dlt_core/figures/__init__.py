@@ -1,12 +1,21 @@
 """Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
 style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
-against each other. costs: memory and time. gradients: where layers agree, and what that says of a map.
+against each other. costs: memory and time. gradients: where layers agree, and what that says of a map. drawings: ideas,
+without a record.
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map
 from dlt_core.figures.costs import benchmark, memory, weight_set_memory
 from dlt_core.figures.curves import Lines, agent_history, bands, independent_layers, learning_curves, q_values
+from dlt_core.figures.drawings import (
+    agent_and_model,
+    gradients_add_up,
+    one_storage,
+    stack_and_sets,
+    tie_of_two_layers,
+    two_gradients,
+)
 from dlt_core.figures.gradients import agreement, gradient_arrows, seen_and_true
 from dlt_core.figures.maps import map_graphs, tie_map_evolution, tie_maps
 from dlt_core.figures.style import (
@@ -36,6 +45,7 @@ __all__ = [
     "METHOD_STYLES",
     "Figure",
     "Lines",
+    "agent_and_model",
     "agent_history",
     "agreement",
     "bands",
@@ -44,6 +54,7 @@ __all__ = [
     "experiment_name",
     "front",
     "gradient_arrows",
+    "gradients_add_up",
     "independent_layers",
     "ink_on",
     "learning_curves",
@@ -54,14 +65,18 @@ __all__ = [
     "new_axes",
     "new_figure",
     "new_panels",
+    "one_storage",
     "pareto",
     "q_values",
     "save",
     "seen_and_true",
     "sign_map",
+    "stack_and_sets",
     "tidy",
     "tie_map_evolution",
     "tie_maps",
+    "tie_of_two_layers",
+    "two_gradients",
     "weight_set_colours",
     "weight_set_memory",
 ]
