@@ -8,7 +8,15 @@ import pytest
 from dlt_core import CHECKOUT
 from dlt_core.records.record import load_all
 from dlt_core.reproduce import marked_tables
-from dlt_core.reproduce.marked_tables import HEADLINE, headline, needs, regime_gpu, write_marked_tables
+from dlt_core.reproduce.marked_tables import (
+    HEADLINE,
+    headline,
+    in_words,
+    needs,
+    range_in_words,
+    regime_gpu,
+    write_marked_tables,
+)
 from tests.studies.conftest import made_up, table_cells
 
 
@@ -101,3 +109,29 @@ def test_the_committed_records_answer_the_headlines_questions_where_they_can_be_
     assert not any("cannot tell" in words for words in bits), "two plain layers are worse than six there"
     assert all(re.search(r"^[+-]\S+ ± \S+: .+ \(perplexity [+-][\d.]+ to [+-][\d.]+ %\)$", words) for words in bits)
     assert headline([]) == ""
+
+
+def test_the_headline_in_words_says_what_the_intervals_say():
+    def of(method, perplexities):
+        runs = []
+        for seed, perplexity in enumerate(perplexities):
+            runs.append(made_up(method, seed, name="depth"))
+            runs[-1].test["perplexity"] = perplexity
+        return runs
+
+    conventional = of("conventional", [100, 100, 100])
+    worse, better = of("sandwich-2", [104, 105, 106]), of("gradient-2-restart", [89, 90, 91])
+    open_end = [*of("dynamic", [99, 100, 101]), *of("random", [100, 100, 100, 100])]
+    text = in_words([*conventional, *worse, *better, *open_end])
+    assert (
+        "- **Sharing.** Six layers with two sets of weights between them have a perplexity 2.5 to 7.5 % higher" in text
+    )
+    assert "The rule's perplexity is 7.5 to 12.5 % lower than that of six" in text
+    assert (
+        "perplexity is between 2.5 % lower and 2.5 % higher than where chance decides: no difference is shown." in text
+    )
+    assert "smaller model" not in text, "it was not run"
+    assert text.endswith("over 3 repetitions that differ in chance alone.")
+    assert in_words(conventional) == ""
+    with pytest.raises(ValueError, match="at least two seeds"):
+        range_in_words([0.1])
