@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from dlt_core.records.statistics import (
     percent_of_perplexity,
     verdict,
 )
-from dlt_core.reproduce import exercises
+from dlt_core.reproduce import notebook_tables
 from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, moving, table_world, tables
 from dlt_core.studies.rule import report, study
 
@@ -53,7 +52,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
         "README.md": {
             "result": in_words(records),
             "headline": headline(records),
-            "notebooks": notebooks(root),
+            "notebooks": notebook_tables.times(root),
             **({"benchmark": benchmark(measured)} if measured else {}),
         },
         "figures/README.md": {
@@ -72,7 +71,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "rule": report.rule_markdown(records),
             "regime_gpu": regime_gpu(everything),
         },
-        "notebooks/README.md": {"needs": needs(root)},
+        "notebooks/README.md": {"routes": notebook_tables.routes(root), "needs": notebook_tables.needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
 
@@ -221,49 +220,6 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
     return tables.markdown_table(
         [{"of": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
     )
-
-
-def notebooks(root: Path) -> str:
-    """The notebooks by their titles, each with the time it took."""
-    return tables.markdown_table(
-        [
-            {"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took}
-            for path, _, title, took in _listed(root)
-        ]
-    )
-
-
-def needs(root: Path) -> str:
-    """What each notebook needs: its time, the text that its parameters cell names, and its exercises."""
-    rows = []
-    for path, cells, title, took in _listed(root):
-        (parameters,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-        corpus = re.search(r'^corpus(?:: str)? = "([\w-]+)"', parameters, re.MULTILINE)
-        to_fetch = f"`{corpus.group(1)}`" if corpus and corpus.group(1) != "embedded" else "nothing to fetch"
-        exercise = root / "notebooks" / "exercises" / path.name
-        tasks: list[int] = []
-        if exercise.exists():
-            words = "\n".join(cell["source"] for cell in exercises.load(exercise)["cells"])
-            tasks = [int(minutes) for minutes in re.findall(r"^\*Difficulty .* (\d+) minutes\*$", words, re.MULTILINE)]
-        rows.append(
-            {
-                "notebook": f"[{title}]({path.name})",
-                "time": took,
-                "data": to_fetch,
-                "exercises": f"[{len(tasks)}, {sum(tasks)} minutes](exercises/{path.name})" if tasks else "",
-            }
-        )
-    return tables.markdown_table(rows)
-
-
-def _listed(root: Path) -> Iterator[tuple[Path, list[dict[str, Any]], str, str]]:
-    """Path, cells, title and time of each numbered notebook."""
-    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        cells = exercises.load(path)["cells"]
-        seconds = times.get(path.stem)
-        took = f"{seconds} s" if seconds is not None else "not timed"
-        yield path, cells, cells[0]["source"].splitlines()[0].removeprefix("# "), took
 
 
 def regime_gpu(records: Sequence[RunRecord]) -> str:
