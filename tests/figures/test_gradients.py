@@ -23,6 +23,8 @@ def test_agreement_has_a_square_for_each_pair_of_layers_on_one_scale():
     images = [ax.images[0] for ax in figure.axes if ax.images]
     assert [image.get_array().tolist() for image in images] == [values, np.eye(2).tolist()]
     assert {(image.norm.vmin, image.norm.vmax) for image in images} == {(-1, 1)}
+    red, _, blue, _ = images[0].cmap(images[0].norm(1.0))
+    assert blue > red, "agreement is blue, as in the widget"
 
 
 def test_every_map_is_a_point_of_its_number_of_sets():
