@@ -25,7 +25,7 @@ def test_look_model_and_number_of_sets_can_be_chosen(browser, picture):
         assert f"choose {choice['map']}" in words
         assert f"would share: {choice['within']:+.2f}; of two that would not: {choice['across']:+.2f}" in words
 
-    six, bert = list(widget.models)[0], list(widget.models)[-1]
+    six, *_, bert = widget.models
     shows(six, 0, 2)
     page.focus("[data-choice=warm_up]")
     for _ in range(3):
