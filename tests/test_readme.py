@@ -1,6 +1,7 @@
 """The README, the guide to the house and the page of results say nothing that the project does not do."""
 
 import ast
+import itertools
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ from dlt_core.corpora.tokenization import GPT2_LOCAL
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import gpt2_parameters
 from dlt_core.studies import contrasts
+from dlt_core.tie_map import PATTERNS
 
 README, GUIDE, RESULTS, TEACHING = PAGES = (
     "README.md", "dlt_core/README.md", "figures/README.md", "notebooks/README.md"
@@ -21,13 +23,13 @@ README, GUIDE, RESULTS, TEACHING = PAGES = (
 TEXT = {page: (CHECKOUT / page).read_text(encoding="utf-8") for page in PAGES}
 PROSE = {page: " ".join(text.split()) for page, text in TEXT.items()}
 MARKS = {
-    README: ["headline", "notebooks", "benchmark"],
+    README: ["result", "headline", "notebooks", "benchmark"],
     GUIDE: ["released"],
     RESULTS: [
         "results", "gate", "claim", "agent", "learning", "layer_zero", "registered", "frozen", "table_world",
         "looks_maps", "looks_truth", "looks_rewards", "rule", "regime_gpu",
     ],
-    TEACHING: ["needs"],
+    TEACHING: ["routes", "needs"],
 }  # fmt: skip
 PYTHON = [
     pytest.param(code, id=f"{page}-{number}")
@@ -219,6 +221,11 @@ def test_every_field_of_a_record_has_its_row():
 def test_every_figure_is_shown():
     for path in (CHECKOUT / "figures").glob("*.png"):
         assert f"({path.name})" in TEXT[RESULTS], path.name
+    blocks = section(RESULTS, "The figures").split("\n\n")
+    for before, image in itertools.pairwise(blocks):
+        if image.startswith("!["):
+            assert before.startswith("**"), image
+            assert "`python -m dlt_core " in before, "the command that makes it"
 
 
 def test_the_differences_of_the_released_code_are_listed_with_their_switches():
@@ -344,6 +351,33 @@ def test_the_front_pages_words_need_no_glossary():
     words = re.sub(r"`[^`]*`|```.*?```", "", TEXT[README], flags=re.DOTALL)
     for word in ("ε", "γ", "TD", "DQN", "K =", "die"):
         assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", words), word
+
+
+def test_each_link_to_the_glossary_finds_its_word_there_and_each_word_stands_once():
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (\d\d)[\d, ]* \|$", section(TEACHING, "Words and symbols"), re.M)
+    words = [word for forms, _ in rows for word in map(_plain, forms.split(", "))]
+    assert len(words) == len(set(words)) > 50
+    numbers = [number for _, number in rows]
+    assert numbers == sorted(numbers), "in the order of first use"
+    for path in (CHECKOUT / "notebooks").glob("[0-9]*.ipynb"):
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
+        for link in re.findall(r"\[([^]]+)\]\(README\.md#words-and-symbols\)", text):
+            assert _plain(link) in {"glossary", *words}, f"{path.stem}: {link}"
+
+
+def _plain(word):
+    """A word as the glossary has it: without emphasis, plural and genitive."""
+    return re.sub(r"('s|s)\b", "", " ".join(re.sub(r"[*`-]", " ", word.lower()).split()))
+
+
+def test_the_glossarys_patterns_are_the_cores():
+    glossary = section(TEACHING, "Words and symbols")
+    for name in PATTERNS:
+        sets = None if name in ("pairs", "mirror") else 2
+        rows = [
+            line for line in glossary.splitlines() if re.search(rf"[ |]{name}(-2)?[ ,]", line.split(" | ")[0] + " ")
+        ]
+        assert str(list(TieMap.pattern(name, 6, sets))) in rows[0], name
 
 
 def test_the_glossarys_words_are_linked_where_they_are_first_used():

@@ -42,12 +42,12 @@ def gradient_arrows(pairs: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 
 
 def agreement(panels: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """Cosines between the layers' gradients, shape (L, L), a panel for each title: full colour where two layers want
-    the same (1) or the opposite (-1), none where they have nothing to do with each other."""
+    """Cosines between the layers' gradients, shape (L, L), a panel for each title: full blue where two layers want
+    the same (1), full vermillion where the opposite (-1), none where they have nothing to do with each other."""
     columns = -(-len(panels) // -(-len(panels) // 4))  # four at most, and rows as even as they can be
     figure, axes = new_panels(panels, columns=columns, width=2.2, height=2.2, alone=(3.4, 3.2))
     for ax, values in zip(axes.flat, panels.values(), strict=False):
-        image = ax.imshow(np.array(values), cmap=SIGN, norm=TwoSlopeNorm(0, -1, 1))
+        image = ax.imshow(np.array(values), cmap=SIGN.reversed(), norm=TwoSlopeNorm(0, -1, 1))
         layers = range(len(values))
         ax.set_xticks(layers)
         ax.set_yticks(layers)

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import mean_interval, paired_differences
-from dlt_core.reproduce import exercises
+from dlt_core.records.statistics import (
+    bits_and_nats,
+    mean_interval,
+    paired_differences,
+    percent_of_perplexity,
+    verdict,
+)
+from dlt_core.reproduce import notebook_tables
 from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, moving, table_world, tables
 from dlt_core.studies.rule import report, study
 
@@ -45,8 +50,9 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
     measured = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "figures/benchmark").glob("*.json"))]
     return {
         "README.md": {
+            "result": in_words(records),
             "headline": headline(records),
-            "notebooks": notebooks(root),
+            "notebooks": notebook_tables.times(root),
             **({"benchmark": benchmark(measured)} if measured else {}),
         },
         "figures/README.md": {
@@ -65,7 +71,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "rule": report.rule_markdown(records),
             "regime_gpu": regime_gpu(everything),
         },
-        "notebooks/README.md": {"needs": needs(root)},
+        "notebooks/README.md": {"routes": notebook_tables.routes(root), "needs": notebook_tables.needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
 
@@ -100,6 +106,58 @@ def headline(records: Sequence[RunRecord]) -> str:
     for question, (one, other, words) in HEADLINE.items():
         rows += _difference(question, words, _runs(records, "depth", one), _runs(records, "depth", other), gates)
     return tables.markdown_table(rows)
+
+
+IN_WORDS = {
+    ("sandwich-2", "conventional"): (
+        "**Sharing.** Six layers with two sets of weights between them have a perplexity {} than six layers with "
+        "a set each"
+    ),
+    ("sandwich-2", "shallow-2"): (
+        "**Beside a smaller model.** Their perplexity is {} than that of two plain layers, which have as many weights"
+    ),
+    ("dynamic", "random"): "**The agent.** Where it decides, perplexity is {} than where chance decides",
+    ("gradient-2-restart", "random"): (
+        "**A rule that is not in the paper.** It looks at the gradients once, and ties for good: its perplexity is {} "
+        "than where chance decides"
+    ),
+    ("gradient-2-restart", "conventional"): (
+        "**And without sharing?** The rule's perplexity is {} than that of six layers with a set each"
+    ),
+}
+"""Two methods of the study "depth" -> a sentence about the one minus the other, with a gap for how they compare."""
+
+
+def in_words(records: Sequence[RunRecord]) -> str:
+    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for no pairs."""
+    lines, numbers = [], set()
+    for (one, other), words in IN_WORDS.items():
+        bits, nats = bits_and_nats(_runs(records, "depth", one), _runs(records, "depth", other))
+        if bits:
+            numbers.add(len(bits))
+            open_end = "" if told_apart(nats) else ": no difference is shown"
+            lines.append(f"- {words.format(range_in_words(nats))}{open_end}.")
+    if not lines:
+        return ""
+    n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
+    return "\n".join([*lines, "", f"Each range is the 95 % interval over {n} repetitions that differ in chance alone."])
+
+
+def range_in_words(differences: Sequence[float]) -> str:
+    """The 95 % interval of differences in log perplexity as "2.0 to 3.1 % higher", "2.0 to 3.1 % lower" or, where it
+    contains zero, "between 2.0 % lower and 3.1 % higher". Raises ValueError for fewer than two values."""
+    mean, half = mean_interval(differences)
+    if half is None:
+        raise ValueError("one value has no interval: give at least two seeds")
+    low, high = percent_of_perplexity(mean - half), percent_of_perplexity(mean + half)
+    if told_apart(differences):
+        return f"{low:.1f} to {high:.1f} % higher" if mean > 0 else f"{-high:.1f} to {-low:.1f} % lower"
+    return f"between {-low:.1f} % lower and {high:.1f} % higher"
+
+
+def told_apart(differences: Sequence[float]) -> bool:
+    """Whether the 95 % interval excludes zero."""
+    return verdict(differences) in ("better", "worse")
 
 
 def _difference(
@@ -162,49 +220,6 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
     return tables.markdown_table(
         [{"of": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
     )
-
-
-def notebooks(root: Path) -> str:
-    """The notebooks by their titles, each with the time it took."""
-    return tables.markdown_table(
-        [
-            {"notebook": f"[{title}](notebooks/{path.name})", "time, preset laptop, two cores": took}
-            for path, _, title, took in _listed(root)
-        ]
-    )
-
-
-def needs(root: Path) -> str:
-    """What each notebook needs: its time, the text that its parameters cell names, and its exercises."""
-    rows = []
-    for path, cells, title, took in _listed(root):
-        (parameters,) = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-        corpus = re.search(r'^corpus(?:: str)? = "([\w-]+)"', parameters, re.MULTILINE)
-        to_fetch = f"`{corpus.group(1)}`" if corpus and corpus.group(1) != "embedded" else "nothing to fetch"
-        exercise = root / "notebooks" / "exercises" / path.name
-        tasks: list[int] = []
-        if exercise.exists():
-            words = "\n".join(cell["source"] for cell in exercises.load(exercise)["cells"])
-            tasks = [int(minutes) for minutes in re.findall(r"^\*Difficulty .* (\d+) minutes\*$", words, re.MULTILINE)]
-        rows.append(
-            {
-                "notebook": f"[{title}]({path.name})",
-                "time": took,
-                "data": to_fetch,
-                "exercises": f"[{len(tasks)}, {sum(tasks)} minutes](exercises/{path.name})" if tasks else "",
-            }
-        )
-    return tables.markdown_table(rows)
-
-
-def _listed(root: Path) -> Iterator[tuple[Path, list[dict[str, Any]], str, str]]:
-    """Path, cells, title and time of each numbered notebook."""
-    times = json.loads((root / "figures" / "notebook_times.json").read_text(encoding="utf-8"))
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        cells = exercises.load(path)["cells"]
-        seconds = times.get(path.stem)
-        took = f"{seconds} s" if seconds is not None else "not timed"
-        yield path, cells, cells[0]["source"].splitlines()[0].removeprefix("# "), took
 
 
 def regime_gpu(records: Sequence[RunRecord]) -> str:

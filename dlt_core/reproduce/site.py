@@ -30,6 +30,7 @@ WRITTEN = {  # pages that are no notebooks: where they come from, and their titl
     "teaching": ("notebooks/README.md", "For whoever teaches: routes, misunderstandings, words and symbols"),
 }
 RECORDS = CHECKOUT / "figures" / "records"
+LOOKS = CHECKOUT / "figures" / "looks.json"
 COMPARED = ("dynamic", "random", "conventional", "sandwich-2", "shallow-2")
 # A cell that only reports shows what it says, and its code to whoever asks.
 FOLDS = """{%- extends 'lab/index.html.j2' -%}
@@ -101,6 +102,12 @@ def playables() -> dict[str, Playable]:
             lambda: widgets.CompareRuns(
                 [r for method in COMPARED for r in _records(f"agents-embedded-laptop-{method}-seed?")]
             ),
+        ),
+        "agreement": Playable(
+            "Who agrees?",
+            "All layers tied, and the gradient of each layer's use of the weights. Go through the training: which "
+            "layer is the first to disagree? Which map would a rule choose that ties the layers that agree? In BERT?",
+            lambda: widgets.Agreement(json.loads(LOOKS.read_text(encoding="utf-8")), warm_up=60),
         ),
     }
 

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dlt_core.widgets.agreement import Agreement
     from dlt_core.widgets.beat_the_agent import BeatTheAgent
     from dlt_core.widgets.compare_runs import CompareRuns
     from dlt_core.widgets.memory_explorer import MemoryExplorer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dlt_core.widgets.tie_map_editor import TieMapEditor
 
 _HOME = {
+    "Agreement": "agreement",
     "BeatTheAgent": "beat_the_agent",
     "CompareRuns": "compare_runs",
     "MemoryExplorer": "memory_explorer",
@@ -24,7 +26,7 @@ _HOME = {
     "Stepper": "stepper",
     "TieMapEditor": "tie_map_editor",
 }
-__all__ = ["BeatTheAgent", "CompareRuns", "MemoryExplorer", "RewardLab", "Stepper", "TieMapEditor"]
+__all__ = ["Agreement", "BeatTheAgent", "CompareRuns", "MemoryExplorer", "RewardLab", "Stepper", "TieMapEditor"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ SETTINGS = {
     "notification": {"fetchNews": "false", "checkForUpdates": False},
     "themes": {"theme": "JupyterLab Light"},
 }
-WIDGETS = ("tie_map_editor", "stepper", "memory_explorer", "reward_lab", "beat_the_agent", "compare_runs")
+WIDGETS = ("tie_map_editor", "stepper", "memory_explorer", "reward_lab", "beat_the_agent", "compare_runs", "agreement")
 
 LOOKS = ((1400, 900, "Light"), (1400, 900, "Dark"), (900, 800, "Light"), (900, 800, "Dark"))
 
@@ -108,7 +108,7 @@ def looked_at(page, picture, roots, width, height, theme):
 def figures_have_no_box(page):
     """No page's colour lies under a figure: its corner is clear, and JupyterLab has put nothing there."""
     images = page.locator(".jp-RenderedImage img")
-    assert images.count() == 6
+    assert images.count() == 7
     for image in images.all():
         corner = image.evaluate(
             """img => {

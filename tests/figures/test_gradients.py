@@ -25,6 +25,8 @@ def test_agreement_has_a_square_for_each_pair_of_layers_on_one_scale():
     assert [image.get_array().tolist() for image in images] == [values, np.eye(2).tolist(), *[values] * 4]
     assert [image.axes.get_subplotspec().rowspan.start for image in images] == [0, 0, 0, 1, 1, 1]
     assert {(image.norm.vmin, image.norm.vmax) for image in images} == {(-1, 1)}
+    red, _, blue, _ = images[0].cmap(images[0].norm(1.0))
+    assert blue > red, "agreement is blue, as in the widget"
 
 
 def test_every_map_is_a_point_of_its_number_of_sets():

@@ -7,8 +7,15 @@ import pytest
 
 from dlt_core import CHECKOUT
 from dlt_core.records.record import load_all
-from dlt_core.reproduce import marked_tables
-from dlt_core.reproduce.marked_tables import HEADLINE, headline, needs, regime_gpu, write_marked_tables
+from dlt_core.reproduce import marked_tables, notebook_tables
+from dlt_core.reproduce.marked_tables import (
+    HEADLINE,
+    headline,
+    in_words,
+    range_in_words,
+    regime_gpu,
+    write_marked_tables,
+)
 from tests.studies.conftest import made_up, table_cells
 
 
@@ -43,7 +50,7 @@ def test_a_missing_mark_raises_before_anything_is_written(root, mark):
     assert ((root / "README.md").read_bytes(), path.read_bytes()) == before
 
 
-def test_what_a_notebook_needs_is_read_off_the_notebooks(tmp_path):
+def test_what_a_notebook_and_a_route_need_is_read_off_the_notebooks(tmp_path, monkeypatch):
     def cell(kind, source, **metadata):
         more = {"outputs": [], "execution_count": None} if kind == "code" else {}
         return {"cell_type": kind, "id": source[:3], "metadata": metadata, "source": [source], **more}
@@ -63,10 +70,15 @@ def test_what_a_notebook_needs_is_read_off_the_notebooks(tmp_path):
     notebook("exercises/00_a.ipynb", *(cell("markdown", tasks.format(minutes)) for minutes in (5, 15)))
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "notebook_times.json").write_text('{"00_a": 59}')
-    assert table_cells(needs(tmp_path).partition("\n")[2]) == [
+    assert table_cells(notebook_tables.needs(tmp_path).partition("\n")[2]) == [
         ["[T 00_a](00_a.ipynb)", "59 s", "nothing to fetch", "[2, 20 minutes](exercises/00_a.ipynb)"],
         ["[T 01_b](01_b.ipynb)", "not timed", "`lambada`", ""],
         ["[T 02_c](02_c.ipynb)", "not timed", "nothing to fetch", ""],
+    ]
+    monkeypatch.setattr(notebook_tables, "ROUTES", {"short": ("00",), "long": ("00", "01", "02")})
+    assert table_cells(notebook_tables.routes(tmp_path).partition("\n")[2]) == [
+        ["short", "00", "0.5 hours", "1 minutes", "0.3 hours"],
+        ["long", "all", "1.5 hours", "1 minutes, without 01, without 02", "0.3 hours"],
     ]
 
 
@@ -101,3 +113,29 @@ def test_the_committed_records_answer_the_headlines_questions_where_they_can_be_
     assert not any("cannot tell" in words for words in bits), "two plain layers are worse than six there"
     assert all(re.search(r"^[+-]\S+ ± \S+: .+ \(perplexity [+-][\d.]+ to [+-][\d.]+ %\)$", words) for words in bits)
     assert headline([]) == ""
+
+
+def test_the_headline_in_words_says_what_the_intervals_say():
+    def of(method, perplexities):
+        runs = []
+        for seed, perplexity in enumerate(perplexities):
+            runs.append(made_up(method, seed, name="depth"))
+            runs[-1].test["perplexity"] = perplexity
+        return runs
+
+    conventional = of("conventional", [100, 100, 100])
+    worse, better = of("sandwich-2", [104, 105, 106]), of("gradient-2-restart", [89, 90, 91])
+    open_end = [*of("dynamic", [99, 100, 101]), *of("random", [100, 100, 100, 100])]
+    text = in_words([*conventional, *worse, *better, *open_end])
+    assert (
+        "- **Sharing.** Six layers with two sets of weights between them have a perplexity 2.5 to 7.5 % higher" in text
+    )
+    assert "The rule's perplexity is 7.5 to 12.5 % lower than that of six" in text
+    assert (
+        "perplexity is between 2.5 % lower and 2.5 % higher than where chance decides: no difference is shown." in text
+    )
+    assert "smaller model" not in text, "it was not run"
+    assert text.endswith("over 3 repetitions that differ in chance alone.")
+    assert in_words(conventional) == ""
+    with pytest.raises(ValueError, match="at least two seeds"):
+        range_in_words([0.1])

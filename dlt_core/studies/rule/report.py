@@ -138,6 +138,14 @@ def agents_markdown(runs: Mapping[str, Sequence[RunRecord]], baseline: str, true
     return markdown_table(rows)
 
 
+REWARDED = {
+    "neg_perplexity": "minus perplexity",
+    "paired": "`paired`",
+    "paired, optimistic": "`paired`, Q begins optimistic",
+    "paired, gamma=0": "`paired`, γ = 0",
+}
+
+
 def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world: Mapping[str, Any]) -> str:
     """What notebook 15 shows, in sentences made of the measurements; the last one of the test, where there was one."""
     adam = [r for r in looks["truth"]["rows"] if r["warm_up"] == WARM_UP and "Adam" in r["gain"]]
@@ -157,13 +165,13 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
         f"- A look after {WARM_UP} steps ranks the maps of four layers like their losses from scratch: correlation "
         f"{known}.",
         f"- Rewards that a test of two actions needs, of each, in the middle of the looks: {needed}.",
-        "- In the table world the agent's regret minus its random twin's, in nats per token: "
-        + "; ".join(
-            f"with {name} {values[0]} after {few:,} decisions and {values[-1]} after {many:,}"
+        "- In the table world, the agent's regret minus its random twin's, in nats per token "
+        "(below zero, it has learned):",
+        *(
+            f"  - {REWARDED[name]}: {values[0]} after {few:,} decisions, {values[-1]} after {many:,}"
             for name, values in learned.items()
-            if name != "log_improvement"
-        )
-        + ".",
+            if name in REWARDED
+        ),
     ]
     if table := rule_markdown(records):
         lines.append(f"\n> **The test.** Where it could be made:\n\n{table}")

@@ -105,7 +105,8 @@ def test_the_closing_sentences_are_made_of_the_measurements():
     table_world = json.loads((CHECKOUT / "figures" / "table_world.json").read_text(encoding="utf-8"))
     text = report.in_words(LOOKS, [], table_world)
     assert "correlation +0.9" in text
-    assert "with paired, gamma=0 -0.0" in text
+    assert "\n  - `paired`, γ = 0: -0.0" in text
+    assert text.count("decisions, ") == len(report.REWARDED), "all of them were measured"
     assert "The test" not in text
 
 
