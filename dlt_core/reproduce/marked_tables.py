@@ -17,7 +17,7 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import mean_interval, paired_differences
 from dlt_core.reproduce import exercises
-from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, moving, table_world, tables
+from dlt_core.studies import claim, contrasts, findings, gate, images, layer_zero, moving, table_world, tables
 from dlt_core.studies.rule import report, study
 
 
@@ -64,6 +64,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "looks_rewards": study.signals_markdown(looks),
             "rule": report.rule_markdown(records),
             "regime_gpu": regime_gpu(everything),
+            "images": images.images_markdown(_measured(root, "images")),
         },
         "notebooks/README.md": {"needs": needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
