@@ -206,6 +206,31 @@ class Looks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """Let agents, ours and those of stable-baselines3, decide 900 times on a fit of recorded runs, four layers.
+
+    Ten seeds; minutes. The table in figures/README.md is made of what it writes. Needs what
+    `pip install dlt-core[rl]` brings.
+    """
+
+    records: Path | None = None
+    """Folder with the records of study truth. Without this option: the checkout's figures/records."""
+    out: Path | None = None
+    """Where it is written. Without this option: the checkout's figures/surrogate.json."""
+
+    def run(self) -> int:
+        from dlt_core.corpora.files import write_json_atomically
+        from dlt_core.reproduce.outputs import FIGURES
+        from dlt_core.studies.on_surrogate import measure, measured_markdown
+
+        measured = measure(self.records or FIGURES / "records")
+        out = self.out or FIGURES / "surrogate.json"
+        write_json_atomically(out, measured)
+        print(measured_markdown(measured), out, sep="\n\n")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Images:
     """Train small ViTs on images, with ties by the agent, by chance, fixed and none, in transformers' Trainer.
 
@@ -369,6 +394,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "figures": Figures,
     "table-world": TableWorld,
     "looks": Looks,
+    "surrogate": Surrogate,
     "images": Images,
     "benchmark": Benchmark,
     "first-light": FirstLight,

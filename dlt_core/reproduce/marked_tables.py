@@ -17,7 +17,18 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import mean_interval, paired_differences
 from dlt_core.reproduce import exercises
-from dlt_core.studies import claim, contrasts, findings, gate, images, layer_zero, moving, table_world, tables
+from dlt_core.studies import (
+    claim,
+    contrasts,
+    findings,
+    gate,
+    images,
+    layer_zero,
+    moving,
+    on_surrogate,
+    table_world,
+    tables,
+)
 from dlt_core.studies.rule import report, study
 
 
@@ -59,6 +70,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "registered": layer_zero.registered_markdown(records),
             "frozen": moving.frozen_markdown(records),
             "table_world": table_world.table_world_markdown(_measured(root, "table_world")),
+            "surrogate": on_surrogate.measured_markdown(_measured(root, "surrogate")),
             "looks_maps": study.maps_markdown(looks),
             "looks_truth": study.truth_markdown(looks),
             "looks_rewards": study.signals_markdown(looks),

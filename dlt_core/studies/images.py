@@ -36,7 +36,7 @@ CONTRASTS = (
     ("dynamic", "random", "what the agent adds"),
 )
 """Named before they were run: the gate's two, then the two questions."""
-N_LAYER, WIDTH, IMAGE, PATCH, BATCH = 6, 64, 32, 4, 64  # patch, image: pixels a side
+N_LAYER, WIDTH, IMAGE, PATCH, BATCH = 6, 64, 32, 8, 64  # patch, image: pixels a side
 STEPS_PER_ACTION, EPSILON_DECAY = 15, 0.8  # as in gpt2-embedded, preset laptop, which has as many decisions
 
 
@@ -121,6 +121,7 @@ def train(method: str, seed: int, data: Mapping[str, Any], *, steps: int) -> dic
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
         )
         trainer = Trainer(model, arguments, train_dataset=data["train"], callbacks=callbacks, compute_metrics=_accuracy)
         trainer.train()
