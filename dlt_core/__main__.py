@@ -206,6 +206,58 @@ class Looks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """Let agents, ours and those of stable-baselines3, decide 900 times on a fit of recorded runs, four layers.
+
+    Ten seeds; minutes. The table in figures/README.md is made of what it writes. Needs what
+    `pip install dlt-core[rl]` brings.
+    """
+
+    records: Path | None = None
+    """Folder with the records of study truth. Without this option: the checkout's figures/records."""
+    out: Path | None = None
+    """Where it is written. Without this option: the checkout's figures/surrogate.json."""
+
+    def run(self) -> int:
+        from dlt_core.corpora.files import write_json_atomically
+        from dlt_core.reproduce.outputs import FIGURES
+        from dlt_core.studies.on_surrogate import measure, measured_markdown
+
+        measured = measure(self.records or FIGURES / "records")
+        out = self.out or FIGURES / "surrogate.json"
+        write_json_atomically(out, measured)
+        print(measured_markdown(measured), out, sep="\n\n")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Train small ViTs on images, with ties by the agent, by chance, fixed and none, in transformers' Trainer.
+
+    Three seeds of five methods; an hour of a core. Runs that are in OUT already stay as they are. The tables in
+    figures/README.md are made of what it writes.
+    """
+
+    data: Path | None = None
+    """A folder with train and test, each with a folder of images for each label. Without it: CIFAR-10 from the hub."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each with all methods."""
+    steps: int = 1_200
+    """Of each run."""
+    out: Path | None = None
+    """Where it is written. Without this option: the checkout's figures/images.json."""
+
+    def run(self) -> int:
+        from dlt_core.reproduce.outputs import FIGURES
+        from dlt_core.studies import images
+
+        out = self.out or FIGURES / "images.json"
+        measured = images.measure(images.load_images(self.data), out, seeds=self.seeds, steps=self.steps)
+        print(images.images_markdown(measured), out, sep="\n\n")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Measure how fast the training loop is here, and whether its memory is what the closed form says. Needs no data.
 
@@ -342,6 +394,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "figures": Figures,
     "table-world": TableWorld,
     "looks": Looks,
+    "surrogate": Surrogate,
+    "images": Images,
     "benchmark": Benchmark,
     "first-light": FirstLight,
     "side-by-side": SideBySide,

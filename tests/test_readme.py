@@ -27,7 +27,7 @@ MARKS = {
     GUIDE: ["released"],
     RESULTS: [
         "results", "gate", "claim", "agent", "learning", "layer_zero", "registered", "frozen", "table_world",
-        "looks_maps", "looks_truth", "looks_rewards", "rule", "regime_gpu",
+        "surrogate", "looks_maps", "looks_truth", "looks_rewards", "rule", "regime_gpu", "images",
     ],
     TEACHING: ["routes", "needs"],
 }  # fmt: skip
@@ -165,7 +165,8 @@ def test_the_commands_are_understood(command, capsys):
 
 def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
     assert {command.split()[0] for command in COMMANDS} == {
-        "reproduce", "train", "figures", "table-world", "looks", "benchmark", "first-light",
+        "reproduce", "train", "figures", "table-world", "looks", "surrogate", "images", "benchmark",
+        "first-light",
         "side-by-side", "exercises", "html",
         "--help",
     }  # fmt: skip

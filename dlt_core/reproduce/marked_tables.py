@@ -22,7 +22,18 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.reproduce import notebook_tables
-from dlt_core.studies import claim, contrasts, findings, gate, layer_zero, moving, table_world, tables
+from dlt_core.studies import (
+    claim,
+    contrasts,
+    findings,
+    gate,
+    images,
+    layer_zero,
+    moving,
+    on_surrogate,
+    table_world,
+    tables,
+)
 from dlt_core.studies.rule import report, study
 
 
@@ -65,11 +76,13 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "registered": layer_zero.registered_markdown(records),
             "frozen": moving.frozen_markdown(records),
             "table_world": table_world.table_world_markdown(_measured(root, "table_world")),
+            "surrogate": on_surrogate.measured_markdown(_measured(root, "surrogate")),
             "looks_maps": study.maps_markdown(looks),
             "looks_truth": study.truth_markdown(looks),
             "looks_rewards": study.signals_markdown(looks),
             "rule": report.rule_markdown(records),
             "regime_gpu": regime_gpu(everything),
+            "images": images.images_markdown(_measured(root, "images")),
         },
         "notebooks/README.md": {"routes": notebook_tables.routes(root), "needs": notebook_tables.needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},

@@ -1,11 +1,15 @@
 """Agents side by side on the surrogate."""
 
+import functools
+import json
+
 import pytest
 
+from dlt_core.__main__ import main
 from dlt_core.agents import FixedAgent, RandomAgent
 from dlt_core.experiments import Experiment
-from dlt_core.studies import methods
-from dlt_core.studies.on_surrogate import Played, play, side_by_side, side_by_side_markdown
+from dlt_core.studies import methods, on_surrogate
+from dlt_core.studies.on_surrogate import Played, measure, measured_markdown, play, side_by_side, side_by_side_markdown
 from dlt_core.studies.surrogate import SurrogateTyingEnv
 from dlt_core.tie_map import TieMap, all_maps
 
@@ -50,3 +54,19 @@ def test_the_table():
     assert lines[2].startswith("| `dynamic` | 0.150 ± ")
     assert "| -0.200 ± 0.000: better | 0 ± 0 % |" in lines[2]
     assert "| +0.000 ± 0.000: exactly equal | 25 ± " in lines[3]
+
+
+def test_what_is_measured_is_what_the_command_writes(tmp_path, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="7 decisions are not a number of turns over layers 1 to 3"):
+        measure(decisions=7)
+    small = functools.partial(measure, methods=["dynamic"], seeds=(0, 1), decisions=12)
+    monkeypatch.setattr(on_surrogate, "measure", small)
+    assert main(["surrogate", "--out", str(tmp_path / "surrogate.json")]) == 0
+    written = json.loads((tmp_path / "surrogate.json").read_text())
+    assert {method: len(of) for method, of in written["played"].items()} == {"dynamic": 2, "random": 2}
+    assert written["error"]["maps"] == 15, "of the committed records"
+    text = measured_markdown(written)
+    assert text in capsys.readouterr().out
+    assert side_by_side_markdown({m: [Played(**one) for one in of] for m, of in written["played"].items()}) in text
+    assert "Regret after 12 decisions, nats per token, over 2 seeds" in text
+    assert f"Spearman's {written['error']['rank_correlation']:+.2f}" in text
