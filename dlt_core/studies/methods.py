@@ -108,8 +108,9 @@ def parse(name: str, experiment: Experiment) -> Method:
     recipe = REGISTRY.get(base)
     if recipe is None or len(numbers) not in recipe.numbers:
         raise ValueError(
-            f"unknown method {name!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
-            "and the variants of the released code in methods.RELEASED, such as described-with-frozen_start"
+            f"unknown method {name!r}; known: {', '.join(known())}, with a number of weight sets as in sequence-2 and "
+            "gradient-2-restart, and the variants of the released code in methods.RELEASED, such as "
+            "described-with-frozen_start"
         )
     method = Method(name, recipe, tuple(map(int, numbers)))
     if experiment.init_from is not None and recipe.train not in FROM_A_CHECKPOINT:
@@ -117,6 +118,11 @@ def parse(name: str, experiment: Experiment) -> Method:
     if not recipe.follows:
         recipe.arguments(experiment, *method.numbers)
     return method
+
+
+def known() -> list[str]:
+    """The names in the registry, without the variants of the released code."""
+    return [name for name in REGISTRY if name not in RELEASED]
 
 
 def base_name(name: str) -> str:
