@@ -27,8 +27,11 @@ from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 
 METHODS = (
     "dynamic random conventional all_tied sequence cycle cycle_rev sandwich pairs mirror policy_cycle policy_pairs "
-    "policy_mirror replay permuted retrained random_map shallow dqn dqn_plus thompson best_of halving evolution"
-)  # of studies.methods, which imports PyTorch
+    "policy_mirror replay permuted retrained random_map shallow dqn dqn_plus thompson gradient gradient-restart "
+    "weights-restart cka-restart share_unshare fork_commit_freeze dynamic_first_order_gain "
+    "dynamic_first_order_gain_optimistic dynamic_paired dynamic_paired_optimistic maskable_ppo sb3_ppo "
+    "sb3_dqn map best_of halving evolution"
+)  # `known` of studies.methods, which imports PyTorch
 OWN_OPTIONS = ("name", "preset_name", "seed")  # fields of Experiment that `train` has under its own names
 
 if TYPE_CHECKING:
@@ -70,7 +73,11 @@ class Train:
     preset: PresetName | None = None
     """How large. Without this option: gpu where there is one, otherwise laptop."""
     method: Annotated[
-        str, arg(help=f"{METHODS.replace(' ', ', ')}; with a number of weight sets, layers or maps as in sequence-2.")
+        str,
+        arg(
+            help=f"{METHODS.replace(' ', ', ')}; with a number of weight sets, layers or maps as in sequence-2 and "
+            "gradient-2-restart; map with its sources, as in map-0-0-2-2."
+        ),
     ] = "dynamic"
     seed: int = 0
     """Of weights, data order, dropout and agent."""
@@ -371,7 +378,8 @@ class Exercises:
 
 @dataclass(frozen=True, kw_only=True)
 class Html:
-    """Write the notebooks as pages, and playground.html with the widgets alive, to be read without Python or network.
+    """Write notebooks and API reference as pages, and playground.html with the widgets alive, to be read without Python
+    or network.
 
     Needs what `pip install dlt-core[site]` brings.
     """

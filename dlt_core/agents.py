@@ -55,6 +55,11 @@ class QAgent:
     seed: of the weights of Q and of the exploration; no global generator is touched.
     initial_value: added to all Q-values at the start. Above the rewards to come it makes the agent optimistic: what it
     has not tried looks best (Sutton and Barto, section 2.6). The paper's rewards are all below 0, so its 0 does.
+    Raises ValueError for fewer than 2 layers, and for a number out of its range.
+
+    >>> agent = QAgent(4, seed=0)
+    >>> agent.q_values(TieMap.all_tied(4), 2).shape  # of layer 2: tie to 0, tie to 1, be independent
+    (3,)
     """
 
     method = "dynamic"
@@ -193,6 +198,9 @@ class RandomAgent(_WithoutLearning):
 
     num_groups: draw a map with so many weight sets instead, uniformly among all of them, at the start of each turn, and
     take its actions: a baseline with as many parameters as a method that it is compared with.
+
+    >>> RandomAgent(4, seed=0).act(TieMap.all_tied(4), 2) in (0, 1, 2)
+    True
     """
 
     method = "random"
@@ -249,7 +257,13 @@ class CycleAgent(_WithoutLearning):
 
 
 class ReplayAgent(_WithoutLearning):
-    """Repeats a list of recorded actions in order, whatever the state."""
+    """Repeats a list of recorded actions in order, whatever the state.
+
+    actions: whole numbers, one for each decision, as `record.history["action"]`. Raises ValueError for others.
+
+    >>> ReplayAgent([1, 0, 3]).act(TieMap.all_tied(4), 1)
+    1
+    """
 
     method = "replay"
     epsilon = 0.0
@@ -278,7 +292,13 @@ class ReplayAgent(_WithoutLearning):
 
 
 class FixedAgent(_WithoutLearning):
-    """Always asks for the same map: after one turn over the layers the model is tied like `tie_map`."""
+    """Always asks for the same map: after one turn over the layers the model is tied like `tie_map`.
+
+    tie_map: a TieMap or the list of its sources. Raises ValueError for what is no map.
+
+    >>> FixedAgent([0, 0, 2, 2]).act(TieMap.all_tied(4), 2)
+    2
+    """
 
     method = "fixed"
     epsilon = 0.0

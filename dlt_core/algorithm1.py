@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from statistics import fmean
 from typing import Any, Unpack
 
@@ -55,6 +56,10 @@ def train_dynamic(
     the record as `.record`, saved before) when a loss is not finite, OutOfMemory likewise; RunStopped, a
     KeyboardInterrupt, when a signal such as Ctrl-C has stopped it at a checkpoint; ValueError for sizes that do not
     fit, files that cannot be used, or an action that is none.
+
+    >>> record = train_dynamic(Experiment.preset("gpt2-embedded", "smoke", n_layer=2, episodes=1))
+    >>> record.status, record.history["layer"]
+    ('finished', [1])
     """
     run_options = RunOptions(**options)
     agent = agent or build_agent(experiment)
@@ -65,7 +70,7 @@ def train_dynamic(
     share = experiment.freeze_after
     last = run.total if share is None else math.ceil(share * run.total)  # so many decisions are made
     # 1   s ← (0, …, 0): all layers share one weight set; ε ← ε₀
-    # (`env` and `agent` start so)
+    # (`env` and `agent` start so, though after `init_from` all layers are independent)
     with run:
         # 2   for each of K turns, for each layer i = 1, …, L−1:
         for _ in run.decisions():
@@ -95,7 +100,7 @@ def train_dynamic(
 def train_conventional(
     experiment: Experiment,
     *,
-    tie_map: TieMap | Sequence[TieMap] | None = None,
+    tie_map: TieMap | Sequence[int] | Sequence[TieMap] | None = None,
     depth: int | None = None,
     method: str | None = None,
     chosen_by: dict[str, Any] | None = None,
@@ -104,12 +109,16 @@ def train_conventional(
 ) -> RunRecord:
     """Train the same transformer on the same batches with ties that nobody decides, for the same number of steps.
 
-    tie_map: all layers independent by default (method "conventional"). One map for the whole run, or a list with one
-    for each decision of `train_dynamic`, such as those of its record: like there, all layers are tied before the
-    first. depth: so many layers instead of the experiment's, all independent; the schedule of steps and evaluations
-    stays the experiment's. All three need a `method` to go by in the record. chosen_by: for the record,
-    {"agent": how the tie_map was found, "budget": what that cost}. Everything else as in `train_dynamic`.
+    tie_map: all layers independent by default (method "conventional"). One map for the whole run, a TieMap or the list
+    of its sources, or a list of maps, one for each decision of `train_dynamic`, such as those of its record: before the
+    first the layers are as there. depth: so many layers instead of the experiment's, all independent; the schedule of
+    steps and evaluations stays the experiment's. All three need a `method` to go by in the record. chosen_by: for the
+    record, {"agent": how the tie_map was found, "budget": what that cost}. Everything else as in `train_dynamic`.
     Raises ValueError for a list of another length, or for a tie_map beside a depth.
+
+    >>> experiment = Experiment.preset("gpt2-embedded", "smoke", n_layer=2, episodes=1)
+    >>> train_conventional(experiment, tie_map=[0, 0], method="all_tied").final_tie_map
+    [0, 0]
     """
     if depth is not None and tie_map is not None:
         raise ValueError("a model of another depth is trained with all layers independent: leave tie_map out")
@@ -118,13 +127,18 @@ def train_conventional(
             "a run with a tie_map or a depth of its own needs a method name, such as 'all_tied' or 'shallow-3'"
         )
     run_options = RunOptions(**options)
-    schedule = None if tie_map is None or isinstance(tie_map, TieMap) else [TieMap(tuple(m)) for m in tie_map]
+    given: Any = tie_map
+    is_one = tie_map is None or isinstance(tie_map, TieMap) or any(isinstance(m, Integral) for m in tie_map)
+    one_map = TieMap(given) if is_one and tie_map is not None else None
+    schedule = None if is_one else [TieMap(m) for m in given]
     decisions = experiment.episodes * (experiment.n_layer - 1)
     if schedule is not None and len(schedule) != decisions:
         raise ValueError(f"{len(schedule)} tie maps for {decisions} decisions: one is needed for each")
     learner = build_learner(experiment if depth is None else experiment.replace(n_layer=depth), data)
-    if tie_map is not None:
-        learner.tie(tie_map if isinstance(tie_map, TieMap) else TieMap.all_tied(experiment.n_layer))
+    if one_map is not None:
+        learner.tie(one_map)
+    elif schedule is not None and experiment.init_from is None:
+        learner.tie(TieMap.all_tied(experiment.n_layer))
     run = Run(experiment, method or "conventional", learner, run_options)
     run.record.agent = (
         {"class": "static", "tie_map": list(learner.tie_map)}

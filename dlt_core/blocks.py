@@ -83,6 +83,10 @@ def find_blocks(model: nn.Module, blocks: Blocks | None = None) -> list[nn.Modul
     blocks: for a model whose list is not at one of KNOWN_PATHS, its dotted path, of which a slice may take a part, as
     in "decoder.block[1:]"; or the blocks themselves, modules of the model.
     Raises ValueError if there is no such list, or if the blocks' parameters differ in name, shape or dtype.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> len(find_blocks(model))
+    4
     """
     modules = locate_blocks(model, blocks)
     expected = _shapes(modules[0])
@@ -125,6 +129,10 @@ def build_gpt2(
 
     `dropout` is used in its three places (embeddings, attention, residual). The weights depend on `seed` alone and
     leave torch's global generator as it was. Raises ValueError if n_embd is not a multiple of n_head.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> count_parameters(model)
+    3816
     """
     if n_embd % n_head:
         raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
@@ -161,6 +169,10 @@ def build_bert(
 
     `dropout` is used for hidden states and attention. Raises ValueError for `is_decoder=False`: without it
     `BertLMHeadModel` sees the tokens that it is to predict, and its perplexity means nothing.
+
+    >>> model = build_bert(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> count_parameters(model)
+    3951
     """
     if not is_decoder:
         raise ValueError("is_decoder=False: this BERT would see the future, which is no language model")

@@ -16,6 +16,7 @@ from dlt_core.tie_map import ORPHANS, TieMap, as_layer_index, weight_set_colour
 
 BASELINE_RATE = 0.1  # log_improvement: how fast its running baseline follows
 
+STARTS = ("tied", "independent")
 SQUARE, MARGIN = 32, 6  # pixels of a picture: a layer's side, and what is around it
 
 # reward name -> function of (loss in nats per token, running baseline of that loss)
@@ -38,12 +39,21 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
     reward: "neg_perplexity", "neg_loss", "neg_perplexity_clipped" (to [-10, 10]) or "log_improvement" (a running
         baseline of the loss minus the loss); less `price` for each independent layer, so that the saving is part of it.
     orphans: see `TieMap.with_action`.
+    start: "tied", all layers at once (the paper's start, s = 0); "independent" to begin with the model as it is, such
+        as a pretrained one, of which tying all would leave one layer.
 
     The world is one transformer being trained: `reset()` begins the next turn with model and ties as they are.
-    `reset(seed=...)` begins a new world: a new model from that seed, all layers tied (the paper's start, s = 0).
+    `reset(seed=...)` begins a new world: a new model from that seed, at its start.
     render_mode: "rgb_array" for pictures of the map by `render()`, or None.
 
     `gymnasium.make("dlt_core/LayerTying-v0", experiment=..., preset=...)` makes one, see `experiments.make_env`.
+    Raises ValueError for a name that is none of the above, no steps between decisions, and a model of fewer than two
+    layers.
+
+    >>> env = build_env(Experiment.preset("gpt2-embedded", "smoke"))
+    >>> observation, reward, end_of_turn, _, info = env.step(1)  # layer 1 becomes independent
+    >>> env.tie_map
+    TieMap([0, 1, 0, 0])
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - gymnasium's own convention
@@ -56,12 +66,15 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         reward: str = "neg_perplexity",
         price: float = 0.0,
         orphans: str = "follow",
+        start: str = "tied",
         render_mode: str | None = None,
     ) -> None:
         if reward not in REWARDS:
             raise ValueError(f"unknown reward {reward!r}; known: {', '.join(REWARDS)}")
         if orphans not in ORPHANS:
             raise ValueError(f"unknown orphans {orphans!r}; known: {', '.join(ORPHANS)}")
+        if start not in STARTS:
+            raise ValueError(f"unknown start {start!r}; known: {', '.join(STARTS)}")
         if steps_per_action < 1:
             raise ValueError(f"steps_per_action={steps_per_action} must be at least 1: nothing would be trained")
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -74,6 +87,7 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
         self.reward = reward
         self.price = price
         self.orphans = orphans
+        self.start = start
         self.render_mode = render_mode
         self.observation_space = Dict(
             {"tie_map": MultiDiscrete(np.arange(1, self.n_layer + 1)), "layer": Discrete(self.n_layer)}
@@ -168,8 +182,8 @@ class LayerTyingEnv(gymnasium.Env[dict[str, Any], np.int64]):
     # --- What a world of another kind may change, as that of the released code does (studies/released_code.py) ---
 
     def tie_all(self) -> TieMap:
-        """Tie the model as it is at the start of training; returns the first state s, all layers tied."""
-        tie_map = TieMap.all_tied(self.n_layer)
+        """Tie the model as it is at the start of training; returns the first state s."""
+        tie_map = TieMap.all_tied(self.n_layer) if self.start == "tied" else self.learner.tie_map
         self.learner.tie(tie_map)
         return tie_map
 

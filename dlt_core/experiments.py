@@ -18,6 +18,8 @@ from dlt_core.records.refusals import refusal
 from dlt_core.tie_map import in_short
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from dlt_core.agents import QAgent
     from dlt_core.corpora.tokenization import TokenizedCorpus
     from dlt_core.env import LayerTyingEnv
@@ -72,6 +74,10 @@ class Experiment:
     """All settings of a run. Raises ValueError for values that cannot be.
 
     The defaults are the paper's values where they are known to us, otherwise the released code's.
+
+    >>> experiment = Experiment.preset("gpt2-wikitext2", "paper", seed=1)
+    >>> experiment.n_layer, experiment.steps_per_action
+    (48, 15)
     """
 
     name: PlainName
@@ -101,6 +107,9 @@ class Experiment:
     """T, predicted tokens in a sequence. The released job scripts'."""
     dropout: Annotated[float, Field(ge=0, lt=1), _AS_GIVEN] = 0.2
     """In embeddings, attention and residual. The released code's."""
+    init_from: TextName | None = None
+    """Begin with the weights of this checkpoint, a folder or owner/name of the Hugging Face hub, and with independent
+    layers, whatever the seed; tokenizer and sizes must be its own. None: random weights, all tied, as in the paper."""
 
     batch_size: PositiveInt = 16
     """B, sequences in a step. The paper's."""
@@ -201,14 +210,24 @@ class Experiment:
         changes = {name: value for name, value in found.items() if value != ours[name]}
         return self.replace(**changes) if changes else self
 
+    def origin(self) -> dict[str, str]:
+        """For a record's `versions`: the checksum of the weights that `init_from` names; {} where it names none."""
+        if self.init_from is None:
+            return {}
+        from dlt_core.huggingface.initial import checksum
+
+        return {"init_from": checksum(self.init_from)}
+
     def replace(self, **changes: Any) -> Experiment:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """`name`, `preset`, every other field, and which of them differ from the preset's, as a record holds them: of
-        a text of your own only its name, not where it lies."""
+        a text of your own, and of a checkpoint, only its name, not where it lies."""
         fields = dataclasses.asdict(self) | {"corpus": text_name(self.corpus)}
+        if self.init_from is not None:
+            fields["init_from"] = text_name(self.init_from)
         overrides = {}
         if self.name in EXPERIMENTS and self.preset_name in PRESETS:
             plain = dataclasses.asdict(
@@ -377,7 +396,13 @@ def name_of(architecture: str, corpus: str) -> str:
 
 
 def load_data(experiment: Experiment) -> TokenizedCorpus:
-    """The experiment's corpus, as tokens."""
+    """The experiment's corpus, as tokens. Raises ValueError and CorpusUnavailable as `corpora.load` and
+    `corpora.tokenize`, for what cannot be had, read or cut into these pieces.
+
+    >>> data = load_data(Experiment.preset("gpt2-embedded", "smoke"))
+    >>> data.vocab_size
+    512
+    """
     from dlt_core.corpora.sources import load
     from dlt_core.corpora.tokenization import bpe_pieces, tokenize
     from dlt_core.learner import parallel
@@ -396,8 +421,14 @@ def build_learner(
 ) -> Learner:
     """The experiment's transformer at step 0, all layers independent, with its optimiser and data.
 
+    Raises ValueError for data too short for a batch, and for an `init_from` that is no checkpoint of this architecture,
+    these sizes and this data's tokenizer.
     factory: what is called with all that, the class Learner by default; a learner of another kind is made by its
     class.
+
+    >>> learner = build_learner(Experiment.preset("gpt2-embedded", "smoke"))
+    >>> learner.tie_map
+    TieMap([0, 1, 2, 3])
     """
     from dlt_core.blocks import build_model
     from dlt_core.learner import parallel
@@ -409,16 +440,16 @@ def build_learner(
     data.refuse_too_few(
         **{name: getattr(experiment, name) for name in ("batch_size", "block_size", "evaluation_tokens")}
     )
-    build = functools.partial(
-        build_model,
-        experiment.architecture,
-        vocab_size=data.vocab_size,
-        n_positions=experiment.n_positions,
-        n_layer=experiment.n_layer,
-        n_head=experiment.n_head,
-        n_embd=experiment.n_embd,
-        dropout=experiment.dropout,
-    )
+    of_the_model = ("architecture", "n_positions", "n_layer", "n_head", "n_embd", "dropout")
+    sizes = {name: getattr(experiment, name) for name in of_the_model}
+    build: Callable[..., PreTrainedModel]
+    if experiment.init_from is None:
+        build = functools.partial(build_model, vocab_size=data.vocab_size, **sizes)
+    else:
+        from dlt_core.huggingface.initial import build_from
+
+        with parallel.one_first():  # of several processes; the others find it downloaded
+            build = build_from(experiment.init_from, data, **sizes)
     with naming_remedies(experiment):
         return (factory or Learner)(
             build,
@@ -447,7 +478,13 @@ def build_env(
     learner: Learner | None = None,
     factory: Callable[..., LayerTyingEnv] | None = None,
 ) -> LayerTyingEnv:
-    """The experiment's world: its learner, unless another is given, all layers tied. factory: as in `build_learner`."""
+    """The experiment's world: its learner, unless another is given; all layers tied, or independent after `init_from`.
+    factory: as in `build_learner`, whose errors it raises.
+
+    >>> env = build_env(Experiment.preset("gpt2-embedded", "smoke"))
+    >>> env.tie_map, env.layer
+    (TieMap([0, 0, 0, 0]), 1)
+    """
     from dlt_core.env import LayerTyingEnv
 
     return (factory or LayerTyingEnv)(
@@ -456,6 +493,7 @@ def build_env(
         reward=experiment.reward,
         price=experiment.price,
         orphans=experiment.orphans,
+        start="tied" if experiment.init_from is None else "independent",
     )
 
 
@@ -473,7 +511,12 @@ def make_env(
 
 
 def build_agent(experiment: Experiment, *, factory: Callable[..., QAgent] | None = None) -> QAgent:
-    """The experiment's Q-agent. factory: as in `build_learner`."""
+    """The experiment's Q-agent. factory: as in `build_learner`.
+
+    >>> agent = build_agent(Experiment.preset("gpt2-embedded", "smoke"))
+    >>> agent.epsilon, agent.gamma
+    (1.0, 0.99)
+    """
     from dlt_core.agents import QAgent
 
     return (factory or QAgent)(

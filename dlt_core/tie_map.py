@@ -49,6 +49,9 @@ class TieMap:
 
     Raises ValueError, naming the layer, if a source is negative, larger than its layer, not an int, or itself tied, and
     for anything that is no sequence of sources.
+
+    >>> TieMap([0, 0, 2, 0]).with_action(3, 2)
+    TieMap([0, 0, 2, 2])
     """
 
     sources: Sequence[int]
@@ -226,6 +229,9 @@ def expected_independent(n_layer: int) -> float:
     """Mean number of independent layers under a policy that picks uniformly among the i + 1 actions of each layer.
 
     Layer i is independent with probability 1 / (i + 1), whatever the others do (transition with orphans="follow").
+
+    >>> round(expected_independent(48), 2)
+    4.46
     """
     return sum(1 / (i + 1) for i in range(n_layer))
 

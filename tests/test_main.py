@@ -195,9 +195,9 @@ def help_of(*arguments: str, capsys) -> str:
 
 def test_help_lists_experiments_presets_methods_and_documents_each_field(capsys):
     text = help_of("train", capsys=capsys)
-    for name in (*EXPERIMENTS, *PRESETS, *methods.METHODS, *methods.SEARCHES):
+    for name in (*EXPERIMENTS, *PRESETS, *methods.known()):
         assert name in text.replace(", ", ",").replace(",", ", ")
-    assert commands.METHODS.split() == [*methods.METHODS, *methods.SEARCHES]
+    assert commands.METHODS.split() == methods.known()
     for field in dataclasses.fields(Experiment):
         if field.name not in commands.OWN_OPTIONS:
             after = (

@@ -1,6 +1,7 @@
 """The package as others install it: what is in the wheel, what it needs, and what `import dlt_core` waits for."""
 
 import ast
+import doctest
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 import dlt_core
@@ -171,6 +173,18 @@ def test_every_public_name_is_there():
             assert getattr(module, name) is not None
         with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
             module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", dlt_core.__all__)
+def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    """One to four lines at the end of its docstring, after `from dlt_core import *` and `import torch`."""
+    monkeypatch.chdir(tmp_path)
+    names = {public: getattr(dlt_core, public) for public in dlt_core.__all__} | {"torch": torch}
+    found = doctest.DocTestFinder(recurse=False).find(names[name], name, module=False, globs=names)
+    assert found, f"{name} has no example in its docstring"
+    assert 1 <= sum(example.source.count("\n") for example in found[0].examples) <= 4
+    said: list[str] = []
+    assert doctest.DocTestRunner().run(found[0], out=said.append).failed == 0, "".join(said)
 
 
 def test_type_checkers_see_what_is_loaded_late():

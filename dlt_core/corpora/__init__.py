@@ -2,6 +2,10 @@
 tokenizer)`.
 
 Each name is loaded when it is first used: who writes a file atomically does not wait for the tokenizers.
+
+>>> corpus = corpora.from_text("the cat sat on the mat. " * 50, name="cats")
+>>> corpora.tokenize(corpus, "characters").vocab_size
+11
 """
 
 from __future__ import annotations

@@ -40,9 +40,14 @@ def folder_of(variable: str) -> Path | None:
 def local_files(pattern: str) -> list[Path]:
     """The files under $DLT_DATA_DIR that match the glob pattern, in the order of their names.
 
-    Raises ValueError for a folder that has the name of a file, and for a relative $DLT_DATA_DIR.
+    Raises ValueError for a folder that has the name of a file, and for a $DLT_DATA_DIR that is relative or no folder.
     """
     root = folder_of("DLT_DATA_DIR")
+    if root and not root.is_dir():
+        raise ValueError(
+            f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']}: there is no such folder. Correct it, or unset it to ask the "
+            "Hugging Face hub"
+        )
     found = sorted(root.glob(pattern)) if root else []
     for path in found:
         if not path.is_file():

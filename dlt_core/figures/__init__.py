@@ -3,6 +3,9 @@
 style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
 against each other. costs: memory and time. gradients: where layers agree, and what that says of a map. drawings: ideas,
 without a record.
+
+>>> figure = figures.tie_maps({"found": TieMap([0, 0, 2, 2]), "all tied": TieMap.all_tied(4)})
+>>> figure.savefig("maps.png")
 """
 
 from dlt_core.figures.contrasts import differences, front, pareto, sign_map

@@ -46,6 +46,10 @@ def save_pretrained(
     `PreTrainedModel.save_pretrained`, for the full form.
     Raises ValueError where the blocks cannot be found, if the directory already holds weights of the other form, and
     for options beside compact=True.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> tie_layers(model, [0, 0, 2, 2])
+    >>> save_pretrained(model, "tied", compact=True)
     """
     directory = Path(directory)
     found = find_blocks(model, blocks)
@@ -78,6 +82,11 @@ def from_pretrained(
     A checkpoint that says nothing of ties, such as a published one, is loaded with independent layers. model_class: for
     a model that is not of transformers. options: of `PreTrainedModel.from_pretrained`.
     Raises ValueError for a file that is not as it was written, or whose tied layers have different values.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> save_pretrained(model, "plain")
+    >>> read_tie_map(from_pretrained("plain"))
+    TieMap([0, 1, 2, 3])
     """
     directory = Path(directory)
     if not (directory / "config.json").is_file():

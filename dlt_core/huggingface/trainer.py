@@ -24,7 +24,7 @@ from transformers.trainer_callback import CallbackHandler, ExportableState
 
 from dlt_core.agents import Agent, QAgent, RandomAgent
 from dlt_core.blocks import Blocks, find_blocks
-from dlt_core.env import LayerTyingEnv
+from dlt_core.env import STARTS, LayerTyingEnv
 from dlt_core.huggingface.pretrained import save_pretrained
 from dlt_core.learner.evaluation import perplexity
 from dlt_core.learner.training import PROBING, TrainingDiverged
@@ -33,7 +33,6 @@ from dlt_core.tying import follow_state_dicts, read_tie_map, tie_layers
 from dlt_core.tying.layout import FSDP
 
 AGENTS = {"q": QAgent, "random": RandomAgent}
-STARTS = ("tied", "independent")
 Batch = Mapping[str, Any]
 
 
@@ -54,6 +53,10 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
     tied layers have equal values; `resume_from_checkpoint` goes on with the same ties, agent and decisions.
     ValueError for what cannot be done: FSDP, DeepSpeed, several processes, a training set without length and no
     reward_batch.
+
+    >>> callback = DynamicLayerTyingCallback(agent="q", steps_per_action=15)  # for Trainer(..., callbacks=[callback])
+    >>> callback.settings["start"], callback.decisions
+    ('tied', [])
     """
 
     def __init__(
@@ -131,7 +134,7 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
             raise ValueError("the checkpoint was written without this callback: it does not say what was decided")
         how = {name: self.settings[name] for name in ("steps_per_action", "reward", "price", "orphans")}
         as_it_is = state.global_step or self.settings["start"] == "independent"
-        self.env = (_AsItIs if as_it_is else LayerTyingEnv)(world, **how)  # type: ignore[arg-type]
+        self.env = LayerTyingEnv(world, start="independent" if as_it_is else "tied", **how)  # type: ignore[arg-type]
         agent = self.settings["agent"]
         self.agent = AGENTS[agent](len(layers), seed=seed) if isinstance(agent, str) else agent
         self.pending, self.decisions, self.logged = None, [], {}
@@ -211,14 +214,6 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
 
     def _first_map(self, present: TieMap) -> TieMap:
         return TieMap.all_tied(len(present)) if self.settings["start"] == "tied" else present
-
-
-class _AsItIs(LayerTyingEnv):
-    """A world that begins with the ties that are there."""
-
-    def tie_all(self) -> TieMap:
-        self.learner.tie(self.learner.tie_map)
-        return self.learner.tie_map
 
 
 class _TrainersModel:

@@ -62,6 +62,11 @@ class Learner:
 
     In a process group (see `parallel`) each process takes its share of every batch: B is that of all together.
     Raises ValueError where sizes and data do not fit, before anything is trained.
+
+    >>> learner = build_learner(Experiment.preset("gpt2-embedded", "smoke"))
+    >>> learner.tie([0, 0, 2, 2])
+    >>> [round(loss) for loss in learner.train(2)]  # nats per token
+    [6, 6]
     """
 
     def __init__(

@@ -110,7 +110,14 @@ class _Parameters(TypedDict):
 @with_config(_STRICT)
 @dataclass
 class RunRecord:
-    """One training run. Lists under `history` have an entry for each decision, in order."""
+    """One training run. Lists under `history` have an entry for each decision, in order. Losses are in nats per token,
+    sizes in bytes, times in seconds.
+
+    >>> record = train_conventional(Experiment.preset("gpt2-embedded", "smoke", n_layer=2, episodes=1))
+    >>> path = record.save("records")
+    >>> RunRecord.load(path).test["unit"]
+    'per token of a 512-piece BPE'
+    """
 
     experiment: Annotated[dict[str, Any], _as(_Settings)]
     """`name`, `preset`, every other field of the Experiment, and `overrides`: those that differ from the preset's."""
@@ -126,6 +133,7 @@ class RunRecord:
     error: str | None = None
     """What went wrong, if it diverged or failed."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Of the libraries; and as `init_from` the checksum of the weights that the model began with."""
     hardware: dict[str, Any] = field(default_factory=dict)
     budget: dict[str, Count] = field(default_factory=lambda: {"optimizer_steps": 0, "tokens": 0})
     """Of the run; `search_steps` and `search_passes` went into finding its map beforehand, where a rule did."""
@@ -184,11 +192,15 @@ class RunRecord:
             raise ValueError(f"{self.key} is {self.status} and lacks what a finished run has")
         return value
 
+    def first_ties(self, n_layer: int) -> list[int]:
+        """The ties before the first decision: all tied, or all independent after `init_from`."""
+        return list(range(n_layer)) if self.experiment.get("init_from") else [0] * n_layer
+
     def transitions(self) -> dict[str, int]:
         """How often a layer went from independent to tied ("ties") and from tied to independent ("unties")."""
         maps = self.history.get("state") or self.history["tie_map"]  # of the released code what its state says
         counts = {"ties": 0, "unties": 0}
-        for before, after in itertools.pairwise([[0] * len(maps[0]), *maps]):  # the start is all tied
+        for before, after in itertools.pairwise([self.first_ties(len(maps[0])), *maps]):
             for i, (old, new) in enumerate(zip(before, after, strict=True)):
                 counts["ties"] += old == i != new
                 counts["unties"] += old != i == new
@@ -354,6 +366,11 @@ def load_records(folder: str | os.PathLike[str]) -> pd.DataFrame:
     RunRecord itself. What an unfinished run does not have is missing.
 
     Raises ValueError naming the file that is not a record, NotADirectoryError if there is no such folder.
+
+    >>> experiment = Experiment.preset("gpt2-embedded", "smoke", n_layer=2, episodes=1)
+    >>> record = train_conventional(experiment, record_path="records")
+    >>> load_records("records")["method"].tolist()
+    ['conventional']
     """
     import pandas as pd
 

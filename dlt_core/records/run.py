@@ -129,7 +129,7 @@ class Run:
                 "bytes": {split: text.bytes for split, text in data.corpus.splits.items()},
                 "note": data.corpus.note,
             },
-            versions=records.versions(),
+            versions=records.versions() | experiment.origin(),
             hardware=records.hardware(learner.device),
         )
         if agent is not None and env is not None:
@@ -246,6 +246,7 @@ class Run:
             ("method", record.method, self.record.method),
             ("agent", record.agent, json.loads(json.dumps(self.record.agent))),
             ("corpus", record.corpus["sha256"], self.record.corpus["sha256"]),
+            ("init_from", record.versions.get("init_from"), self.record.versions.get("init_from")),
         ):
             if theirs != ours:
                 return f"its {what} is {theirs}, not {ours}"

@@ -57,6 +57,10 @@ def compare(
 
     Raises ValueError, before anything is run, as `methods.parse`, and for jobs with on_decision; at the end if the
     recorded runs saw another text than those run now; TrainingDiverged as in `train_dynamic`.
+
+    >>> experiment = Experiment.preset("gpt2-embedded", "smoke", n_layer=2, episodes=1)
+    >>> [record.final_tie_map for record in compare(experiment, ["conventional", "all_tied"])]
+    [[0, 1], [0, 0]]
     """
     if jobs < 1 or (jobs > 1 and on_decision is not None):
         raise ValueError(f"jobs={jobs}: at least 1, and without on_decision, which would be called in other processes")

@@ -94,7 +94,7 @@ def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarr
     Q-values.
     """
     orphans = record.experiment["orphans"]
-    state, ours, average = TieMap.all_tied(record.experiment["n_layer"]), [], []
+    state, ours, average = TieMap(record.first_ties(record.experiment["n_layer"])), [], []
     for layer, q_values, after in zip(*(record.history[n] for n in ("layer", "q_values", "tie_map")), strict=True):
         if q_values is None or None in q_values:
             raise ValueError(f"{record.key} has decisions without Q-values")
@@ -188,7 +188,7 @@ def untaught_choices(record: RunRecord) -> list[int]:
         raise ValueError(f"{record.key} has no Q-network of the paper's kind, its agent is {record.agent.get('class')}")
     n_layer = len(record.history["tie_map"][0])
     agent = QAgent(n_layer, hidden=record.agent["hidden"], seed=record.agent["seed"])
-    states = [[0] * n_layer, *record.history["tie_map"][:-1]]
+    states = [record.first_ties(n_layer), *record.history["tie_map"][:-1]]
     layers = record.history["layer"]
     with torch.no_grad():
         values = agent.q_network(torch.tensor(states, dtype=torch.float32)).numpy()

@@ -55,6 +55,9 @@ class Recipe:
     """Several processes cannot share its run."""
 
 
+FROM_A_CHECKPOINT = (train_dynamic, train_conventional, stable_baselines.learn_with)  # where `init_from` has a meaning
+
+
 @dataclass(frozen=True)
 class Method:
     """A method by its name, see `parse`."""
@@ -99,19 +102,27 @@ class Method:
 def parse(name: str, experiment: Experiment) -> Method:
     """The method of this name. Raises ValueError for an unknown one, listing what is known, and for what the experiment
     cannot have: an impossible number of weight sets or layers, budgets that a search cannot divide, settings that a
-    variant of the released code does not know."""
+    variant of the released code does not know, a method with a beginning of its own after `init_from`."""
     base = base_name(name)
     numbers = [] if base == name else re.findall(r"-(\d+)(?=-|$)", name)
     recipe = REGISTRY.get(base)
     if recipe is None or len(numbers) not in recipe.numbers:
         raise ValueError(
-            f"unknown method {name!r}; known: {', '.join([*METHODS, *SEARCHES])}, patterns as in sequence-2, "
-            "and the variants of the released code in methods.RELEASED, such as described-with-frozen_start"
+            f"unknown method {name!r}; known: {', '.join(known())}, with a number of weight sets as in sequence-2 and "
+            "gradient-2-restart, and the variants of the released code in methods.RELEASED, such as "
+            "described-with-frozen_start"
         )
     method = Method(name, recipe, tuple(map(int, numbers)))
+    if experiment.init_from is not None and recipe.train not in FROM_A_CHECKPOINT:
+        raise ValueError(f"{name} begins in its own way: leave init_from out, or take an agent or a fixed map")
     if not recipe.follows:
         recipe.arguments(experiment, *method.numbers)
     return method
+
+
+def known() -> list[str]:
+    """The names in the registry, without the variants of the released code."""
+    return [name for name in REGISTRY if name not in RELEASED]
 
 
 def base_name(name: str) -> str:

@@ -21,7 +21,6 @@ from dlt_core.env import LayerTyingEnv
 from dlt_core.experiments import Experiment, build_env
 from dlt_core.records.record import RunRecord
 from dlt_core.records.run import Run, RunKeywords, RunOptions
-from dlt_core.tie_map import TieMap
 
 MODELS = {
     "maskable_ppo": "PPO that leaves impossible actions out (sb3-contrib)",
@@ -142,6 +141,7 @@ class _RunAsWorld(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
         self.run, self.world = run, env
         self.made = 0  # decisions
         self.over = False
+        self._first = run.record.first_ties(env.n_layer)
 
     def goes_on(self, decisions: Iterator[int]) -> bool:
         """Before the first decision: begin the run. Whether there is one to make."""
@@ -168,7 +168,7 @@ class _RunAsWorld(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
                 f"the run ended with decision {self.made}: `learn` has to stop where its callback says False"
             )
         layer, history = self.layer, self.run.record.history
-        before = history["tie_map"][self.made - 1] if self.made else [0] * self.world.n_layer
+        before = history["tie_map"][self.made - 1] if self.made else self._first
         taken = int(action) if action <= layer else before[layer]
         if self.made == len(history.get("action", ())):
             *_, reward, end_of_turn, _, info = self.world.step(action)
@@ -190,7 +190,7 @@ class _RunAsWorld(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
 
     def _seen(self) -> tuple[dict[str, Any], dict[str, Any]]:
         history = self.run.record.history
-        tie_map = history["tie_map"][self.made - 1] if self.made else TieMap.all_tied(self.world.n_layer)
+        tie_map = history["tie_map"][self.made - 1] if self.made else self._first
         mask = self.action_masks().astype(np.int8)
         return {"tie_map": np.array(list(tie_map), dtype=np.int64), "layer": self.layer}, {"action_mask": mask}
 

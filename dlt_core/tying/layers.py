@@ -48,6 +48,11 @@ def tie_layers(
     for layers of unlike shape, if the optimizer does not hold the model's Parameters, for a Parameter that some blocks
     share with the rest of the model and others do not, for an unknown gradient, and for a model that is wrapped in FSDP
     or DDP.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> tie_layers(model, [0, 0, 2, 2])  # two weight sets for four layers
+    >>> count_parameters(model)
+    2072
     """
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")

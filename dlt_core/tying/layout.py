@@ -126,6 +126,10 @@ def read_tie_map(model: nn.Module, *, blocks: Blocks | None = None) -> TieMap:
 
     A layer that shares some of them only, as after `load_state_dict(..., assign=True)` of a few, is not tied.
     Raises ValueError where the blocks cannot be found or compared, see `find_blocks`.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> read_tie_map(model)
+    TieMap([0, 1, 2, 3])
     """
     layout, held = layout_of(model, blocks)
     return TieMap.from_labels(tuple([id(held[n]) for n in numbers]) for numbers in layout.numbers)
@@ -138,7 +142,12 @@ def weight_sets(blocks: Sequence[nn.Module]) -> TieMap:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters, those in one place in memory counted once."""
+    """Number of trainable parameters, those in one place in memory counted once.
+
+    >>> shape = {"vocab_size": 50257, "n_positions": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}
+    >>> count_parameters(build_gpt2(**shape, dropout=0.1, device="meta"))
+    124439808
+    """
     trainable = {p.data_ptr() or id(p): p for p in model.parameters() if p.requires_grad}  # "meta" has no addresses
     return sum(p.numel() for p in trainable.values())
 

@@ -93,6 +93,11 @@ def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[
     {"state": name -> what the optimiser keeps for it, "param_groups": each group's settings, with names as "params",
     "shapes": name -> shape}. A Parameter that several layers share goes by its first name, as in named_parameters().
     Raises ValueError if the optimiser holds a Parameter that is not the model's.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> sorted(optimizer_state(model, optimizer))
+    ['param_groups', 'shapes', 'state']
     """
     names = _names(model, optimizer)
     saved = copy.deepcopy(optimizer.state_dict())
@@ -115,6 +120,10 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, sta
 
     The model must be tied as it was then. Raises ValueError, and changes nothing, if the groups are of other
     Parameters, if a Parameter has another shape, or if `state` was not made by `optimizer_state`.
+
+    >>> model = build_gpt2(vocab_size=31, n_positions=8, n_layer=4, n_head=2, n_embd=8, dropout=0.0)
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> load_optimizer_state(model, optimizer, optimizer_state(model, optimizer))
     """
     names = _names(model, optimizer)
     try:

@@ -1,6 +1,10 @@
 """Widgets: records or a tiny live model in, a widget out.
 
 Each name is loaded when it is first used: who edits a tie map does not wait for PyTorch.
+
+>>> widget = widgets.TieMapEditor("laptop", [0, 0, 2, 2, 2, 5])
+>>> widget.tie_map
+[0, 0, 2, 2, 2, 5]
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def decisions(record: RunRecord) -> list[dict[str, Any]]:
     targets = replayed_targets(record)
     found = []
     for t, after in enumerate(maps):
-        before = maps[t - 1] if t else [0] * len(after)
+        before = maps[t - 1] if t else record.first_ties(len(after))
         q_values = history["q_values"][t] if "q_values" in history else None
         action, reward = history["action"][t], history["reward"][t]
         q = q_values[action] if q_values else None
@@ -135,7 +135,7 @@ def replayed_targets(record: RunRecord) -> list[float] | None:
     from dlt_core.agents import QAgent
 
     agent = QAgent(record.experiment["n_layer"], **{name: record.agent[name] for name in _AGENT})
-    before, targets = TieMap.all_tied(record.experiment["n_layer"]), []
+    before, targets = TieMap(record.first_ties(record.experiment["n_layer"])), []
     columns = (history[name] for name in ("layer", "action", "reward", "tie_map", "q_values", "td_loss"))
     for layer, action, reward, tie_map, q_values, td_loss in zip(*columns, strict=True):
         after = TieMap(tie_map)

@@ -104,6 +104,11 @@ def test_the_folder_of_data_is_absolute_or_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("DLT_DATA_DIR", "data")
     with pytest.raises(ValueError, match=rf"DLT_DATA_DIR=data is a relative path: .*{tmp_path}/data"):
         local_files("any")
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "data"))
+    for there in (False, True):  # nothing, then a file: the hub is not asked instead
+        with pytest.raises(ValueError, match=rf"DLT_DATA_DIR={tmp_path}/data: there is no such folder. Correct it, or"):
+            local_files("any")
+        assert there or (tmp_path / "data").write_text("x")
     monkeypatch.setenv("DLT_DATA_DIR", "~/data")
     assert folder_of("DLT_DATA_DIR") == Path.home() / "data"
     monkeypatch.setenv("DLT_DATA_DIR", "")

@@ -335,6 +335,7 @@ HUB_CALLS = {  # repository, configuration, revision, splits
 def test_the_hub_is_asked_for_the_right_data_and_gives_the_text_of_the_files(name, train_bytes, data_dir, monkeypatch):
     write_complete(data_dir, name)
     local = load(name)
+    (data_dir / "empty").mkdir()
     monkeypatch.setenv("DLT_DATA_DIR", str(data_dir / "empty"))
     asked = hub_that_holds(monkeypatch, hub_rows(name))
     corpus = load(name, train_bytes=train_bytes)

@@ -37,30 +37,23 @@ def blocks_of(name: str) -> str | None:
     return DECODER if name == "t5" else None
 
 
-def tiny(name: str) -> PreTrainedModel:
-    """Three blocks, or three that can be tied, with weights from seed 0, in evaluation mode."""
+def tiny(name: str, n_layer: int = 3) -> PreTrainedModel:
+    """So many blocks that can be tied, with weights from seed 0, in evaluation mode."""
+    sizes = SIZES | {"num_hidden_layers": n_layer}
+    text = TEXT | sizes
+    gpt2 = {"vocab_size": 31, "n_positions": 16, "n_layer": n_layer, "n_head": 2, "n_embd": 16}
+    opt = text | {"ffn_dim": 32, "word_embed_proj_dim": 16}
+    t5 = {"vocab_size": 31, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
     build: dict[str, Any] = {
-        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=31, n_positions=16, n_layer=3, n_head=2, n_embd=16)),
-        "bert": lambda: BertLMHeadModel(BertConfig(**TEXT, is_decoder=True)),
-        "llama": lambda: LlamaForCausalLM(LlamaConfig(**TEXT)),
-        "mistral": lambda: MistralForCausalLM(MistralConfig(**TEXT, **HEADS, head_dim=8)),
-        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**TEXT, **HEADS)),
-        "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**TEXT)),
-        "opt": lambda: OPTForCausalLM(
-            OPTConfig(
-                vocab_size=31,
-                hidden_size=16,
-                num_hidden_layers=3,
-                num_attention_heads=2,
-                ffn_dim=32,
-                max_position_embeddings=16,
-                word_embed_proj_dim=16,
-            )
-        ),
-        "vit": lambda: ViTForImageClassification(ViTConfig(**SIZES, image_size=8, patch_size=4)),
-        "t5": lambda: T5ForConditionalGeneration(
-            T5Config(vocab_size=31, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=4, num_heads=2)
-        ),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**gpt2)),
+        "bert": lambda: BertLMHeadModel(BertConfig(**text, is_decoder=True)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**text)),
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**text, **HEADS, head_dim=8)),
+        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**text, **HEADS)),
+        "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**text)),
+        "opt": lambda: OPTForCausalLM(OPTConfig(**opt)),
+        "vit": lambda: ViTForImageClassification(ViTConfig(**sizes, image_size=8, patch_size=4)),
+        "t5": lambda: T5ForConditionalGeneration(T5Config(**t5, num_decoder_layers=1 + n_layer)),
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)

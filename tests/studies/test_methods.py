@@ -62,8 +62,8 @@ def test_a_name_says_what_it_is_and_what_follows():
 )
 def test_unknown_methods_are_refused_before_anything_runs(method, tiny_data, monkeypatch):
     monkeypatch.setattr(Learner, "train", None)  # would fail if it trained
-    known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, .*, halving, evolution, "
-    known += "patterns as in sequence-2"
+    known = "known: dynamic, random, conventional, all_tied, sequence, .*, permuted, .*, sb3_dqn, .*, evolution, "
+    known += "with a number of weight sets as in sequence-2 and gradient-2-restart"
     known += ", and the variants of the released code"
     with pytest.raises(ValueError, match=f"unknown method '{method}'; {known}"):
         compare(SMALL, ["dynamic", method], data=tiny_data)
