@@ -79,9 +79,9 @@ def pairs(runs: Mapping[str, Sequence[RunRecord]]) -> figures.Figure:
     for seed in paired_differences(ours, theirs):
         pair = [bits_per_byte(next(r for r in some if r.seed == seed)) for some in (theirs, ours)]
         ax.plot([0, 1], pair, "o-", color=figures.INK, markersize=4, linewidth=1)
-    for x, some, colour in ((-0.18, theirs, figures.COLOURS[1]), (1.18, ours, figures.COLOURS[0])):
+    for x, method, some in ((-0.18, other, theirs), (1.18, name, ours)):
         mean, half = mean_interval([bits_per_byte(r) for r in some])
-        ax.errorbar(x, mean, yerr=half, fmt="s", color=colour, capsize=4)
+        ax.errorbar(x, mean, yerr=half, fmt="s", color=figures.method_style(method)[0], capsize=4)
     ax.set(xlim=(-0.5, 1.5), ylabel="test bits per byte")
     ax.set_xticks([0, 1], [other, name])
     return figure

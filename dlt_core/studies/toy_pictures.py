@@ -175,8 +175,8 @@ def _box(ax: Axes, x: float, y: float, colour: str, text: object) -> None:
 def _ticks(ax: Axes, columns: int, rows: int) -> None:
     """A tick in the middle of each box, and no frame."""
     figures.tidy(ax)
-    ax.set_xticks(np.arange(columns) + 0.5, range(columns))
-    ax.set_yticks(np.arange(rows) + 0.5, range(rows))
+    ax.set_xticks(np.arange(columns) + 0.5, map(str, range(columns)))
+    ax.set_yticks(np.arange(rows) + 0.5, map(str, range(rows)))
     ax.spines[:].set_visible(False)
 
 
