@@ -112,10 +112,10 @@ def _why(gate: Gate) -> str:
     """Why an experiment cannot tell, and what follows; nothing if it can."""
     if gate.can_tell:
         return ""
-    shallow = "" if gate.depth else " (no model of fewer layers was trained on this text)"
+    shallow = "" if gate.depth else " (no model of fewer layers was trained like these)"
     return (
-        f"*Cannot tell*, by [the gate]({GATE}): {gate.reason}{shallow}. So these differences hold for this setting, "
-        "and are evidence neither for the paper's claim nor against it."
+        f"*Cannot tell*, by [the gate]({GATE}): {gate.reason}{shallow}. So these differences are evidence "
+        "neither for the paper's claim nor against it."
     )
 
 
