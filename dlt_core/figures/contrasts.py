@@ -82,14 +82,19 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
         colour = METHOD_STYLES.get(name, (BROWN,))[0]
         ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt="o", color=colour,
                     markersize=6, capsize=2, linewidth=1.1, label=name)  # fmt: skip
-    low, high = ax.get_ylim()
+    gap = float(np.ptp(ax.get_ylim())) / 28
+    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkA": 1}
     while order:  # names of neighbours stand in one column at their right, each with a line to its point
-        beside = [name for name in order if places[name] - places[order[0]] < 0.12 * width]
-        order, at = order[len(beside) :], places[beside[-1]] + 0.05 * width
-        for name, y in zip(beside, spread([means[n][1] for n in beside], (high - low) / 26), strict=True):
-            ax.annotate(name, (places[name], means[name][1]), (at, y), fontsize=8, va="center",
-                        color=ax.containers[list(places).index(name)][0].get_color(), annotation_clip=False,
-                        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6})  # fmt: skip
+        far = (i for i in range(1, len(order)) if places[order[i]] - places[order[i - 1]] > 0.12 * width)
+        cut = next(far, len(order))
+        beside, order = order[:cut], order[cut:]
+        at = places[beside[-1]] + 0.05 * width
+        heights = spread([means[name][1] for name in beside], gap)
+        ax.set_ylim(min(ax.get_ylim()[0], min(heights) - gap), max(ax.get_ylim()[1], max(heights) + gap))
+        for name, y in zip(beside, heights, strict=True):
+            colour = ax.containers[list(places).index(name)][0].get_color()
+            ax.annotate(name, (places[name], means[name][1]), (at, y), fontsize=8, va="center", color=colour,
+                        annotation_clip=False, arrowprops=leader)  # fmt: skip
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
     return figure

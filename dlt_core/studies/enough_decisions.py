@@ -10,6 +10,7 @@ from dlt_core import figures
 from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.studies.findings import said
 from dlt_core.studies.table_world import LEARNED_FROM, WORLDS, World, late_maps, percent, play
+from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
 SHOWN = ("still", "noise and trend")
@@ -38,21 +39,25 @@ def decisions_figure(measured: Mapping[str, Any]) -> figures.Figure:
     return figure
 
 
-def in_words(measured: Mapping[str, Any], world: str = "still") -> str:
-    """What each reward leads to in a world: regret after few and many decisions, the worst map, the least tried."""
+def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
+    """What each reward leads to in a world: regret (nats per token) after few and many decisions, how often a turn ends
+    at the worst map, and how often a choice of Q's own is what was tried least, with how often it is by chance."""
     lines = []
     for row in measured["rows"]:
         if row["world"] == world and row["reward"] in LEARNED_FROM:
             few, *_, many = row["regret_minus_random"].items()
-            regret = "; ".join(f"after {int(n):,} decisions {said(v, nats=v)}" for n, v in (few, many))
             least, chance = percent(row["least_tried"]), percent(row["least_tried_by_chance"])
             lines.append(
-                f"- {LEARNED_FROM[row['reward']]}: regret minus the twin's, nats per token, {regret}. Of its turns "
-                f"{percent(row['at_the_worst_map'])} end at the worst map; it takes what was tried least in {least} "
-                f"of its own choices, by chance {chance}."
+                {
+                    "paid by": LEARNED_FROM[row["reward"]],
+                    **{f"regret minus the twin's, {int(n):,} decisions": said(v, nats=v) for n, v in (few, many)},
+                    "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                    "takes what it tried least (by chance)": f"{least} ({chance})",
+                }
             )
-    lines.append(f"- The random agent ends {percent(measured['random_at_the_worst_map'])} of its turns there.")
-    return "\n".join(lines)
+    lines.append({"paid by": "nothing: the twin", **dict.fromkeys(list(lines[0])[1:], "")})
+    lines[-1]["turns that end at the worst map"] = percent(measured["random_at_the_worst_map"])
+    return markdown_table(lines)
 
 
 def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> str:

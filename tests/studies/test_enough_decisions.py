@@ -2,8 +2,11 @@
 
 import pytest
 
+from dlt_core.agents import RandomAgent
 from dlt_core.records.statistics import hedged
-from dlt_core.studies.enough_decisions import decisions_figure, in_words, regret_after
+from dlt_core.studies.enough_decisions import decisions_figure, ends_all_tied, numbers_markdown, regret_after
+from dlt_core.tie_map import all_maps
+from tests.studies.conftest import table_cells
 
 
 @pytest.fixture
@@ -28,12 +31,24 @@ def test_a_panel_for_each_world_and_a_line_for_each_reward(measured):
     assert [label.get_text() for label in still.get_xticklabels()] == ["900", "3,000", "14,100"]
 
 
-def test_in_words(measured):
-    worse, better, chance = in_words(measured).splitlines()
-    assert worse.startswith("- minus perplexity: regret minus the twin's, nats per token, after 900 decisions +0.005")
-    assert "after 14,100 decisions +0.500 ± 0.000 (worse, n = 2; perplexity +64.9 to +64.9 %)" in worse
-    assert "50 ± 0 % end at the worst map; it takes what was tried least in 10 ± 0 %" in worse
-    assert "by chance 40 ± 0 %" in worse
-    assert "(better, n = 2" in better
-    assert chance == "- The random agent ends 20 ± 0 % of its turns there."
+def test_in_numbers(measured):
+    head, worse, better, twin = table_cells(numbers_markdown(measured))
+    assert head[1:3] == ["regret minus the twin's, 900 decisions", "regret minus the twin's, 14,100 decisions"]
+    assert (worse[0], better[0]) == ("minus perplexity", "`log_improvement`")
+    assert worse[1].startswith("+0.005")
+    assert worse[2] == "+0.500 ± 0.000 (worse, n = 2; perplexity +64.9 to +64.9 %)"
+    assert worse[3:] == ["50 ± 0 %", "10 ± 0 % (40 ± 0 %)"]
+    assert "(better, n = 2" in better[2]
+    assert twin == ["nothing: the twin", "", "", "20 ± 0 %", ""]
     assert regret_after(measured, "log_improvement").startswith(f"-0.500 ± 0.000 ({hedged([-0.5, -0.5])}, n = 2;")
+
+
+def test_an_agent_that_never_moves_ends_all_tied_and_one_that_moves_does_not():
+    losses = dict.fromkeys(all_maps(3), 2.0)
+    still, moving = ([RandomAgent(3, seed=seed) for seed in (0, 1)] for _ in range(2))
+    for agent in still:
+        agent.act = lambda state, layer: 0
+    for agent in moving:
+        agent.act = lambda state, layer: layer
+    assert ends_all_tied(losses, still, 8) == "100 ± 0 %"
+    assert ends_all_tied(losses, moving, 8) == "0 ± 0 %"

@@ -417,3 +417,13 @@ def test_the_findings_are_the_sentences_of_what_was_run(made, monkeypatch):
     assert "are +1.500 ± 6.353 (cannot tell, n = 2; perplexity" in found
     assert "Spearman correlation of +1.00" in found
     assert findings.findings([*embedded, *small], preset="gpu") == ""
+
+
+def test_more_decisions_take_as_many_steps():
+    for k in (15, 4):
+        plain = Experiment.preset("truth", "laptop", steps_per_action=k, episodes=10, epsilon_decay=0.5)
+        more = plain.replace(**findings.more_decisions(plain))
+        assert more.episodes == 10 * {15: 5, 4: 2}[k]
+        assert more.steps_per_action * more.episodes == k * 10
+        assert more.steps_per_action * more.evaluate_every == k * plain.evaluate_every
+        assert more.epsilon_decay**more.episodes == pytest.approx(0.5**10, rel=0.3)

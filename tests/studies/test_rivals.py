@@ -67,6 +67,11 @@ def test_validation_recommends_and_the_test_is_quoted():
     assert row[5] == "100%"
 
 
+def test_the_probe_is_told_by_its_last_turns():
+    table = table_cells(rivals.probe_table({"slow": {"dynamic": [[9.0, 2.0, 1.0], [9.0, 1.0, 0.0]]}}, last=2))
+    assert table == [["settings", "`dynamic`"], ["slow", "1.00"]]
+
+
 def test_figures_show_the_turns_and_the_prices():
     ax = rivals.probe_figure({"dynamic": [[2.0] * 10 + [1.0] * 10] * 2}, [12]).axes[0]
     assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0]
