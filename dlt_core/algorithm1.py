@@ -46,7 +46,7 @@ def train_dynamic(
     data: TokenizedCorpus | None = None,
     **options: Unpack[RunKeywords],
 ) -> RunRecord:
-    """Train the experiment's transformer while an agent ties its layers; returns the record.
+    """Train the experiment's transformer while an agent ties its layers; returns the record. Source: Algorithm 1.
 
     agent, env: the paper's unless given; an env is made of the same experiment and data, and at its start.
     method: name in the record, the agent's own by default. data: from `load_data`, to share it between runs, or

@@ -150,6 +150,7 @@ def test_orphans_reach_the_transition(smoke, tiny_data):
     [
         ({"reward": "profit"}, "unknown reward 'profit'; known: neg_perplexity, neg_loss"),
         ({"orphans": "adopt"}, "unknown orphans 'adopt'; known: follow, promote"),
+        ({"start": "free"}, "unknown start 'free'; known: tied, independent"),
         ({"steps_per_action": 0}, "steps_per_action=0"),
         ({"render_mode": "human"}, "unknown render_mode 'human'; known: rgb_array"),
     ],

@@ -30,6 +30,7 @@ TESTED_ELSEWHERE = {
     "reproduce/folder.py": "faults/test_batch_refusals.py",
     "reproduce/jobs.py": "reproduce/test_workers.py",  # a job is what a worker does
     "reproduce/progress.py": "faults/test_batch_refusals.py",
+    "reproduce/reference.py": "reproduce/test_site.py",  # whose pages it makes
     "reproduce/stopping.py": "faults/test_batch_signals.py",
     "reproduce/train.py": "test_main.py",  # the command; several processes: learner/test_parallel.py
     "widgets/__init__.py": "test_package.py",

@@ -51,7 +51,7 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
     The Trainer's log gets `independent_layers`, `reward` and `epsilon`, and so do all that it reports to.
     `decisions` lists what was decided, `agent` and `tie_map` are what they are now. Checkpoints are plain ones in which
     tied layers have equal values; `resume_from_checkpoint` goes on with the same ties, agent and decisions.
-    ValueError for what cannot be done: FSDP, DeepSpeed, several processes, a training set without length and no
+    Raises ValueError for what cannot be done: FSDP, DeepSpeed, several processes, a training set without length and no
     reward_batch.
 
     >>> callback = DynamicLayerTyingCallback(agent="q", steps_per_action=15)  # for Trainer(..., callbacks=[callback])

@@ -52,7 +52,7 @@ class Learner:
     build_model: called with seed=..., at the start and by `restart`; returns a causal language model.
     data: its train split is learned; validation and test are only evaluated.
     batch_size, block_size: B sequences of T predicted tokens make a step. evaluation_tokens: evaluate on at most so
-    many tokens of a split (None: on all). gradient, see `tie_layers`. precision: see PRECISIONS. device: "auto" is
+    many tokens of a split (None: on all). gradient: see `tie_layers`. precision: see PRECISIONS. device: "auto" is
     CUDA where there is one.
     gradient_accumulation_steps: so many parts of the batch go through the model one after the other.
     activation_checkpointing: see `checkpoint_activations`. compile_mode: torch.compile's, for each block by itself, so

@@ -1,7 +1,7 @@
 """Everything as HTML that needs neither Python nor a network: the command `html`.
 
 The notebooks as they are committed, the exercises with their solutions folded, a page of contents, the guide, the page
-for teachers, and playground.html with the widgets alive in it.
+for teachers, the API reference, and playground.html with the widgets alive in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlt_core import CHECKOUT
 from dlt_core.corpora.files import write_text_atomically
+from dlt_core.reproduce.reference import reference_pages
 
 if TYPE_CHECKING:
     from dlt_core.records.record import RunRecord
@@ -143,7 +144,7 @@ def write_site(folder: Path) -> list[Path]:
     pages, sheet = _shared_style({name: _links(text, sources[name].parent, there) for name, text in pages.items()})
     pages["playground"] = playground_page()
     pages["index"] = _contents(titles)
-    files = {f"{name}.html": text for name, text in pages.items()} | {"notebook.css": sheet}
+    files = {f"{name}.html": text for name, text in pages.items()} | {"notebook.css": sheet} | reference_pages()
     for name, text in files.items():
         write_text_atomically(folder / name, text)
     return [folder / name for name in sorted(files)]
@@ -235,6 +236,7 @@ def _contents(titles: dict[str, str]) -> str:
         f"<h2>Notebooks</h2><ul style='list-style: none; padding: 0'>{rows}</ul>"
         f"<p>The exercises can be read here, each solution folded behind its check; to write and check your own, open "
         f"them in <code>notebooks/exercises</code>.</p>{others}"
+        '<p><a href="dlt_core.html">API reference</a>: what you can import from dlt_core, each with an example</p>'
     )
     return _page("Dynamic Layer Tying", body)
 

@@ -1,5 +1,6 @@
 """The command `html`: pages that lead to each other, need nothing from outside, and show what the notebooks show."""
 
+import posixpath
 import re
 from html.parser import HTMLParser
 
@@ -7,8 +8,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import dlt_core
 from dlt_core.__main__ import main
 from dlt_core.reproduce import site
+from dlt_core.reproduce.reference import in_markdown
 from dlt_core.widgets.stepper import lines
 
 
@@ -40,24 +43,53 @@ def test_everything_is_there_and_small_enough_to_mail(folder):
     names = {path.stem for path in site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
     exercises = {f"exercises-{path.stem}" for path in (site.NOTEBOOKS / "exercises").glob("*.ipynb")}
     assert len(exercises) == 9
-    others = {"index", "guide", "teaching", "playground"}
+    others = {"index", "guide", "teaching", "playground", "dlt_core"}
     assert {path.stem for path in folder.glob("*.html")} == names | exercises | others
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
+    assert {path.stem for path in (folder / "dlt_core").iterdir()} == {*dlt_core._ROOMS}
+    reference = [folder / "dlt_core.html", *(folder / "dlt_core").iterdir()]
+    assert sum(path.stat().st_size for path in reference) < 1e6
+    assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 13e6
     assert {f"{name}.html" for name in names | exercises} <= {*Page((folder / "index.html").read_text()).links}
 
 
 def test_every_link_arrives_and_nothing_comes_from_outside(folder):
-    pages = {path.name: Page(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
+    texts = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
+    pages = {name: Page(text) for name, text in texts.items()}
     for name, page in pages.items():
         for link in page.links:
             target, _, anchor = link.partition("#")
             if re.match("https?:", target):
                 continue
-            assert (target or name) in pages, f"{name} leads to {link}"
-            assert not anchor or anchor in pages[target or name].ids, f"{name} leads to {link}"
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) if target else name
+            assert target in pages, f"{name} leads to {link}"
+            assert not anchor or anchor in pages[target].ids, f"{name} leads to {link}"
         assert all(what == "notebook.css" or what.startswith("data:") for what in page.fetched), name
         assert page.scripts == 0 or name == "playground.html"
-    assert not re.search(r"@import|url\(\s*['\"]?https?:", (folder / "notebook.css").read_text(encoding="utf-8"))
+    for text in (texts["dlt_core.html"], (folder / "notebook.css").read_text(encoding="utf-8")):
+        assert not re.search(r"@import|url\(\s*['\"]?https?:", text)
+
+
+def test_the_reference_has_each_public_name_with_its_arguments_and_an_example(folder):
+    text = (folder / "dlt_core.html").read_text(encoding="utf-8")
+    assert "dlt_core.html" in Page((folder / "index.html").read_text(encoding="utf-8")).links
+    assert {*dlt_core._HOME} | {"Experiment.init_from", "QAgent.__init__"} <= Page(text).ids
+    assert "Experiment.__init__" not in Page(text).ids, "its fields say what it takes"
+    assert "Figure" not in Page((folder / "dlt_core" / "figures.html").read_text(encoding="utf-8")).ids, "matplotlib's"
+    assert text.count("&gt;&gt;&gt;") >= len(dlt_core._HOME)
+    for room in dlt_core._ROOMS:
+        assert "&gt;&gt;&gt;" in (folder / "dlt_core" / f"{room}.html").read_text(encoding="utf-8")
+    assert not re.search(r"object at 0x|function &lt;|FieldInfo", text), "the same in every build"
+
+
+def test_a_docstring_says_each_argument_on_a_line_of_its_own():
+    text = in_markdown(
+        "Does it, for `a_b` < c_d.\n\nfirst, second: one\n    and two. third: three. Raises ValueError.\n\n"
+        "    code = 1\n\n>>> 1 + 1\n2"
+    )
+    assert text == (
+        "Does it, for `a_b` &lt; c\\_d.\n\n- **first, second**: one and two.\n- **third**: three.\n\n"
+        "Raises ValueError.\n\n    code = 1\n\n```python\n>>> 1 + 1\n2\n```"
+    )
 
 
 def test_a_notebook_leads_to_its_exercises_and_to_what_its_words_mean(folder):
