@@ -96,7 +96,8 @@ def weight_set_parameters(
     ax.set(xlim=(0, most + 1), ylim=(0, 1.1 * closed[most] / 1e9))
     ax.set_xlabel("weight sets", fontsize=9)
     ax.set_ylabel("parameters (billions)", fontsize=9)
-    right = ax.secondary_yaxis("right", functions=(lambda n: 16 * n, lambda gb: gb / 16))
+    bytes_each: Any = (lambda n: 16 * n, lambda gb: gb / 16)
+    right = ax.secondary_yaxis("right", functions=bytes_each)
     right.set_ylabel("training state (GB, fp32 AdamW)", fontsize=9)
     right.tick_params(labelsize=8)
     return figure
