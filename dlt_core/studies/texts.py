@@ -56,7 +56,7 @@ def introduced(data: TokenizedCorpus) -> str:
             row |= {"lines": f"{found[split]:,}", f"{what}, published": f"{lines[split]:,}" if split in lines else ""}
         rows.append(row)
     return (
-        f"**{name}**, {about(data)}. Source: {data.corpus.source}. It begins:\n\n    {line[:100]} ...\n\n"
+        f"**{name}**, {about(data)}. Source: {data.corpus.source}. Its first long line:\n\n    {line[:100]} ...\n\n"
         f"{markdown_table(rows)}\n\nPerplexities are per {data.unit}."
     )
 
