@@ -345,12 +345,11 @@ def test_the_picture_has_a_square_and_its_source_for_each_layer(tie_map):
 
 
 def test_the_colours_are_those_of_the_figures():
-    from matplotlib.colors import to_rgb
+    from matplotlib.colors import to_hex
 
     from dlt_core.figures.style import weight_set_colours
 
     for n_layer in (1, 8, 9, 48):
-        figures = weight_set_colours(n_layer).colors
-        for layer in range(n_layer):
-            ours = to_rgb(weight_set_colour(layer, n_layer))
-            assert ours == pytest.approx(to_rgb(figures[layer]), abs=0.01)
+        figures = weight_set_colours(n_layer)
+        ours = [weight_set_colour(layer, n_layer).lower() for layer in range(n_layer)]
+        assert [to_hex(figures(layer)) for layer in range(n_layer)] == ours

@@ -21,7 +21,8 @@ def memory(records: Sequence[RunRecord]) -> Figure:
         measured, left = record.required(record.bytes), 0.0
         held = measured["measured_at_end"]
         for name, colour in names.items():
-            ax.barh(row, held[name] / 2**20, left=left, color=colour, label=name if row == 0 else None)
+            said = "optimiser state" if name == "optimizer" else name
+            ax.barh(row, held[name] / 2**20, left=left, color=colour, label=said if row == 0 else None)
             left += held[name] / 2**20
         if measured.get("step_peak"):
             rest = measured["step_peak"] / 2**20 - left

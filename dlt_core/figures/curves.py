@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -95,16 +96,21 @@ def _panels(
     draw: Callable[[Axes, Sequence[RunRecord]], None],
 ) -> Figure:
     """One drawing over optimiser steps, or a panel with its name for each of several, in rows of three, under one
-    legend."""
+    legend. A panel whose y axis is that of the panel at its left does not say so again."""
     if not isinstance(groups, dict):
         groups = {experiment_name(groups[0]) if groups[0].sample_mark else "": groups}
-    figure, axes = new_panels(groups)
+    figure, axes = new_panels(groups, width=3.3)
     legend: dict[str, Artist] = {}
     for ax, records in zip(axes.flat, groups.values(), strict=False):
         draw(ax, records)
         if len(groups) > 1:
             ax.yaxis.label.set_size(8)
+            ax.locator_params("x", nbins=5)
         legend |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    for row in axes:
+        for left, ax in list(pairwise(row))[::-1]:
+            if ax.get_ylabel() == left.get_ylabel():
+                ax.set_ylabel("")
     for column in axes.T:
         [ax for ax in column if ax.axison][-1].set_xlabel("optimiser steps")
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8)

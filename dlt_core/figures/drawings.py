@@ -42,9 +42,8 @@ def stack_and_sets() -> Drawing:
         _title(ax, (left + 130, 454), title)
         _text(ax, (middle, 426), "next word: “mat”?")
         _text(ax, (middle, 68), "text: “the cat sat on the”")
-        tops = [78, *(low + 34 for low in heights)]
-        for low, high in zip(tops, [*heights, 416], strict=True):
-            _arrow(ax, (middle, low), (middle, high))
+        for start, end in zip([78, *(y + 34 for y in heights)], [*heights, 416], strict=True):
+            _arrow(ax, (middle, start), (middle, end))
         for i, j in enumerate(tie_map):
             _layer(ax, (left, heights[i]), f"layer {i}", colours(j))
         for group in tie_map.groups:

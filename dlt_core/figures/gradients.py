@@ -15,8 +15,9 @@ from dlt_core.tie_map import TieMap
 
 def gradient_arrows(pairs: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Gradients of two weights as arrows, a panel for each title: what each layer wants, and the sum, which is what a
-    shared weight set gets. pairs: title -> the gradients of two layers, shape (2, 2)."""
+    shared weight set gets. pairs: title -> the gradients of two layers, shape (2, 2). One scale for all panels."""
     figure, axes = new_panels(pairs, columns=len(pairs), width=3.1, height=2.9, alone=(3.4, 3.2))
+    reach = 1.35 * max(np.abs([*given, np.sum(given, axis=0)]).max() for given in pairs.values())
     for ax, given in zip(axes[0], pairs.values(), strict=True):
         vectors = np.array(given, dtype=float)
         total = vectors.sum(0)
@@ -30,7 +31,6 @@ def gradient_arrows(pairs: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
                 name, (x, y), (4 if outside >= 0 else -4, 6 if y >= 0 else -6), textcoords="offset points",
                 color=colour, fontsize=8, ha="left" if outside >= 0 else "right", va="bottom" if y >= 0 else "top",
             )  # fmt: skip
-        reach = 1.35 * float(np.abs([*vectors, total]).max())
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-reach, reach)
         ax.set_aspect("equal")
@@ -44,7 +44,7 @@ def gradient_arrows(pairs: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 def agreement(panels: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Cosines between the layers' gradients, shape (L, L), a panel for each title: full blue where two layers want
     the same (1), full vermillion where the opposite (-1), none where they have nothing to do with each other."""
-    columns = min(4, len(panels))
+    columns = -(-len(panels) // -(-len(panels) // 4))  # four at most, and rows as even as they can be
     figure, axes = new_panels(panels, columns=columns, width=2.2, height=2.2, alone=(3.4, 3.2))
     for ax, values in zip(axes.flat, panels.values(), strict=False):
         image = ax.imshow(np.array(values), cmap=SIGN.reversed(), norm=TwoSlopeNorm(0, -1, 1))

@@ -41,15 +41,19 @@ def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
 
 
 def map_graphs(maps: dict[str, TieMap]) -> Figure:
-    """Tie maps as graphs, side by side: a node for each layer, downwards from layer 0, and an arc from each tied layer
-    to the one whose weights it uses. A layer in a ring has weights of its own; one colour for each weight set."""
+    """Tie maps as graphs, in rows of five: a node for each layer, downwards from layer 0, and an arc from each tied
+    layer to the one whose weights it uses. A layer in a ring has weights of its own; one colour for each weight set."""
     n_layer = len(next(iter(maps.values())))
     height = 0.6 + max(1.9, (0.34 if n_layer <= 16 else 0.13) * n_layer)
-    figure = new_figure(0.4 + 1.5 * len(maps), height)
-    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    columns = min(5, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = new_figure(0.4 + 1.5 * columns, height * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for ax in axes[len(maps) :]:
+        ax.set_axis_off()
     colours = weight_set_colours(n_layer)
     size = 95 if n_layer <= 16 else 16
-    for ax, (name, tie_map) in zip(axes, maps.items(), strict=True):
+    for ax, (name, tie_map) in zip(axes, maps.items(), strict=False):
         ax.plot([0, 0], [0, n_layer - 1], color=INK, linewidth=1, zorder=0)
         for i, j in enumerate(tie_map):
             ax.scatter(0, i, s=size, color=colours(j), linewidths=0, zorder=2)

@@ -15,14 +15,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.typing import ColorType
 from PIL import Image
 
 from dlt_core.records.record import RunRecord
-from dlt_core.tie_map import COLOURS, RAMP
+from dlt_core.tie_map import COLOURS, weight_set_colour
 
 BACKGROUNDS = ("#ffffff", "#111111", "#0d1117")  # a light page, JupyterLab's dark one, GitHub's
 BLUE, VERMILLION, GREEN, PINK, BROWN, SAGE, AZURE, INK = COLOURS
@@ -48,11 +48,8 @@ matplotlib.rcParams.update(
 
 
 def weight_set_colours(n_layer: int) -> ListedColormap:
-    """A colour for each possible root 0..L-1: COLOURS up to 8 layers, beyond that steps from blue to pink."""
-    if n_layer <= len(COLOURS):
-        return ListedColormap(COLOURS[:n_layer])
-    ramp = LinearSegmentedColormap.from_list("", list(RAMP))
-    return ListedColormap(ramp(np.linspace(0, 1, n_layer)))
+    """`weight_set_colour` of each possible root 0..L-1."""
+    return ListedColormap([weight_set_colour(layer, n_layer) for layer in range(n_layer)])
 
 
 def luminance(colour: ColorType) -> float:
@@ -163,7 +160,9 @@ def save(figure: Figure, path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+    metadata: dict[str, str | None] = {"Software": None}
+    if path.suffix == ".svg":
+        metadata = {"Date": None, "Creator": None} | ({"Title": figure.alt} if isinstance(figure, Drawing) else {})
     with matplotlib.rc_context({"svg.hashsalt": "dlt"}):
         figure.savefig(path, dpi=150, metadata=metadata)
     return path

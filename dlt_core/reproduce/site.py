@@ -32,7 +32,7 @@ WRITTEN = {  # pages that are no notebooks: where they come from, and their titl
 RECORDS = CHECKOUT / "figures" / "records"
 LOOKS = CHECKOUT / "figures" / "looks.json"
 COMPARED = ("dynamic", "random", "conventional", "sandwich-2", "shallow-2")
-# A cell that only reports shows what it says, and its code to whoever asks.
+# A cell that only reports shows what it says, and its code to whoever asks. A drawing has a text for who cannot see it.
 FOLDS = """{%- extends 'lab/index.html.j2' -%}
 {%- block input_group -%}
 {%- if 'hide-input' in cell.metadata.get('tags', []) -%}
@@ -41,6 +41,10 @@ FOLDS = """{%- extends 'lab/index.html.j2' -%}
 {{ super() }}
 {%- endif -%}
 {%- endblock input_group -%}
+{%- block data_png scoped -%}
+{%- set alt = output | get_metadata('alt', 'image/png') -%}
+{{ super() | replace('<img ', '<img alt="' ~ (alt | escape_html) ~ '" ') if alt else super() }}
+{%- endblock data_png -%}
 """
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }

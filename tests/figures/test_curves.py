@@ -45,6 +45,7 @@ def test_several_experiments_make_a_panel_each_under_one_legend(runs):
         shown = [ax for ax in figure.axes if ax.axison]
         assert [ax.get_title() for ax in shown] == list(groups)
         assert [bool(ax.get_xlabel()) for ax in shown] == [False, True, True, True]  # the lowest of each column
+        assert [bool(ax.get_ylabel()) for ax in shown] == [True, False, False, True]  # once for each row
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         assert len(labels) == len(set(labels))
         assert {"dynamic", "random"} <= set(labels)

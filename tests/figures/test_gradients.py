@@ -13,15 +13,17 @@ def test_arrows_are_the_gradients_and_their_sum_with_both_norms():
     assert [ax.get_title() for ax in (agree, fight)] == ["agree", "fight"]
     assert agree.get_xlabel() == "apart 6, shared 6"
     assert fight.get_xlabel() == "apart 7, shared 3"
+    assert agree.get_xlim() == agree.get_ylim() == fight.get_xlim() == fight.get_ylim() == (-1.35 * 3, 1.35 * 3)
     tips = {text.get_text(): text.xy for text in fight.texts if text.get_text()}
     assert tips == {"layer 0": (1, -2), "layer 1": (-3, 1), "their sum": (-2, -1)}
 
 
 def test_agreement_has_a_square_for_each_pair_of_layers_on_one_scale():
     values = [[1, -0.5], [-0.5, 1]]
-    figure = figures.agreement({"early": values, "late": np.eye(2)})
+    figure = figures.agreement({"early": values, "late": np.eye(2), "3": values, "4": values, "5": values, "6": values})
     images = [ax.images[0] for ax in figure.axes if ax.images]
-    assert [image.get_array().tolist() for image in images] == [values, np.eye(2).tolist()]
+    assert [image.get_array().tolist() for image in images] == [values, np.eye(2).tolist(), *[values] * 4]
+    assert [image.axes.get_subplotspec().rowspan.start for image in images] == [0, 0, 0, 1, 1, 1]
     assert {(image.norm.vmin, image.norm.vmax) for image in images} == {(-1, 1)}
     red, _, blue, _ = images[0].cmap(images[0].norm(1.0))
     assert blue > red, "agreement is blue, as in the widget"

@@ -45,6 +45,13 @@ def test_a_graph_has_a_node_for_each_layer_and_an_arc_for_each_tie():
     assert nodes[0] == nodes[1] == nodes[3] != nodes[2]
 
 
+def test_more_than_five_graphs_go_on_in_a_second_row():
+    maps = {f"{sets} of 6": TieMap.pattern("sequence", 6, sets) for sets in range(1, 7)}
+    shown = [ax for ax in figures.map_graphs(maps).axes if ax.get_title()]
+    assert [ax.get_title().split("\n")[0] for ax in shown] == list(maps)
+    assert [ax.get_subplotspec().rowspan.start for ax in shown] == [0, 0, 0, 0, 0, 1]
+
+
 def test_maps_side_by_side_have_their_numbers_in_readable_ink():
     ax = figures.tie_maps({"a": TieMap([0, 0, 2, 0]), "b": TieMap.independent(4)}).axes[0]
     columns = {}

@@ -105,6 +105,19 @@ def test_a_cell_that_only_reports_is_folded_and_its_output_is_not():
     assert "<script" not in text
 
 
+def test_a_drawing_has_its_text_and_its_width():
+    image = {"image/png": "iVBORw0KGgo="}
+    outputs = [
+        new_output("display_data", image, metadata={"image/png": {"alt": "2 < 3 books", "width": 700}}),
+        new_output("display_data", image),
+    ]
+    text = site.notebook_page(new_notebook(cells=[new_code_cell("drawing", outputs=outputs)]), "A title")
+    drawing, chart = re.findall("<img [^>]+>", text)
+    assert 'alt="2 &lt; 3 books"' in drawing
+    assert 'width="700"' in drawing
+    assert "books" not in chart
+
+
 def test_the_playground_holds_state_and_modules():
     text = site.playground_page()
     page = Page(text)
