@@ -1,13 +1,12 @@
 """The tables in the README files: whole between their marks, and made from the right runs."""
 
-import json
 import re
 
 import pytest
 
 from dlt_core import CHECKOUT
 from dlt_core.records.record import load_all
-from dlt_core.reproduce import marked_tables, notebook_tables
+from dlt_core.reproduce import marked_tables
 from dlt_core.reproduce.marked_tables import (
     HEADLINE,
     headline,
@@ -48,38 +47,6 @@ def test_a_missing_mark_raises_before_anything_is_written(root, mark):
     with pytest.raises(ValueError, match=r"figures/README\.md lacks the marks of its table 'one'"):
         write_marked_tables(root)
     assert ((root / "README.md").read_bytes(), path.read_bytes()) == before
-
-
-def test_what_a_notebook_and_a_route_need_is_read_off_the_notebooks(tmp_path, monkeypatch):
-    def cell(kind, source, **metadata):
-        more = {"outputs": [], "execution_count": None} if kind == "code" else {}
-        return {"cell_type": kind, "id": source[:3], "metadata": metadata, "source": [source], **more}
-
-    def notebook(name, *cells):
-        path = tmp_path / "notebooks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-
-    for name, parameters in (
-        ("00_a", 'preset = "laptop"'),
-        ("01_b", 'x = 1\ncorpus: str = "lambada"  # or'),
-        ("02_c", 'corpus = "embedded"'),
-    ):
-        notebook(f"{name}.ipynb", cell("markdown", f"# T {name}\nText"), cell("code", parameters, tags=["parameters"]))
-    tasks = "## 1 · A\n\n*Difficulty ●○○ · importance ●●● · {} minutes*\n\nText"
-    notebook("exercises/00_a.ipynb", *(cell("markdown", tasks.format(minutes)) for minutes in (5, 15)))
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "notebook_times.json").write_text('{"00_a": 59}')
-    assert table_cells(notebook_tables.needs(tmp_path).partition("\n")[2]) == [
-        ["[T 00_a](00_a.ipynb)", "59 s", "nothing to fetch", "[2, 20 minutes](exercises/00_a.ipynb)"],
-        ["[T 01_b](01_b.ipynb)", "not timed", "`lambada`", ""],
-        ["[T 02_c](02_c.ipynb)", "not timed", "nothing to fetch", ""],
-    ]
-    monkeypatch.setattr(notebook_tables, "ROUTES", {"short": ("00",), "long": ("00", "01", "02")})
-    assert table_cells(notebook_tables.routes(tmp_path).partition("\n")[2]) == [
-        ["short", "00", "0.5 hours", "1 minutes", "0.3 hours"],
-        ["long", "all", "1.5 hours", "1 minutes, without 01, without 02", "0.3 hours"],
-    ]
 
 
 def test_the_gpus_regime_lists_each_runs_values_by_seed():
