@@ -100,7 +100,7 @@ def train(method: str, seed: int, data: Mapping[str, Any], *, steps: int) -> dic
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     set_seed(seed)
     model = vit(2 if method == "shallow-2" else N_LAYER, len(data["labels"]))
-    callbacks = []
+    callbacks: list[Any] = []
     if method in ("dynamic", "random"):
         agent = QAgent(N_LAYER, seed=seed, epsilon_decay=EPSILON_DECAY) if method == "dynamic" else "random"
         callbacks = [DynamicLayerTyingCallback(agent, steps_per_action=STEPS_PER_ACTION, seed=seed)]
@@ -148,8 +148,8 @@ def vit(layers: int, labels: int) -> nn.Module:
         intermediate_size=4 * WIDTH,
         image_size=IMAGE,
         patch_size=PATCH,
-        num_labels=labels,
     )
+    config.num_labels = labels
     return ViTForImageClassification(config)
 
 

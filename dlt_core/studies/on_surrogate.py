@@ -115,6 +115,7 @@ def measure(
     if rest or not turns:
         raise ValueError(f"{decisions} decisions are not a number of turns over layers 1 to {experiment.n_layer - 1}")
     env = make_env("truth", "laptop", records=records, reward=REWARD)
+    assert env.error is not None  # a fit of recorded runs has one
     played = side_by_side(env, experiment.replace(episodes=turns), methods, seeds)
     return {
         "decisions": decisions,
