@@ -158,7 +158,7 @@ def bands(
             middle, half = np.array([mean_interval(at) for at in zip(*values, strict=True)], dtype=float).T
             line = (0, (1, 1)) if name.endswith("(last)") else dash
             (drawn,) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.8)
-            if ax is last.get(name):
+            if name in last and last[name] is ax:
                 named[ax][name] = drawn
             ax.fill_between(x, middle - half, middle + half, facecolor=to_rgba(colour, 0.13),
                             edgecolor=to_rgba(colour, 0.5), linewidth=0.6)  # fmt: skip

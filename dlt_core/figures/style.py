@@ -171,8 +171,9 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
 def name_lines(ax: Axes, lines: Mapping[str, Line2D]) -> None:
     """Each name right of the panel, where its line ends and in its colour, instead of a legend."""
     low, high = ax.get_ylim()
-    inches = 0.7 * ax.figure.get_size_inches()[1] / ax.get_subplotspec().get_gridspec().nrows
-    ends = [float(line.get_ydata()[-1]) for line in lines.values()]
+    place = ax.get_subplotspec()
+    inches = 0.7 * ax.figure.bbox.height / ax.figure.dpi / (place.get_gridspec().nrows if place else 1)
+    ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines.values()]
     gap = 0.14 * (high - low) / inches * max((1 + name.count("\n") for name in lines), default=1)
     for (name, line), y in zip(lines.items(), spread(ends, gap), strict=True):
         ax.annotate(name, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
