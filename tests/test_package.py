@@ -211,7 +211,7 @@ def test_the_tests_mirror_the_package():
             alone.add(place.as_posix())
     assert alone == TESTED_ELSEWHERE.keys()
     assert all((tests / elsewhere).exists() for elsewhere in TESTED_ELSEWHERE.values())
-    of_no_module = {"cuda", "notebooks", "package", "readme"}
+    of_no_module = {"cuda", "notebooks", "package", "prose", "readme"}
     for path in tests.rglob("test_*.py"):
         place, name = path.relative_to(tests), path.stem.removeprefix("test_")
         if place.parts[0] in ("browser", "faults"):  # by what a reader opens, or what happens to a user

@@ -59,12 +59,13 @@ READING = 30  # minutes a notebook, our estimate
 
 
 def routes(root: Path) -> str:
-    """For each route what it takes: reading, which is estimated; running its notebooks; and their exercises."""
+    """For each route what it takes: reading, which is estimated; running its notebooks; and their exercises. Of those
+    that are under `root`."""
     seconds = _seconds(root)
     paths = {path.name[:2]: path for path, *_ in _listed(root)}
     rows = []
     for route, numbers in ROUTES.items():
-        of = [paths[number] for number in numbers]
+        of = [paths[number] for number in numbers if number in paths]
         untimed = "".join(f", without {path.name[:2]}" for path in of if path.stem not in seconds)
         rows.append(
             {

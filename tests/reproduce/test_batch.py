@@ -196,7 +196,7 @@ def test_a_dead_kernel_is_a_failure(notebooks, tmp_path):
 def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
     root = notebooks.parent
     marks = {
-        "README.md": ("headline", "notebooks"),
+        "README.md": ("result", "headline", "notebooks"),
         "figures/README.md": (
             "results",
             "agent",
@@ -215,7 +215,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
             "rule",
             "images",
         ),
-        "notebooks/README.md": ("needs",),
+        "notebooks/README.md": ("routes", "needs"),
         "dlt_core/README.md": ("released",),
     }
     for name, names in marks.items():
