@@ -1,7 +1,7 @@
 """Everything as HTML that needs neither Python nor a network: the command `html`.
 
-The notebooks as they are committed, the exercises with their solutions folded, a page of contents, the guide, the page
-for teachers, the API reference, and playground.html with the widgets alive in it.
+The notebooks as they are committed, the exercises with their solutions folded, a page of contents, the results, the
+guide, the page for teachers, the API reference, and playground.html with the widgets alive in it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 WRITTEN = {  # pages that are no notebooks: where they come from, and their titles
+    "results": ("figures/README.md", "The results: every table and figure"),
     "guide": ("dlt_core/README.md", "The guide to the code"),
     "teaching": ("notebooks/README.md", "For whoever teaches: routes, misunderstandings, words and symbols"),
 }
@@ -141,7 +142,9 @@ def write_site(folder: Path) -> list[Path]:
         nb = new_notebook(cells=[new_markdown_cell(sources[name].read_text(encoding="utf-8"))])
         pages[name] = _small_ids(notebook_page(nb, titles[name]))
     there = {path: name for name, path in sources.items()} | {NOTEBOOKS / "playground.ipynb": "playground"}
-    pages, sheet = _shared_style({name: _links(text, sources[name].parent, there) for name, text in pages.items()})
+    folders = {name: path.parent for name, path in sources.items()}
+    pages = {name: _links(_with_figures(text, folders[name]), folders[name], there) for name, text in pages.items()}
+    pages, sheet = _shared_style(pages)
     pages["playground"] = playground_page()
     pages["index"] = _contents(titles)
     files = {f"{name}.html": text for name, text in pages.items()} | {"notebook.css": sheet} | reference_pages()
@@ -164,7 +167,6 @@ def notebook_page(nb: Any, title: str) -> str:
     dark, _, _ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
     style = f":root {{ color-scheme: light dark; }} @media (prefers-color-scheme: dark) {{ {dark} }} {_FOLDED}"
     text = text.replace("</head>", f"<style>{style}</style></head>", 1)
-    text = re.sub(r'(<img\b[^>]*?src=")\.\./(figures/[^"]+\.png)"', _within, text)
     return re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
 
 
@@ -274,10 +276,14 @@ def _links(text: str, folder: Path, there: dict[Path, str]) -> str:
     return re.sub(r'<a\b([^>]*?)href="([^"]*)"([^>]*)>(.*?)</a>', lead, text, flags=re.DOTALL)
 
 
-def _within(found: re.Match[str]) -> str:
-    """A committed figure as part of the page."""
-    data = base64.b64encode((CHECKOUT / found.group(2)).read_bytes()).decode()
-    return f'{found.group(1)}data:image/png;base64,{data}"'
+def _with_figures(text: str, folder: Path) -> str:
+    """The committed figures that a page of `folder` shows as parts of it."""
+
+    def within(found: re.Match[str]) -> str:
+        data = base64.b64encode((folder / found.group(2)).read_bytes()).decode()
+        return f'{found.group(1)}data:image/png;base64,{data}"'
+
+    return re.sub(r'(<img\b[^>]*?src=")([^":]+\.png)"', within, text)
 
 
 def _small_ids(text: str) -> str:

@@ -43,7 +43,7 @@ def test_everything_is_there_and_small_enough_to_mail(folder):
     names = {path.stem for path in site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
     exercises = {f"exercises-{path.stem}" for path in (site.NOTEBOOKS / "exercises").glob("*.ipynb")}
     assert len(exercises) == 9
-    others = {"index", "guide", "teaching", "playground", "dlt_core"}
+    others = {"index", "results", "guide", "teaching", "playground", "dlt_core"}
     assert {path.stem for path in folder.glob("*.html")} == names | exercises | others
     assert {path.stem for path in (folder / "dlt_core").iterdir()} == {*dlt_core._ROOMS}
     reference = [folder / "dlt_core.html", *(folder / "dlt_core").iterdir()]
@@ -102,6 +102,16 @@ def test_a_notebook_leads_to_its_exercises_and_to_what_its_words_mean(folder):
     assert text[:folded].endswith("<details>")
     assert text.rindex("check_turn", 0, folded) > text.index("2 · A turn by hand"), "behind its check"
     assert "end_episode" in text[folded : text.index("</details>", folded)]
+
+
+def test_the_results_are_a_page_with_its_figures_in_it(folder):
+    written = (site.CHECKOUT / "figures" / "README.md").read_text(encoding="utf-8")
+    text = (folder / "results.html").read_text(encoding="utf-8")
+    assert text.count('src="data:image/png') == len(re.findall(r"!\[[^]]*\]\([^)]*\.png\)", written)) > 5
+    assert "15_a_rule_that_hears.html" in Page(text).links
+    assert "results.html" in Page((folder / "index.html").read_text(encoding="utf-8")).links
+    guide = Page((folder / "guide.html").read_text(encoding="utf-8")).links
+    assert any(link.startswith("results.html") for link in guide), "what the guide says of it leads there"
 
 
 def test_formulas_are_mathml_and_outputs_are_there(folder):
