@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,6 @@ def train(method: str, seed: int, data: Mapping[str, Any], *, steps: int) -> dic
         callbacks = [DynamicLayerTyingCallback(agent, steps_per_action=STEPS_PER_ACTION, seed=seed)]
     elif method == "sandwich-2":
         tie_layers(model, TieMap.pattern("sandwich", N_LAYER, 2))
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(
             out,
@@ -133,7 +131,6 @@ def train(method: str, seed: int, data: Mapping[str, Any], *, steps: int) -> dic
         "loss": tested["eval_loss"],
         "parameters": count_parameters(model),
         "tie_map": list(read_tie_map(model)),
-        "seconds": round(time.perf_counter() - began, 1),
     }
 
 
