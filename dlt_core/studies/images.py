@@ -199,17 +199,31 @@ def images_markdown(measured: Mapping[str, Any]) -> str:
                 "independent layers": f"{np.mean([TieMap(row['tie_map']).num_independent for row in of]):.1f}",
             }
         )
-    differences = []
-    for one, other, question in CONTRASTS:
-        pairs = [accuracy[one][seed] - accuracy[other][seed] for seed in accuracy[one] if seed in accuracy[other]]
-        differences.append(
-            {
-                "question": question,
-                "compared": f"`{one}` minus `{other}`",
-                "accuracy, points": f"{plus_minus(*mean_interval(pairs), 1, '+')}: {verdict([-d for d in pairs])}",
-            }
+    points = {
+        (one, other): [accuracy[one][seed] - accuracy[other][seed] for seed in accuracy[one] if seed in accuracy[other]]
+        for one, other, _ in CONTRASTS
+    }
+    verdicts = {pair: verdict([-d for d in differences]) for pair, differences in points.items()}  # more is better
+    deep, chance = (verdicts[pair[:2]] for pair in CONTRASTS[:2])
+    can_tell = deep == "better" and chance in ("better", "worse")
+    differences = [
+        {
+            "question": question,
+            "compared": f"`{one}` minus `{other}`",
+            "accuracy, points": f"{plus_minus(*mean_interval(points[one, other]), 1, '+')}: "
+            + (verdicts[one, other] if can_tell or number < 2 else "cannot tell"),
+        }
+        for number, (one, other, question) in enumerate(CONTRASTS)
+    ]
+    gate = (
+        ""
+        if can_tell
+        else (
+            " By the gate this *cannot tell* what sharing or the agent is worth: for that six layers would have to be "
+            "better than two, and ties moved by chance would have to differ from none."
         )
+    )
     return (
         f"{markdown_table(rows)}\n\n{markdown_table(differences)}\n\n"
-        f"Data: {measured['source']}; {measured['steps']:,} steps with {BATCH} images each."
+        f"Data: {measured['source']}; {measured['steps']:,} steps with {BATCH} images each.{gate}"
     )

@@ -93,7 +93,8 @@ def test_the_table(measured):
     conventional = next(row for row in measured["rows"] if row["method"] == "conventional")
     assert f"| `conventional` | 1 | {100 * conventional['accuracy']:.1f} |" in table
     assert "what the agent adds | `dynamic` minus `random`" in table
-    assert table.endswith("(12 train, 4 test); 2 steps with 64 images each.")
+    assert "(12 train, 4 test); 2 steps with 64 images each. By the gate this *cannot tell*" in table
+    assert table.count(": cannot tell |") == 2, "one seed shows nothing"
 
 
 def test_more_accuracy_is_better():
@@ -102,7 +103,9 @@ def test_more_accuracy_is_better():
         for method, base in zip(images.METHODS, (0.5, 0.4, 0.3, 0.2, 0.35), strict=True)
         for seed in range(3)
     ]
-    lines = images.images_markdown({"rows": rows, "source": "x", "steps": 1}).splitlines()
+    table = images.images_markdown({"rows": rows, "source": "x", "steps": 1})
+    assert "cannot tell" not in table
+    lines = table.splitlines()
     verdicts = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in lines if " minus " in line}
     assert verdicts == {
         "what four more layers are worth": "+10.0 ± 0.0: better",
