@@ -176,16 +176,12 @@ class TableWorld:
     """Where it is written. Without this option: the checkout's figures/table_world.json."""
 
     def run(self) -> int:
-        from dlt_core.corpora.files import write_json_atomically
         from dlt_core.records import load_all
         from dlt_core.reproduce.outputs import FIGURES
         from dlt_core.studies.table_world import measure, table_world_markdown
 
         measured = measure(load_all(self.records or FIGURES / "records"))
-        out = self.out or FIGURES / "table_world.json"
-        write_json_atomically(out, measured)
-        print(table_world_markdown(measured), out, sep="\n\n")
-        return 0
+        return _keep(measured, table_world_markdown(measured), self.out or FIGURES / "table_world.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,15 +222,11 @@ class Surrogate:
     """Where it is written. Without this option: the checkout's figures/surrogate.json."""
 
     def run(self) -> int:
-        from dlt_core.corpora.files import write_json_atomically
         from dlt_core.reproduce.outputs import FIGURES
         from dlt_core.studies.on_surrogate import measure, measured_markdown
 
         measured = measure(self.records or FIGURES / "records")
-        out = self.out or FIGURES / "surrogate.json"
-        write_json_atomically(out, measured)
-        print(measured_markdown(measured), out, sep="\n\n")
-        return 0
+        return _keep(measured, measured_markdown(measured), self.out or FIGURES / "surrogate.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,6 +386,15 @@ class Html:
         size = sum(path.stat().st_size for path in paths)
         print(f"{len(paths)} files, {size / 1e6:.1f} MB: open {self.directory / 'index.html'}")
         return 0
+
+
+def _keep(measured: dict[str, Any], table: str, out: Path) -> int:
+    """Write what a study measured to `out`, and print its table and where it lies; returns the exit status."""
+    from dlt_core.corpora.files import write_json_atomically
+
+    write_json_atomically(out, measured)
+    print(table, out, sep="\n\n")
+    return 0
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {

@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from dlt_core import CHECKOUT
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.experiments import Experiment
 from dlt_core.records.statistics import mean_interval, plus_minus, verdict
+from dlt_core.studies.findings import COMMITTED
 from dlt_core.studies.methods import parse
 from dlt_core.studies.stable_baselines import MODELS, learn_with, own_randomness
 from dlt_core.studies.surrogate import SurrogateTyingEnv, make_env
@@ -100,7 +100,7 @@ def side_by_side_markdown(played: Mapping[str, Sequence[Played]]) -> str:
 
 
 def measure(
-    records: Path = CHECKOUT / "figures" / "records",
+    records: Path = COMMITTED,
     *,
     methods: Sequence[str] = METHODS,
     seeds: Sequence[int] = tuple(range(10)),
