@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dlt_core.corpora.tokenization import GPT2_PIECES, TokenizedCorpus, bpe_pieces
+from dlt_core.corpora.tokenization import GPT2_PIECES, bpe_pieces
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import step_flops
 from dlt_core.records.record import RunRecord
@@ -91,15 +91,6 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
     left = [{name: value for name, value in row.items() if name not in (*shared, "seconds")} for row in rows]
     sentence = f"{words[0].upper()}{words[1:]}.\n\n" if words else ""
     return sentence + markdown_table(left)
-
-
-def data_table(data: TokenizedCorpus) -> list[dict[str, str]]:
-    """A row for each split: words with each line's end as one more, bytes, and tokens."""
-    return [
-        {"split": split, "words": f"{text.words:,}", "bytes": f"{text.bytes:,}",
-         f"tokens ({data.unit})": f"{len(data.tokens[split]):,}"}
-        for split, text in data.corpus.splits.items()
-    ]  # fmt: skip
 
 
 HEADINGS = {
