@@ -185,6 +185,32 @@ class TableWorld:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManyDecisions:
+    """Let the agent decide 14,100 times in a model of four layers that trains, one step after each decision.
+
+    Five seeds of three runs; two hours of a core. What is finished is not run again, and Ctrl-C stops at a checkpoint.
+    The table in figures/README.md is made of what it writes.
+    """
+
+    records: Path | None = None
+    """Folder with the records of study truth. Without this option: the checkout's figures/records."""
+    runs: Path = Path("runs")
+    """Folder for the records and checkpoints of these runs, 3 MB each."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each with all runs."""
+    out: Path | None = None
+    """Where it is written. Without this option: the checkout's figures/many_decisions.json."""
+
+    def run(self) -> int:
+        from dlt_core.records import load_all
+        from dlt_core.reproduce.outputs import FIGURES
+        from dlt_core.studies.many_decisions import many_decisions_markdown, measure
+
+        measured = measure(load_all(self.records or FIGURES / "records"), self.runs, seeds=self.seeds)
+        return _keep(measured, many_decisions_markdown(measured), self.out or FIGURES / "many_decisions.json")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Looks:
     """Look where the gradients of tied layers disagree, and at what rewards tell: early, and over seeds.
 
@@ -402,6 +428,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": Reproduce,
     "figures": Figures,
     "table-world": TableWorld,
+    "many-decisions": ManyDecisions,
     "looks": Looks,
     "surrogate": Surrogate,
     "images": Images,

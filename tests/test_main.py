@@ -166,7 +166,7 @@ def test_without_data_the_remedies_are_named(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "python -m dlt_core: error: Expected one of {train, reproduce, figures, table-world, looks, surro"),
+        ([], "python -m dlt_core: error: Expected one of {train, reproduce, figures, table-world, many-decisions"),
         (["dance"], "python -m dlt_core: error: Unrecognized options: dance"),
         (["train"], "python -m dlt_core train: error: Missing from python -m dlt_core train: --experiment"),
         (

@@ -165,7 +165,7 @@ def test_the_commands_are_understood(command, capsys):
 
 def test_each_command_is_named_on_the_front_page_and_its_options_in_the_guide():
     assert {command.split()[0] for command in COMMANDS} == {
-        "reproduce", "train", "figures", "table-world", "looks", "surrogate", "images", "benchmark",
+        "reproduce", "train", "figures", "table-world", "many-decisions", "looks", "surrogate", "images", "benchmark",
         "first-light",
         "side-by-side", "exercises", "html",
         "--help",

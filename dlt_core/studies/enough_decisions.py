@@ -1,4 +1,5 @@
-"""What figures/table_world.json says, in a picture and in words: enough decisions decide whether the agent learns."""
+"""What table_world.json and many_decisions.json of figures/ say, in a picture and in words: enough decisions decide
+whether the agent learns."""
 
 from __future__ import annotations
 
@@ -8,33 +9,36 @@ from typing import Any
 
 from dlt_core import figures
 from dlt_core.agents import QAgent, RandomAgent
+from dlt_core.studies import many_decisions
 from dlt_core.studies.findings import said
-from dlt_core.studies.table_world import LEARNED_FROM, WORLDS, World, late_maps, percent, play
+from dlt_core.studies.table_world import LEARNED_FROM, World, late_maps, percent, play
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
-SHOWN = ("still", "noise and trend")
+SHOWN = {
+    "still": "the world stands still",
+    "noise and trend": "the world with noise and trend",
+    many_decisions.WORLD: many_decisions.WORLD,
+}
 
 
-def decisions_figure(measured: Mapping[str, Any]) -> figures.Figure:
+def decisions_figure(*measured: Mapping[str, Any]) -> figures.Figure:
     """The agent's regret minus its random twin's against the number of decisions, a line for each reward and a panel
-    for each world, with 95 % intervals over the seeds. measured: of `table_world.measure`."""
-    panels = {
-        f"the world {WORLDS[name].replace('still', 'stands still')}": {
-            LEARNED_FROM[row["reward"]].replace("`", ""): (
-                measured["decisions"],
-                list(zip(*row["regret_minus_random"].values(), strict=True)),
-            )
-            for row in measured["rows"]
-            if row["world"] == name and row["reward"] in LEARNED_FROM
-        }
-        for name in SHOWN
-    }
+    for each world, with 95 % intervals over the seeds. measured: of `table_world.measure` and
+    `many_decisions.measure`."""
+    panels: dict[str, dict[str, Any]] = {}
+    for found in measured:
+        for row in found["rows"]:
+            if row["world"] in SHOWN and row["reward"] in LEARNED_FROM:
+                values = list(zip(*row["regret_minus_random"].values(), strict=True))
+                name = LEARNED_FROM[row["reward"]].replace("`", "")
+                panels.setdefault(SHOWN[row["world"]], {})[name] = (found["decisions"], values)
     ylabel = "regret minus the random twin's\n(nats per token; below 0: learned)"
     figure = figures.bands(panels, "decisions", ylabel, zero=True)
     for ax in figure.axes:
         ax.set_xscale("log")
-        ax.set_xticks(measured["decisions"], [f"{n:,}" for n in measured["decisions"]])
+        decisions = measured[0]["decisions"]
+        ax.set_xticks(decisions, [f"{n:,}" for n in decisions])
         ax.minorticks_off()
     return figure
 

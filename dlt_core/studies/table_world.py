@@ -27,7 +27,7 @@ from dlt_core.env import BASELINE_RATE, REWARDS
 from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus, verdict
-from dlt_core.studies.diagnosis import least_tried, truth
+from dlt_core.studies.diagnosis import is_truth, least_tried, truth
 from dlt_core.studies.rule.rewards import OPTIMISTIC
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
@@ -148,7 +148,7 @@ def late_maps(history: Mapping[str, Sequence[Any]], decisions: int) -> list[TieM
     """The maps at the ends of the turns, in the last quarter of the turns of the first `decisions`."""
     per_turn = max(history["layer"])
     ends = history["tie_map"][:decisions][per_turn - 1 :: per_turn]
-    return list(ends[-max(1, len(ends) // 4) :])
+    return [TieMap(sources) for sources in ends[-max(1, len(ends) // 4) :]]
 
 
 def noise_and_trend(runs: Sequence[RunRecord]) -> tuple[float, list[float]]:
@@ -175,21 +175,13 @@ def measure(
     looks are at one run. Raises ValueError where the maps or the random runs are missing.
     """
     experiment = Experiment.preset("truth", "laptop", epsilon_decay=EPSILON_DECAY)
-    runs = [r for r in records if r.experiment["name"] == "truth" and r.experiment["preset"] == "laptop"]
+    runs = [r for r in records if is_truth(r)]
     losses = {tie_map: fmean(values) for tie_map, values in truth(runs).items()}
-    random_runs = [r for r in runs if r.method == "random" and not r.changes]
+    random_runs = [r for r in runs if r.method == "random"]
     if not losses or not random_runs:
         raise ValueError("the table needs the records of study truth: its maps from scratch, and its random runs")
     noise, trend = noise_and_trend(random_runs)
-    turns, best = max(decisions) // (experiment.n_layer - 1), min(losses.values())
-    worst = max(losses, key=losses.__getitem__)
-
-    def regret(history: Mapping[str, Sequence[Any]], n: int) -> float:
-        return fmean(losses[tie_map] for tie_map in late_maps(history, n)) - best
-
-    def at_the_worst(history: Mapping[str, Sequence[Any]]) -> float:
-        return fmean(tie_map == worst for tie_map in late_maps(history, max(decisions)))
-
+    turns = max(decisions) // (experiment.n_layer - 1)
     blind = play(losses, [RandomAgent(experiment.n_layer, seed=s) for s in seeds], [World()] * len(seeds), turns)
     kinds = list(itertools.product(LEARNED_FROM, WORLDS))
     agents = [build_agent(experiment.replace(seed=s)) for _ in kinds for s in seeds]
@@ -214,29 +206,54 @@ def measure(
     rows = []
     for reward, name in (*kinds, *((reward, "still") for reward in COMPARED)):
         found = list(itertools.islice(played, len(seeds)))
-        counted = [least_tried(history) for history in found]
-        rows.append(
-            {
-                "reward": reward,
-                "world": name,
-                "regret_minus_random": {
-                    str(n): [regret(ours, n) - regret(theirs, n) for ours, theirs in zip(found, blind, strict=True)]
-                    for n in decisions
-                },
-                "at_the_worst_map": list(map(at_the_worst, found)),
-                "least_tried": [least / greedy for greedy, least, _ in counted],
-                "least_tried_by_chance": [chance / greedy for greedy, _, chance in counted],
-            }
-        )
+        rows.append({"reward": reward, "world": name, **judged(found, blind, losses, decisions)})
     return {
         "seeds": list(seeds),
         "decisions": list(decisions),
         "noise": noise,
         "trend": trend,
-        "worst_map": list(worst),
-        "random_at_the_worst_map": list(map(at_the_worst, blind)),
+        **of_chance(blind, losses),
         "rows": rows,
     }
+
+
+def judged(
+    found: Sequence[Mapping[str, Sequence[Any]]],
+    blind: Sequence[Mapping[str, Sequence[Any]]],
+    losses: Mapping[TieMap, float],
+    decisions: Sequence[int],
+) -> dict[str, Any]:
+    """What the maps at the ends of the turns are worth by a table of losses (nats per token), a number for each seed:
+    after so many decisions the regret minus that of the random twin; and of all decisions the share of the late turns
+    that end at the worst map, and the shares of Q's own choices that were least tried, and that would be by chance.
+
+    found, blind: histories of the agents and of their random twins, of `play` or of a record, seed by seed.
+    """
+    worst = max(losses, key=losses.__getitem__)
+    counted = [least_tried(history) for history in found]
+
+    def late(history: Mapping[str, Sequence[Any]], n: int) -> float:
+        return fmean(losses[tie_map] for tie_map in late_maps(history, n))
+
+    return {
+        "regret_minus_random": {
+            str(n): [late(ours, n) - late(theirs, n) for ours, theirs in zip(found, blind, strict=True)]
+            for n in decisions
+        },
+        "at_the_worst_map": [_at(worst, history) for history in found],
+        "least_tried": [least / max(1, greedy) for greedy, least, _ in counted],
+        "least_tried_by_chance": [chance / max(1, greedy) for greedy, _, chance in counted],
+    }
+
+
+def of_chance(blind: Sequence[Mapping[str, Sequence[Any]]], losses: Mapping[TieMap, float]) -> dict[str, Any]:
+    """The worst map by a table of losses, and how often the late turns of random agents end there."""
+    worst = max(losses, key=losses.__getitem__)
+    return {"worst_map": list(worst), "random_at_the_worst_map": [_at(worst, history) for history in blind]}
+
+
+def _at(wanted: TieMap, history: Mapping[str, Sequence[Any]]) -> float:
+    return fmean(tie_map == wanted for tie_map in late_maps(history, len(history["layer"])))
 
 
 def percent(shares: Sequence[float]) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from dlt_core.agents import RandomAgent
 from dlt_core.records.statistics import hedged
+from dlt_core.studies import many_decisions
 from dlt_core.studies.enough_decisions import decisions_figure, ends_all_tied, numbers_markdown, regret_after
 from dlt_core.tie_map import all_maps
 from tests.studies.conftest import table_cells
@@ -20,6 +21,13 @@ def measured():
     worlds = {"still": 1, "noise and trend": 2}
     rows = [row(reward, world, sign * n) for reward, sign in rewards.items() for world, n in worlds.items()]
     return {"decisions": [900, 3000, 14100], "random_at_the_worst_map": [0.2, 0.2], "rows": rows}
+
+
+def test_a_model_that_trains_has_a_panel_beside_them(measured):
+    rows = [row | {"world": many_decisions.WORLD} for row in measured["rows"][:1]]
+    *_, trained = decisions_figure(measured, {"decisions": [900, 3000, 14100], "rows": rows}).axes
+    assert trained.get_title() == "a model that trains"
+    assert trained.lines[0].get_ydata().tolist() == [0.005, 0.25, 0.5]
 
 
 def test_a_panel_for_each_world_and_a_line_for_each_reward(measured):

@@ -24,7 +24,7 @@ from dlt_core.experiments import Experiment, build_env, build_learner, load_data
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus
-from dlt_core.studies.diagnosis import losses_after_actions, rank_correlation, signal_to_noise, truth
+from dlt_core.studies.diagnosis import is_truth, losses_after_actions, rank_correlation, signal_to_noise, truth
 from dlt_core.studies.rule.gain import (
     balanced,
     best_maps,
@@ -77,7 +77,7 @@ def measure(
 
     records: those of study "truth". Raises ValueError where its maps from scratch are missing.
     """
-    true = {tie_map: fmean(of) for tie_map, of in truth([r for r in records if _is_truth(r, preset)]).items()}
+    true = {tie_map: fmean(of) for tie_map, of in truth([r for r in records if is_truth(r, preset)]).items()}
     if not true:
         raise ValueError(f"the maps of study truth, preset {preset}, are needed: they say which maps are good")
     measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
@@ -96,10 +96,6 @@ def measure(
             measured[name]["cpu_seconds"] = round(time.process_time() - began, 1)
             write_json_atomically(out, measured)
     return measured
-
-
-def _is_truth(record: RunRecord, preset: str) -> bool:
-    return record.experiment["name"] == "truth" and record.experiment["preset"] == preset and not record.changes
 
 
 def warmed_up(learner: Learner, warm_ups: Iterable[int]) -> Iterable[int]:

@@ -1,0 +1,102 @@
+"""As many decisions as in the world that is a table, but in a model that trains: recorded in figures/many_decisions.json.
+
+Four layers, one step after each decision, so that a run has 14,100 of both. What its maps are worth is read in the
+table of `table_world`, the 15 maps' losses from scratch, so that the numbers can stand beside those of that world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dlt_core.experiments import Experiment, load_data
+from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import mean_interval, plus_minus, verdict
+from dlt_core.studies.comparison import compare
+from dlt_core.studies.diagnosis import is_truth, truth
+from dlt_core.studies.table_world import DECISIONS, EPSILON_DECAY, LEARNED_FROM, judged, of_chance, percent
+from dlt_core.studies.tables import markdown_table
+
+SEEDS = tuple(range(5))
+WORLD = "a model that trains"
+LOOKS = 10  # validations in a run
+
+
+def experiment(decisions: int, *, preset: str = "laptop") -> Experiment:
+    """Study "truth" with one step after each of so many decisions, and the paper's exploration."""
+    layers = Experiment.preset("truth", preset).n_layer - 1
+    turns = max(1, decisions // layers)
+    changed = {"epsilon_decay": EPSILON_DECAY, "evaluate_every": max(1, turns // LOOKS)}
+    return Experiment.preset("truth", preset, steps_per_action=1, episodes=turns, **changed)
+
+
+def measure(
+    records: Sequence[RunRecord],
+    runs: Path,
+    *,
+    preset: str = "laptop",
+    decisions: Sequence[int] = DECISIONS,
+    seeds: Sequence[int] = SEEDS,
+) -> dict[str, Any]:
+    """Agent and random twin with each reward: what figures/many_decisions.json holds, in the form of `table_world`.
+
+    records: of the study "truth", whose maps from scratch are the table. runs: folder for this study's own records and
+    checkpoints, some 3 MB a run; what is there is not run again. decisions: to look after so many, in one run. Raises
+    ValueError where maps are missing.
+    """
+    wanted = experiment(max(decisions), preset=preset)
+    losses = {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, preset)]).items()}
+    if not losses:
+        raise ValueError("the records of study truth are needed: its maps from scratch say what a map is worth")
+    data = load_data(wanted)
+    blind, found = [], {reward: [] for reward in LEARNED_FROM}
+    for seed in seeds:
+        blind += compare(wanted.replace(seed=seed), ["random"], data=data, out_dir=runs)
+        for reward, of in found.items():
+            of += compare(wanted.replace(seed=seed, reward=reward), ["dynamic"], data=data, out_dir=runs)
+    chance = [record.history for record in blind]
+    return {
+        "seeds": list(seeds),
+        "decisions": list(decisions),
+        **of_chance(chance, losses),
+        "rows": [
+            {
+                "reward": reward,
+                "world": WORLD,
+                **judged([record.history for record in of], chance, losses, decisions),
+                "bits_per_byte_minus_random": [
+                    ours.required(ours.test)["bits_per_byte"] - theirs.required(theirs.test)["bits_per_byte"]
+                    for ours, theirs in zip(of, blind, strict=True)
+                ],
+            }
+            for reward, of in found.items()
+        ],
+        "seconds": round(sum(record.seconds for of in (blind, *found.values()) for record in of)),
+    }
+
+
+def many_decisions_markdown(measured: Mapping[str, Any]) -> str:
+    """What `measure` found, a row for each reward."""
+    rows = []
+    for row in measured["rows"]:
+        regrets = {
+            f"regret after {int(n):,} decisions": f"{plus_minus(*mean_interval(values), 3, '+')}: {verdict(values)}"
+            for n, values in row["regret_minus_random"].items()
+        }
+        tested = row["bits_per_byte_minus_random"]
+        rows.append(
+            {
+                "reward": LEARNED_FROM[row["reward"]],
+                **regrets,
+                "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                "test bits per byte": f"{plus_minus(*mean_interval(tested), 3, '+')}: {verdict(tested)}",
+            }
+        )
+    return (
+        f"{markdown_table(rows)}\n\nRegret and bits per byte of the Q-agent minus the random twin's, over "
+        f"{len(measured['seeds'])} seeds ± half the width of the 95 % interval: below zero, the agent is better. The "
+        f"random twin ends {percent(measured['random_at_the_worst_map'])} of its turns at {measured['worst_map']}, the "
+        "worst map."
+    )
