@@ -318,6 +318,18 @@ def _agents(corpus: str, **laptop: Any) -> dict[str, dict[str, Any]]:
 
 _REGIME = {"corpus": "wikitext-2", "tokenizer": "gpt2"}
 
+_DEPTH: dict[str, Any] = {
+    **_CORPORA["wikitext-2"]["laptop"],
+    "tokenizer": "bpe-512",
+    "n_embd": 64,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+    "episodes": 40,
+    "evaluate_every": 2,
+    "test_in_full": True,
+    "epsilon_decay": 0.9,
+}
+
 EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "gpt2-embedded": _CORPORA["embedded"],
     "gpt2-wikitext2": {
@@ -360,19 +372,23 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     # narrow that two of them are soon full
     "depth": {
         "smoke": _CORPORA["wikitext-2"]["smoke"],
-        "laptop": {
-            **_CORPORA["wikitext-2"]["laptop"],
-            "tokenizer": "bpe-512",
-            "n_embd": 64,
-            "batch_size": 16,
-            "learning_rate": 2e-3,
-            "episodes": 40,
-            "evaluate_every": 2,
-            "test_in_full": True,
-            "epsilon_decay": 0.9,
-        },
+        "laptop": _DEPTH,
         "gpu": {"corpus": "wikitext-2", "episodes": 60, "epsilon_decay": 0.9},
         "paper": {"corpus": "wikitext-2"},
+    },
+    # the same for BERT, whose blocks normalise after the sum, with so few layers that every map can be trained
+    "truth-bert": {
+        "smoke": {**_CORPORA["wikitext-2"]["smoke"], "n_layer": 3, "architecture": "bert"},
+        "laptop": {
+            **_DEPTH,
+            "architecture": "bert",
+            "n_layer": 4,
+            "episodes": 24,
+            "evaluate_every": 4,
+            "epsilon_decay": 0.85,
+        },
+        "gpu": {"corpus": "wikitext-2", "architecture": "bert", "n_layer": 4, "episodes": 120, "epsilon_decay": 0.9},
+        "paper": {"corpus": "wikitext-2", "architecture": "bert", "n_layer": 4},
     },
     # the paper's claim in its own regime: 650 parameters for each token of text, here 190k tokens for 124M parameters
     "regime-gpu": {

@@ -30,7 +30,7 @@ MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
 # Many short runs, shown in `contrasts` and `findings`.
-STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu", "depth")
+STUDIES = ("ablations", *DIFFERENCES, *LEARNING, "regime-gpu", "depth", "truth-bert")
 OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not name.endswith("-embedded"))
 MIB = 2**20
 

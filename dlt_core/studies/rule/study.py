@@ -49,6 +49,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-2, 6 layers, width 64, WikiText-2": ("agents-wikitext2", {}),
     "GPT-2, 6 layers, width 128, WikiText-2": ("depth", {"n_embd": 128, "learning_rate": 1e-3}),
     "GPT-2, 12 layers, width 64, embedded": ("agents-embedded", {"n_layer": 12}),
+    "GPT-2, 48 layers, width 64, embedded": ("agents-embedded", {"n_layer": 48}),
     "BERT, 6 layers, width 64, embedded": ("agents-embedded", {"architecture": "bert"}),
 }
 KINDS: dict[str, dict[str, Any]] = {  # of the gain
