@@ -378,7 +378,7 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     # the same for BERT, whose blocks normalise after the sum, with so few layers that every map can be trained
     "truth-bert": {
-        "smoke": {**_CORPORA["wikitext-2"]["smoke"], "n_layer": 3, "architecture": "bert"},
+        "smoke": {**_CORPORA["embedded"]["smoke"], "n_layer": 3, "architecture": "bert"},
         "laptop": {
             **_DEPTH,
             "architecture": "bert",

@@ -104,6 +104,8 @@ def allowed(differences: Sequence[float]) -> str:
     if half is None:
         return f"perplexity {percent_of_perplexity(mean):+.1f} %"
     low, high = percent_of_perplexity(mean - half), percent_of_perplexity(mean + half)
+    if max(abs(low), abs(high)) < 0.05:
+        return "perplexity equal within 0.05 %"
     return f"perplexity {low:+.1f} to {high:+.1f} %"
 
 

@@ -76,9 +76,9 @@ def signal_to_noise(losses: np.ndarray, *, paired: bool = False) -> Signal:
     return Signal(signal, noise, (power * noise / signal) ** 2 if signal else math.inf)
 
 
-def is_truth(record: RunRecord, preset: str = "laptop") -> bool:
-    """Whether this is a run of the study "truth" with its preset's own settings."""
-    return record.experiment["name"] == "truth" and record.experiment["preset"] == preset and not record.changes
+def is_truth(record: RunRecord, preset: str = "laptop", study: str = "truth") -> bool:
+    """Whether this is a run of the study "truth", or "truth-bert", with its preset's own settings."""
+    return (record.experiment["name"], record.experiment["preset"], record.changes) == (study, preset, "")
 
 
 def truth(records: Sequence[RunRecord]) -> dict[TieMap, list[float]]:

@@ -170,6 +170,7 @@ def test_what_is_not_told_apart_says_its_bound():
     assert allowed([-0.01, 0.0, 0.01, 0.02]) == f"perplexity {low:+.1f} to {high:+.1f} %" == "perplexity -1.5 to +2.6 %"
     assert allowed([math.log(1.25)]) == "perplexity +25.0 %"
     assert allowed([0.0, 0.0]) == "perplexity equal"
+    assert allowed([1e-6, -1e-6, 4e-6]) == "perplexity equal within 0.05 %"
     with pytest.raises(ValueError, match="no values"):
         allowed([])
 

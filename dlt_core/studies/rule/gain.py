@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from scipy.special import stirling2
 
 from dlt_core.blocks import find_blocks
 from dlt_core.learner import parallel
@@ -60,28 +61,44 @@ def best_maps(
     n_layer = len(gradients)
     if not 1 <= num_groups <= n_layer:
         raise ValueError(f"num_groups must be between 1 and n_layer={n_layer}, got {num_groups}")
-    maps = list(itertools.islice(all_maps(n_layer, num_groups), ALL_MAPS + 1))
-    if len(maps) <= ALL_MAPS:
+    if stirling2(n_layer, num_groups, exact=True) <= ALL_MAPS:
+        maps = list(all_maps(n_layer, num_groups))
         groups = list(dict.fromkeys(group for tie_map in maps for group in tie_map.groups))
         of = dict(zip(groups, norms(gradients, groups, norm=norm), strict=True))
         gains = [(tie_map, sum(of[group] for group in tie_map.groups)) for tie_map in maps]
         return sorted(gains, key=lambda pair: -pair[1])[:top]
+    merged_map, its_gain = _merged(gradients, norm)[n_layer - num_groups]
+    return [(merged_map, its_gain)]
+
+
+def _merged(gradients: torch.Tensor, norm: str) -> list[tuple[TieMap, float]]:
+    """Maps with L, L - 1, ..., 1 weight sets and their gains, each made from the one before by merging the two groups
+    that lose least by it."""
+    n_layer = len(gradients)
     merged: list[tuple[int, ...]] = [(i,) for i in range(n_layer)]
     of = dict(zip(merged, norms(gradients, merged, norm=norm), strict=True))
-    while len(merged) > num_groups:
+    found = [(TieMap.independent(n_layer), sum(of.values()))]
+    while len(merged) > 1:
         pairs = {pair: tuple(sorted(pair[0] + pair[1])) for pair in itertools.combinations(merged, 2)}
         if missing := [group for group in pairs.values() if group not in of]:
             of |= dict(zip(missing, norms(gradients, missing, norm=norm), strict=True))
         a, b = min(pairs, key=lambda pair: of[pair[0]] + of[pair[1]] - of[pairs[pair]])
         merged = [group for group in merged if group not in (a, b)] + [pairs[a, b]]
-    labels = {layer: number for number, group in enumerate(merged) for layer in group}
-    merged_map = TieMap.from_labels(labels[i] for i in range(n_layer))
-    return [(merged_map, gain(gradients, merged_map.groups, norm=norm))]
+        labels = {layer: number for number, group in enumerate(merged) for layer in group}
+        found.append((TieMap.from_labels(labels[i] for i in range(n_layer)), sum(of[group] for group in merged)))
+    return found
 
 
 def gain_by_sets(gradients: torch.Tensor, *, norm: str = "l1") -> list[float]:
     """The largest gain of the maps with 1, 2, ..., L weight sets, as shares of that of independent layers."""
-    best = [best_maps(gradients, sets, 1, norm=norm)[0][1] for sets in range(1, len(gradients) + 1)]
+    path: list[tuple[TieMap, float]] = []
+    best = []
+    for sets in range(1, len(gradients) + 1):
+        if stirling2(len(gradients), sets, exact=True) <= ALL_MAPS:  # so many maps have so many weight sets
+            best.append(best_maps(gradients, sets, 1, norm=norm)[0][1])
+        else:
+            path = path or _merged(gradients, norm)
+            best.append(path[len(gradients) - sets][1])
     return [value / best[-1] for value in best]
 
 

@@ -1,7 +1,7 @@
 """The rule's test, from records: the contrasts that were named before the runs, with margin and correction.
 
 The rule is `gradient-2-restart`, all that its search cost on top. Primary: minus the random agent; and minus the best
-fixed pattern with two weight sets, picked with hindsight on validation. Beside them stand two plain layers, which have
+fixed pattern or map with two weight sets, picked with hindsight on validation. Beside them stand two plain layers, which have
 as many parameters and half the work, and conventional training.
 """
 
@@ -74,14 +74,22 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
 
 
 def best_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
-    """Of the fixed patterns with two weight sets that were run with every seed of the rule, the best on validation."""
+    """Of the fixed patterns and maps with two weight sets that were run with every seed of the rule, the best on
+    validation."""
     seeds = {r.seed for r in of[RULE]}
     means = {}
-    for name in (f"{pattern}-2" for pattern in PATTERNS):
-        losses = {r.seed: min(r.curves["validation"]["loss"]) for r in of.get(name, [])}
-        if seeds <= losses.keys():
+    for name, runs in of.items():
+        losses = {r.seed: min(r.curves["validation"]["loss"]) for r in runs}
+        if _has_two_sets(name) and seeds <= losses.keys():
             means[name] = fmean(losses[seed] for seed in seeds)
     return min(means, key=means.__getitem__) if means else None
+
+
+def _has_two_sets(method: str) -> bool:
+    kind, *numbers = method.split("-")
+    if kind == "map":
+        return TieMap(map(int, numbers)).num_independent == 2
+    return kind in PATTERNS and numbers == ["2"]
 
 
 def same_maps(ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> bool:

@@ -52,6 +52,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-2, 48 layers, width 64, embedded": ("agents-embedded", {"n_layer": 48}),
     "BERT, 6 layers, width 64, embedded": ("agents-embedded", {"architecture": "bert"}),
 }
+TRUTHS = ("truth", "truth-bert")
 KINDS: dict[str, dict[str, Any]] = {  # of the gain
     "l1, as Adam steps": {},
     "squared l2, as gradient descent steps": {"norm": "l2_squared"},
@@ -76,19 +77,22 @@ def measure(
 ) -> dict[str, Any]:
     """All parts, each written to `out` (JSON) as soon as it is there; those that are there already stay.
 
-    records: those of study "truth". Raises ValueError where its maps from scratch are missing.
+    records: those of the studies in TRUTHS. Raises ValueError where the maps from scratch of one are missing.
     """
-    true = {tie_map: fmean(of) for tie_map, of in truth([r for r in records if is_truth(r, preset)]).items()}
-    if not true:
-        raise ValueError(f"the maps of study truth, preset {preset}, are needed: they say which maps are good")
+    true = {
+        study: {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, preset, study)]).items()}
+        for study in TRUTHS
+    }
+    if missing := [study for study, of in true.items() if not of]:
+        raise ValueError(f"the maps of study {missing[0]}, preset {preset}, are needed: they say which maps are good")
     measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     parts: dict[str, Callable[[], Any]] = {
         **{
             f"maps: {name}": functools.partial(maps_seen, name, changed, preset, seeds, warm_ups, minibatches)
             for name, changed in ((name, models[name]) for name in models)
         },
-        "truth": lambda: against_truth(true, preset, seeds, warm_ups),
-        "rewards": lambda: signals(true, preset, seeds, stops, draws),
+        **{study: functools.partial(against_truth, study, true[study], preset, seeds, warm_ups) for study in TRUTHS},
+        "rewards": lambda: signals(true["truth"], preset, seeds, stops, draws),
     }
     for name, part in parts.items():
         if name not in measured:
@@ -146,14 +150,14 @@ def maps_seen(
 
 
 def against_truth(
-    true: Mapping[TieMap, float], preset: str, seeds: Sequence[int], warm_ups: Sequence[int]
+    study: str, true: Mapping[TieMap, float], preset: str, seeds: Sequence[int], warm_ups: Sequence[int]
 ) -> list[dict[str, Any]]:
     """For four layers, each seed, warm-up and kind of gain: its rank correlation with the truth over all maps and among
     those with as many sets, and how far its choice is from the best map with as many (nats per token), beside a map
     drawn blindly."""
     rows = []
     for seed in seeds:
-        experiment = Experiment.preset("truth", preset, seed=seed)
+        experiment = Experiment.preset(study, preset, seed=seed)
         learner = build_learner(experiment, load_data(experiment))
         sizes = tensor_sizes(learner)
         for steps in warmed_up(learner, warm_ups):
@@ -251,10 +255,10 @@ def _counted(values: Iterable[object]) -> str:
     return "; ".join(f"{value} ({n} times)" for value, n in Counter(values).most_common(3))
 
 
-def truth_markdown(measured: Mapping[str, Any]) -> str:
-    """How the gain ranks the 15 maps, by warm-up, for Adam's gain; and for the others after 60 steps."""
+def truth_markdown(measured: Mapping[str, Any], study: str = "truth") -> str:
+    """How the gain ranks the 15 maps of a study, by warm-up, for Adam's gain; and for the others after 60 steps."""
     rows = []
-    of = measured["truth"]["rows"]
+    of = measured[study]["rows"]
     wanted = [(steps, next(iter(KINDS))) for steps in dict.fromkeys(row["warm_up"] for row in of)]
     wanted += [(steps, kind) for kind in list(KINDS)[1:] for steps in (60,)]
     for steps, kind in wanted:

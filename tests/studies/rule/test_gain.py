@@ -54,6 +54,8 @@ def test_merging_greedily_finds_two_clear_groups(monkeypatch):
     ((tie_map, value),) = best_maps(gradients, 2)
     assert tie_map == TieMap([0, 1, 0, 1, 0])
     assert value == pytest.approx(by_hand(gradients, tie_map), rel=1e-5)
+    shares = [best_maps(gradients, sets)[0][1] / by_hand(gradients, TieMap.independent(5)) for sets in range(1, 6)]
+    assert gain_by_sets(gradients) == pytest.approx(shares, rel=1e-5)
 
 
 def test_an_impossible_number_of_sets_is_refused(smoke, tiny_data):

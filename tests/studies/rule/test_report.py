@@ -57,6 +57,10 @@ def test_the_pattern_is_picked_on_validation_among_those_with_all_seeds():
     of["sandwich-2"] = of["sandwich-2"][:2]
     assert best_pattern(of) == "sequence-2"
     assert best_pattern({"gradient-2-restart": of["gradient-2-restart"]}) is None
+    of["map-0-0-0-0-0-5"] = runs("map-0-0-0-0-0-5", 2.2, loss=1.2)
+    of["map-0-1-2-2-2-2"] = runs("map-0-1-2-2-2-2", 1.8, loss=0.5)
+    of["sandwich-3"] = of["shallow-2"] = runs("sandwich-3", 1.8, loss=0.5)
+    assert best_pattern(of) == "map-0-0-0-0-0-5", "three sets, or two layers, are another thing"
 
 
 @pytest.mark.parametrize("other", [(0, 1, 0, 0, 0, 0)])

@@ -1,5 +1,6 @@
 """What the rule sees and what rewards tell: measured on a small scale, and the tables of what is committed."""
 
+import itertools
 import json
 
 import numpy as np
@@ -18,12 +19,11 @@ LOOKS = json.loads((CHECKOUT / "figures" / "looks.json").read_text(encoding="utf
 
 
 def maps_from_scratch() -> list[RunRecord]:
-    """Runs that never were of the maps of study truth at smoke: the more weight sets, the better."""
+    """Runs that never were of the maps of both studies at smoke: the more weight sets, the better."""
     found = []
-    for number, tie_map in enumerate(all_maps(3)):
-        record = made_up(
-            f"map-{'-'.join(map(str, tie_map))}", 0, 3.0 - tie_map.num_independent, name="truth", preset="smoke"
-        )
+    for name, (number, tie_map) in itertools.product(study.TRUTHS, enumerate(all_maps(3))):
+        method = f"map-{'-'.join(map(str, tie_map))}"
+        record = made_up(method, 0, 3.0 - tie_map.num_independent, name=name, preset="smoke")
         record.test["perplexity"], record.final_tie_map = 50.0 - number - 5 * tie_map.num_independent, list(tie_map)
         found.append(record)
     return found
@@ -35,23 +35,26 @@ def test_all_is_measured_once_and_tables_are_made_of_it(tmp_path):
     models = {"a small one": ("truth", {})}
     found = study.measure(maps_from_scratch(), out, models=models, **how)
     assert json.loads(out.read_text()) == found
-    assert list(found) == ["maps: a small one", "truth", "rewards"]
+    assert list(found) == ["maps: a small one", "truth", "truth-bert", "rewards"]
     early, late = found["maps: a small one"]["rows"]
     assert (early["warm_up"], late["warm_up"]) == (0, 60)
     assert late["gain_by_sets"][-1] == 1
     assert np.array(late["cosines"]).diagonal() == pytest.approx(1)
     assert late["by_minibatches"].keys() == {"1", "2"}
-    (row, *_) = found["truth"]["rows"]
-    assert -1 <= row["correlation"] <= 1
-    assert row["2 sets"]["regret"] >= 0
-    assert row["2 sets"]["blind"] > 0
+    for name in study.TRUTHS:
+        (row, *_) = found[name]["rows"]
+        assert -1 <= row["correlation"] <= 1
+        assert row["2 sets"]["regret"] >= 0
+        assert row["2 sets"]["blind"] > 0
+    assert found["truth"]["rows"] != found["truth-bert"]["rows"], "another model"
     for row in found["rewards"]["rows"]:
         assert row["maps"] >= 3
         assert row["noise"] > 0
     out.write_text(json.dumps(found | {"truth": "as it was"}))
     assert study.measure(maps_from_scratch(), out, models=models, **how)["truth"] == "as it was"
-    with pytest.raises(ValueError, match="the maps of study truth, preset smoke, are needed"):
-        study.measure([], tmp_path / "x.json", models=models, **how)
+    for name, rest in (("truth", []), ("truth-bert", maps_from_scratch()[:5])):
+        with pytest.raises(ValueError, match=f"the maps of study {name}, preset smoke, are needed"):
+            study.measure(rest, tmp_path / "x.json", models=models, **how)
 
 
 def test_a_warm_up_trains_on_where_the_last_one_stopped_and_a_look_leaves_no_trace(smoke, tiny_data):
