@@ -62,13 +62,7 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
     losses = {tie_map: fmean(values) for tie_map, values in truth(of["truth"]).items()}
     if not losses:
         return ""
-    found, n_layer = layer_zero(losses), len(next(iter(losses)))
-    those = "exactly those" if found.best_are_alone else "not those"
-    text = (
-        f"Of the {len(losses)} maps of {n_layer} layers the best {found.alone} are {those} in which layer 0 shares "
-        f"with nobody. This one bit explains {found.explained:.0%} of the variance of their losses, and is worth "
-        f"{found.gap:.3f} nats per token; it was picked afterwards."
-    )
+    text = f"{one_bit(losses)}; it was picked afterwards."
     retrained = sorted((r for r in of["agents-embedded"] if r.method == "retrained"), key=bits_per_byte)
     ranks = [rank for rank, r in enumerate(retrained, 1) if is_alone(r.required(r.final_tie_map))]
     if ranks:
@@ -78,6 +72,17 @@ def in_a_sentence(records: Sequence[RunRecord]) -> str:
             f"{len(ranks)}, which came out at place {' and '.join(map(str, ranks))}."
         )
     return text
+
+
+def one_bit(losses: Mapping[TieMap, float]) -> str:
+    """What the bit says of all maps of a model and their losses (nats per token), in words, without a full stop."""
+    found, n_layer = layer_zero(losses), len(next(iter(losses)))
+    those = "exactly those" if found.best_are_alone else "not those"
+    return (
+        f"Of the {len(losses)} maps of {n_layer} layers the best {found.alone} are {those} in which layer 0 shares "
+        f"with nobody. This one bit explains {found.explained:.0%} of the variance of their losses, and is worth "
+        f"{found.gap:.3f} nats per token"
+    )
 
 
 def maps_figure(losses: Mapping[TieMap, float], *, told: bool = False) -> figures.Figure:

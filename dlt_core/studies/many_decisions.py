@@ -1,7 +1,8 @@
-"""As many decisions as in the world that is a table, but in a model that trains: recorded in figures/many_decisions.json.
+"""As many decisions as in the world that is a table, but in a model that trains.
 
 Four layers, one step after each decision, so that a run has 14,100 of both. What its maps are worth is read in the
 table of `table_world`, the 15 maps' losses from scratch, so that the numbers can stand beside those of that world.
+Recorded in figures/many_decisions.json.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The rule's test, from records: the contrasts that were named before the runs, with margin and correction.
 
 The rule is `gradient-2-restart`, all that its search cost on top. Primary: minus the random agent; and minus the best
-fixed pattern or map with two weight sets, picked with hindsight on validation. Beside them stand two plain layers, which have
-as many parameters and half the work, and conventional training.
+fixed pattern or map with two weight sets, picked with hindsight on validation. Beside them stand two plain layers,
+which have as many parameters and half the work, and conventional training.
 """
 
 from __future__ import annotations
@@ -125,24 +125,24 @@ def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap
 COSTS = {"search_steps": "steps", "search_passes": "passes"}
 
 
-def agents_markdown(runs: Mapping[str, Sequence[RunRecord]], baseline: str, true: Mapping[TieMap, float]) -> str:
-    """Agents by what they are rewarded with, against the baseline: regret of Q's choices against the truth, over the
-    second half of the decisions, minus that of blind choices (below 0: Q knows something); and bits per byte."""
+def agents_markdown(
+    runs: Mapping[str, Sequence[RunRecord]], baseline: str, true: Mapping[TieMap, float] | None = None
+) -> str:
+    """Agents by what they are rewarded with, against the baseline: bits per byte; and, where the maps' losses from
+    scratch are known, the regret of Q's choices against this truth, over the second half of the decisions, minus that
+    of blind choices (below 0: Q knows something)."""
     rows = []
     for name, of in runs.items():
         if name == baseline:
             continue
-        late = [(ours - blind)[len(ours) // 2 :].mean() for ours, blind in (regrets(r, true) for r in of)]
+        row = {"agent": f"`{name}`", "n": str(len(of))}
+        if true is not None:
+            late = [(ours - blind)[len(ours) // 2 :].mean() for ours, blind in (regrets(r, true) for r in of)]
+            row["regret of its choices minus blind ones (nats)"] = plus_minus(*mean_interval(late), 3, "+")
         bits, nats = bits_and_nats(of, runs[baseline])
-        rows.append(
-            {
-                "agent": f"`{name}`",
-                "n": str(len(of)),
-                "regret of its choices minus blind ones (nats)": plus_minus(*mean_interval(late), 3, "+"),
-                f"bits per byte minus `{baseline}`": plus_minus(*mean_interval(bits), 3, "+"),
-                "95 % interval": allowed(nats),
-            }
-        )
+        row[f"bits per byte minus `{baseline}`"] = plus_minus(*mean_interval(bits), 3, "+")
+        row["95 % interval"] = allowed(nats)
+        rows.append(row)
     return markdown_table(rows)
 
 

@@ -52,6 +52,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-2, 48 layers, width 64, embedded": ("agents-embedded", {"n_layer": 48}),
     "BERT, 6 layers, width 64, embedded": ("agents-embedded", {"architecture": "bert"}),
 }
+MANY = 12  # layers; of more, whose looks take minutes, two seeds must do
 TRUTHS = ("truth", "truth-bert")
 KINDS: dict[str, dict[str, Any]] = {  # of the gain
     "l1, as Adam steps": {},
@@ -88,8 +89,8 @@ def measure(
     measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     parts: dict[str, Callable[[], Any]] = {
         **{
-            f"maps: {name}": functools.partial(maps_seen, name, changed, preset, seeds, warm_ups, minibatches)
-            for name, changed in ((name, models[name]) for name in models)
+            f"maps: {name}": functools.partial(maps_seen, model, preset, seeds, warm_ups, minibatches)
+            for name, model in models.items()
         },
         **{study: functools.partial(against_truth, study, true[study], preset, seeds, warm_ups) for study in TRUTHS},
         "rewards": lambda: signals(true["truth"], preset, seeds, stops, draws),
@@ -114,7 +115,6 @@ def warmed_up(learner: Learner, warm_ups: Iterable[int]) -> Iterable[int]:
 
 
 def maps_seen(
-    name: str,
     model: tuple[str, dict[str, Any]],
     preset: str,
     seeds: Sequence[int],
@@ -124,8 +124,9 @@ def maps_seen(
     """For each seed and warm-up the map that the rule would choose, by sets and by minibatches; how the gain grows with
     the sets; and how much the layers' gradients agree."""
     rows = []
-    for seed in seeds:
-        experiment = Experiment.preset(model[0], preset, seed=seed, **model[1])
+    first = Experiment.preset(model[0], preset, **model[1])
+    for seed in seeds[: 2 if first.n_layer > MANY else None]:
+        experiment = first.replace(seed=seed)
         learner = build_learner(experiment, load_data(experiment))
         for steps in warmed_up(learner, warm_ups):
             most = max(minibatches)

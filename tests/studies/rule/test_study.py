@@ -129,3 +129,5 @@ def test_peers_and_agents_are_held_against_the_random_agent_and_the_truth():
         report.agents_markdown({"dynamic": four["dynamic"], "random": four["random"]}, "random", true)
     )
     assert agent[:2] == ["`dynamic`", "2"]
+    _, blind = table_cells(report.agents_markdown({name: four[name] for name in ("random", "dynamic")}, "random"))
+    assert blind == agent[:2] + agent[3:], "without a truth there is no regret"
