@@ -76,7 +76,7 @@ def test_every_figure_is_drawn_shown_and_saved(runs, tmp_path):
         "memory": figures.memory(runs),
     }
     for name, figure in drawn.items():
-        shown = Image.open(io.BytesIO(figure._repr_png_()))
+        shown = Image.open(io.BytesIO(figure._repr_png_()[0]))
         assert shown.width > 100, name
         on_every_page(shown, name)
         saved = figures.save(figure, tmp_path / "new" / f"{name}.png")
