@@ -75,9 +75,9 @@ SAID = {
     "sign_map": r"over steps. text: few from 1 to −2. Colour: bits\.",
     "step_timeline": r"tied from 1 to 1 \(highest 3\); no ties at 2",
     "step_times": r"ms a step. tied at 2.0 \(1.5 to 4.0\)",
-    "tie_map_evolution": r"^Picture in 2 panels: .*, seed 0: the map after the first decision is \[0, .*, after the last",
+    "tie_map_evolution": r"^Picture in 2 panels: .*, seed 0: the map after the first decision is \[0, .*, after",
     "tie_maps": r"start: \[0, 0, 0, 0\]; end: \[0, 1, 1, 0\]",
-    "weight_set_memory": r"48: weights 1, Adam's averages 2, gradients 1, activations 6; peak of one step at 9; a tenth",
+    "weight_set_memory": r"48: weights 1, Adam's averages 2, gradients 1, activations 6; peak of one step at 9; a",
     "weight_set_parameters": r"closed form from 0.1 to 0.2; counted between 0.1 and 0.2; quoted at 0.2; reported\.$",
 }
 
