@@ -1,8 +1,8 @@
 """Record(s) in, matplotlib Figure out. One colour for each weight set in every picture of a tie map.
 
-style: the look that all share. maps: pictures of tie maps. curves: over training. contrasts: many seeds, methods
-against each other. costs: memory and time. gradients: where layers agree, and what that says of a map. drawings: ideas,
-without a record.
+style: the look that all share. words: what a figure shows, for those who cannot see it. maps: pictures of tie maps.
+curves: over training. contrasts: many seeds, methods against each other. costs: memory and time. gradients: where
+layers agree, and what that says of a map. drawings: ideas, without a record.
 
 >>> figure = figures.tie_maps({"found": TieMap([0, 0, 2, 2]), "all tied": TieMap.all_tied(4)})
 >>> figure.savefig("maps.png")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm, to_rgba
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dlt_core.figures.curves import Lines
@@ -16,6 +15,7 @@ from dlt_core.figures.style import (
     INK,
     METHOD_STYLES,
     VERMILLION,
+    Figure,
     new_axes,
     new_figure,
     new_panels,
@@ -154,5 +154,7 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)
     axes[-1].set_xlabel(xlabel, fontsize=9)
-    figure.colorbar(image, ax=axes, shrink=0.8).set_label(label, fontsize=8)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     return figure

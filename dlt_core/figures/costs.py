@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dlt_core.figures.style import (
     AZURE,
@@ -19,7 +19,10 @@ from dlt_core.figures.style import (
     INK,
     PINK,
     VERMILLION,
+    Figure,
     experiment_name,
+    legend_outside,
+    name_lines,
     new_axes,
     new_panels,
 )
@@ -38,22 +41,21 @@ def memory(records: Sequence[RunRecord]) -> Figure:
     """What training held: weights, gradients and optimiser state at the end of each run, and the rest of the peak of
     one step, which is mostly activations."""
     figure, ax = new_axes(width=6.2, height=0.9 + 0.3 * len(records))
-    names = {"weights": BLUE, "gradients": PINK, "optimizer": BROWN}
-    for row, record in enumerate(records):
-        measured, left = record.required(record.bytes), 0.0
-        held = measured["measured_at_end"]
-        for name, colour in names.items():
-            said = "optimiser state" if name == "optimizer" else name
-            ax.barh(row, held[name] / 2**20, left=left, color=colour, label=said if row == 0 else None)
-            left += held[name] / 2**20
-        if measured.get("step_peak"):
-            rest = measured["step_peak"] / 2**20 - left
-            label = "rest of the peak: activations, logits, ..." if row == 0 else None
-            ax.barh(row, rest, left=left, color=INK, label=label)
+    held = [record.required(record.bytes)["measured_at_end"] for record in records]
+    left = np.zeros(len(records))
+    for part in ("weights", "optimizer", "gradients"):
+        (name, colour), width = PARTS[part], np.array([of[part] for of in held]) / 2**20
+        ax.barh(range(len(records)), width, left=left, color=colour, label=name)
+        left += width
+    peaks = np.array([record.bytes.get("step_peak") or 0 for record in records]) / 2**20  # type: ignore[union-attr]
+    if peaks.any():
+        rest = np.maximum(peaks - left, 0)
+        label = "rest of the peak: activations, logits, ..."
+        ax.barh(range(len(records)), rest, left=left, color=INK, label=label)
     ax.set_yticks(range(len(records)), [f"{experiment_name(r)}, {r.method}" for r in records], fontsize=8)
     ax.invert_yaxis()
     ax.set_xlabel("MiB in training")
-    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
+    legend_outside(figure, *ax.get_legend_handles_labels())
     return figure
 
 
@@ -61,18 +63,17 @@ def weight_set_memory(sizes: Mapping[int, Mapping[str, int]]) -> Figure:
     """Training memory for numbers of weight sets, in closed form: `sizes[g]` has the bytes of `weights`, `gradients`,
     `optimizer`, `activations` and the `peak` of one step. The line is at a tenth of the last one's four parts."""
     figure, ax = new_axes(width=6.2, height=3.2)
-    parts = {"weights": BLUE, "gradients": PINK, "optimizer": BROWN, "activations": INK}
     places, floor = range(len(sizes)), [0.0] * len(sizes)
-    for name, colour in parts.items():
-        heights = [size[name] / 1e9 for size in sizes.values()]
-        ax.bar(places, heights, bottom=floor, color=colour, label="moments" if name == "optimizer" else name)
+    for part, (name, colour) in PARTS.items():
+        heights = [size[part] / 1e9 for size in sizes.values()]
+        ax.bar(places, heights, bottom=floor, color=colour, label=name)
         floor = [low + height for low, height in zip(floor, heights, strict=True)]
     ax.plot(places, [size["peak"] / 1e9 for size in sizes.values()], "D", color=VERMILLION, label="peak of one step")
     ax.axhline(floor[-1] / 10, color=INK, linestyle="--", linewidth=1.2, label="a tenth of no ties")
     ax.set_xticks(places, [str(groups) for groups in sizes])
     ax.set_xlabel("weight sets", fontsize=9)
     ax.set_ylabel("GB in training, closed form", fontsize=9)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    legend_outside(figure, *ax.get_legend_handles_labels())
     return figure
 
 
@@ -84,10 +85,10 @@ def weight_set_parameters(
     before it. The right axis is the training state under AdamW in fp32, 16 bytes for each parameter."""
     figure, ax = new_axes(5.4, 3.3)
     (name, number), (who, first, last) = quoted, reported
-    ax.plot(list(closed), [n / 1e9 for n in closed.values()], color=BLUE, linewidth=1.5)
-    ax.plot(list(counted), [n / 1e9 for n in counted.values()], "o", color=BLUE, markersize=4)
-    ax.axvspan(first, last, color=AZURE, alpha=0.3, linewidth=0)
-    ax.axhline(number / 1e9, color=VERMILLION, linestyle="--", linewidth=1.2)
+    ax.plot(list(closed), [n / 1e9 for n in closed.values()], color=BLUE, linewidth=1.5, label="closed form")
+    ax.plot(list(counted), [n / 1e9 for n in counted.values()], "o", color=BLUE, markersize=4, label="counted")
+    ax.axvspan(first, last, color=AZURE, alpha=0.3, linewidth=0, label=who)
+    ax.axhline(number / 1e9, color=VERMILLION, linestyle="--", linewidth=1.2, label=name)
     most = max(closed)
     small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
     ax.annotate("closed form; dots: counted", (most, closed[most] / 1e9), (-14, -3), color=BLUE, ha="right", **small)
@@ -135,7 +136,7 @@ def memory_by_weight_sets(panels: Mapping[str, tuple[Mapping[int, Memory], Mappi
         ax.locator_params("x", integer=True)
         ax.set_xlabel(f"weight sets of {max(closed)} layers", fontsize=9)
     axes[0, 0].set_ylabel("MB (areas, lines: computed; dots: measured)", fontsize=9)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    legend_outside(figure, *axes[0, 0].get_legend_handles_labels(), below=True)
     return figure
 
 
@@ -143,17 +144,17 @@ def memory_by_depth(closed: Mapping[tuple[int, int], Memory], measured: Mapping[
     """(layers, weight sets) -> memory, with two weight sets and with one for each layer; lines in closed form, dots
     measured."""
     figure, ax = new_axes(width=6.4, height=3.3)
+    named: dict[str, Line2D] = {}
     for part, colour in (("peak", VERMILLION), ("activations", INK), ("total", BLUE)):
         for two in (False, True) if part != "activations" else (True,):
             lines = [{n: of[n, 2 if two else n][part] / 1e6 for n, _ in of} for of in (closed, measured)]
-            ax.plot(*_points(lines[0]), color=colour, linestyle="-" if two else "--", linewidth=1.5)
+            (line,) = ax.plot(*_points(lines[0]), color=colour, linestyle="-" if two else "--", linewidth=1.5)
             ax.plot(*_points(lines[1]), "o", color=colour, markersize=4.5)
             words = "activations, either way" if part == "activations" else f"{'2' if two else 'L'} weight sets"
             label = words if part == "activations" else f"{'state' if part == 'total' else part}, {words}"
-            last = max(lines[0])
-            ax.annotate(label, (last, lines[0][last]), xytext=(8, 0), textcoords="offset points", fontsize=8,
-                        color=colour, va="center", annotation_clip=False)  # fmt: skip
+            named[label] = line
     ax.set_ylim(0, None)
+    name_lines(ax, named)
     ax.locator_params("x", integer=True)
     _axis_labels(ax, "L, layers", "MB (lines: computed; dots: measured)")
     return figure
@@ -183,12 +184,13 @@ def savings(ratios: Mapping[str, Mapping[int, float]], by_chance: float) -> Figu
 def optimizer_state(held: Mapping[str, Sequence[int]]) -> Figure:
     """Bytes of optimiser state after each decision, for three ways to keep it."""
     figure, ax = new_axes(width=6.2, height=2.9)
+    named: dict[str, Line2D] = {}
     for (name, sizes), colour, dash in zip(held.items(), (INK, VERMILLION, BLUE), ("--", "-", "-"), strict=True):
         line = [size / 1e6 for size in sizes]
-        ax.step(range(1, len(line) + 1), line, where="mid", color=colour, linestyle=dash, linewidth=1.6)
-        ax.annotate(name, (len(line), line[-1]), xytext=(8, 0), textcoords="offset points", fontsize=8, color=colour,
-                    va="center", annotation_clip=False)  # fmt: skip
+        x = range(1, len(line) + 1)
+        (named[name],) = ax.step(x, line, where="mid", color=colour, linestyle=dash, linewidth=1.6)
     ax.set(ylim=(0, 1.1 * max(map(max, held.values())) / 1e6), xlim=(1, max(map(len, held.values()))))
+    name_lines(ax, named)
     _axis_labels(ax, "random decision, one optimiser step each", "optimiser state (MB)")
     return figure
 
@@ -244,7 +246,7 @@ def _memory(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     """State and peak against the number of weight sets; the state depends on nothing else."""
     deepest = max(row["layers"] for row in rows)
     state = dict(sorted((row["weight_sets"], row["closed_form_mb"]) for row in rows))
-    ax.plot(*_points(state), color=INK, linewidth=1.3)
+    ax.plot(*_points(state), color=INK, linewidth=1.3, label="state")
     ax.annotate("state", (max(state), state[max(state)]), xytext=(6, 0), textcoords="offset points", fontsize=8,
                 color=INK, va="center", annotation_clip=False)  # fmt: skip
     for depth, colour in zip(dict.fromkeys(row["layers"] for row in rows), COLOURS, strict=False):
@@ -252,8 +254,9 @@ def _memory(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         sets = [row["weight_sets"] for row in of]
         ax.plot(sets, [row["state_mb"] for row in of], "o", color=colour, markersize=3 + 3 * depth / deepest,
                 fillstyle="none")  # fmt: skip
-        ax.plot(sets, [row["peak_mb"] for row in of], "--", color=colour, linewidth=1.3)
-        ax.annotate(f"peak, {depth} layers", (sets[0], of[0]["peak_mb"]), xytext=(0, 6), textcoords="offset points",
+        name = f"peak, {depth} layers"
+        ax.plot(sets, [row["peak_mb"] for row in of], "--", color=colour, linewidth=1.3, label=name)
+        ax.annotate(name, (sets[0], of[0]["peak_mb"]), xytext=(0, 6), textcoords="offset points",
                     fontsize=8, color=colour)  # fmt: skip
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter("{x:.0f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
@@ -9,7 +10,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -22,7 +22,9 @@ from dlt_core.figures.style import (
     METHOD_STYLES,
     PINK,
     VERMILLION,
+    Figure,
     experiment_name,
+    legend_outside,
     method_style,
     name_lines,
     new_axes,
@@ -74,7 +76,10 @@ def learning_curves(groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]]
     Several seeds of a method are drawn as their mean and range. A dict of records makes a panel for each of its
     entries.
     """
-    return _panels(groups, _learning_curves)
+    several = groups.values() if isinstance(groups, dict) else [groups]
+    seeds = [count for runs in several for count in Counter(run.method for run in runs).values()]
+    title = "mean and range of the seeds; a dot: each seed's best" if max(seeds) > 1 else None
+    return _panels(groups, _learning_curves, title)
 
 
 def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
@@ -85,7 +90,7 @@ def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
         curves = np.array([r.curves[split]["perplexity"] for r in runs])  # (seeds, evaluations)
         colour, dash = method_style(method)
         method += "" if split == "validation" else f" (on the {split} split)"
-        label = method if len(runs) == 1 else f"{method}, mean and range of {len(runs)} seeds"
+        label = method if len(runs) == 1 else f"{method}, {len(runs)} seeds"
         ax.plot(steps, curves.mean(axis=0), dash, color=colour, label=label, linewidth=1.5)
         if len(runs) > 1:
             ax.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
@@ -102,6 +107,7 @@ def _learning_curves(ax: Axes, records: Sequence[RunRecord]) -> None:
 def _panels(
     groups: Sequence[RunRecord] | dict[str, Sequence[RunRecord]],
     draw: Callable[[Axes, Sequence[RunRecord]], None],
+    legend_title: str | None = None,
 ) -> Figure:
     """One drawing over optimiser steps, or a panel with its name for each of several, in rows of three, under one
     legend. A panel whose y axis is that of the panel at its left does not say so again."""
@@ -121,7 +127,7 @@ def _panels(
                 ax.set_ylabel("")
     for column in axes.T:
         [ax for ax in column if ax.axison][-1].set_xlabel("optimiser steps")
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8)
+    legend_outside(figure, list(legend.values()), list(legend), title=legend_title)
     return figure
 
 
@@ -157,7 +163,7 @@ def bands(
             colour, dash = (free[method], "-") if method in free else method_style(method)
             middle, half = np.array([mean_interval(at) for at in zip(*values, strict=True)], dtype=float).T
             line = (0, (1, 1)) if name.endswith("(last)") else dash
-            (drawn,) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.8)
+            (drawn,) = ax.plot(x, middle, linestyle=line, color=colour, linewidth=1.8, label=name)
             if name in last and last[name] is ax:
                 named[ax][name] = drawn
             ax.fill_between(x, middle - half, middle + half, facecolor=to_rgba(colour, 0.13),
@@ -202,15 +208,17 @@ def q_values(record: RunRecord, layer: int) -> Figure:
     turns = np.arange(1, len(chosen) + 1)
     figure, ax = new_axes()
     colours = weight_set_colours(record.experiment["n_layer"])
+    lines: dict[str, Line2D] = {}
     for action in range(layer + 1):
         name = f"a = {action}: " + ("independent" if action == layer else f"as layer {action}")
-        ax.plot(turns, values[:, action], "o-", markersize=3, linewidth=1.2, color=colours(action), label=name)
+        (lines[name],) = ax.plot(turns, values[:, action], "o-", markersize=3, linewidth=1.2, color=colours(action))
     taken = [history["action"][i] for i in chosen]
-    ax.plot(turns, values[np.arange(len(chosen)), taken], "o", markersize=9, markerfacecolor="none",
-            markeredgecolor=INK, label="taken")  # fmt: skip
+    circles = ax.plot(turns, values[np.arange(len(chosen)), taken], "o", markersize=9, markerfacecolor="none",
+                      markeredgecolor=INK, label="taken")  # fmt: skip
     ax.set(xlabel="turn", ylabel=f"Q(s, a) of layer {layer}")
     ax.locator_params("x", integer=True)
-    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_outside(figure, circles, ["the action that was taken"])
+    name_lines(ax, lines)
     return figure
 
 
@@ -235,5 +243,5 @@ def constant_reward(
         ax.xaxis.label.set_size(9)
         ax.yaxis.label.set_size(9)
     left.legend(fontsize=8)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    legend_outside(figure, *right.get_legend_handles_labels(), below=True)
     return figure

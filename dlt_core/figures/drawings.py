@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from dlt_core.figures.style import BLUE, INK, VERMILLION, Drawing, ink_on, weight_set_colours
+from dlt_core.figures.style import BLUE, INK, VERMILLION, Figure, ink_on, weight_set_colours
 from dlt_core.tie_map import TieMap
 
 Point = tuple[float, float]
@@ -19,7 +19,7 @@ WIDTH = 700.0  # of each drawing, in its own units: pixels, if it is shown at th
 SMALL, TEXT, LARGE = 9.5, 10.5, 12.0  # sizes of letters, in points: 10 are 14 pixels at that width
 
 
-def stack_and_sets() -> Drawing:
+def stack_and_sets() -> Figure:
     """The idea: six layers with a weight set each, and the same six with three between them."""
     drawing, ax = _sheet(
         480,
@@ -55,7 +55,7 @@ def stack_and_sets() -> Drawing:
     return drawing
 
 
-def tie_of_two_layers() -> Drawing:
+def tie_of_two_layers() -> Figure:
     """A tie: before, each layer has a weight set; after, both use the one of layer 0."""
     drawing, ax = _sheet(
         196,
@@ -81,7 +81,7 @@ def tie_of_two_layers() -> Drawing:
     return drawing
 
 
-def gradients_add_up() -> Drawing:
+def gradients_add_up() -> Figure:
     """A shared weight set gets the sum of the gradients of its uses."""
     drawing, ax = _sheet(
         270,
@@ -112,7 +112,7 @@ def gradients_add_up() -> Drawing:
     return drawing
 
 
-def agent_and_model() -> Drawing:
+def agent_and_model() -> Figure:
     """The loop of Algorithm 1, with the numbers of its lines."""
     drawing, ax = _sheet(
         350,
@@ -149,7 +149,7 @@ def agent_and_model() -> Drawing:
     return drawing
 
 
-def one_storage() -> Drawing:
+def one_storage() -> Figure:
     """Why the weight sets of the released code can only become fewer: a storage once left is lost."""
     drawing, ax = _sheet(
         262,
@@ -185,7 +185,7 @@ def one_storage() -> Drawing:
     return drawing
 
 
-def two_gradients() -> Drawing:
+def two_gradients() -> Figure:
     """Two layers pull at one weight set: together, or against each other."""
     drawing, ax = _sheet(
         270,
@@ -218,10 +218,10 @@ def two_gradients() -> Drawing:
 # --- what drawings are made of ---
 
 
-def _sheet(height: float, alt: str) -> tuple[Drawing, Axes]:
+def _sheet(height: float, alt: str) -> tuple[Figure, Axes]:
     """An empty drawing, WIDTH wide, and its one panel, in the same units, without a frame."""
-    drawing = Drawing(figsize=(WIDTH / 100, height / 100))
-    drawing.alt = alt
+    drawing = Figure(figsize=(WIDTH / 100, height / 100))
+    drawing.alt, drawing.crisp = alt, True
     ax = drawing.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, WIDTH), ylim=(0, height))
     ax.axis("off")

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 
 from dlt_core.figures.contrasts import SIGN
-from dlt_core.figures.style import BLUE, FREE, INK, VERMILLION, new_axes, new_panels
+from dlt_core.figures.style import BLUE, FREE, INK, VERMILLION, Figure, new_axes, new_panels
 from dlt_core.tie_map import TieMap
 
 
@@ -38,6 +37,7 @@ def gradient_arrows(pairs: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
         ax.axvline(0, color=INK, linewidth=0.5)
         apart = np.abs(vectors).sum()
         ax.set_xlabel(f"apart {apart:g}, shared {np.abs(total).sum():g}", fontsize=9)
+        ax.set_label("; ".join(f"arrow of {name} to ({x:g}, {y:g})" for name, ((x, y), _) in arrows.items()))
     return figure
 
 
@@ -53,7 +53,9 @@ def agreement(panels: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
         ax.set_yticks(layers)
     axes[0, 0].set_ylabel("layer", fontsize=9)
     axes[-1, 0].set_xlabel("layer", fontsize=9)
-    figure.colorbar(image, ax=axes, shrink=0.8).set_label("cosine of their gradients", fontsize=8)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("cosine of their gradients", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     return figure
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
-from matplotlib.figure import Figure
 
 from dlt_core.figures.style import (
     INK,
+    Figure,
     experiment_name,
     ink_on,
     new_axes,
@@ -39,6 +39,9 @@ def tie_map_evolution(records: RunRecord | Sequence[RunRecord]) -> Figure:
     for ax, record in zip(axes.flat, records, strict=False):
         maps = np.array(record.history["tie_map"]).T  # (L, decisions)
         _draw_maps(ax, maps, 0.5, maps.shape[1] + 0.5)
+        ax.set_label(
+            f"the map after the first decision is {maps[:, 0].tolist()}, after the last {maps[:, -1].tolist()}"
+        )
     k = records[0].experiment["steps_per_action"]
     axes[-1, 0].set_xlabel(f"decision (each followed by k = {k} optimiser steps)")
     bar = figure.colorbar(axes.flat[0].images[0], ax=axes, ticks=_layer_ticks(n_layer), pad=0.02,
@@ -76,6 +79,7 @@ def map_graphs(maps: dict[str, TieMap]) -> Figure:
         ax.set(xlim=(-0.9, 2.1), ylim=(n_layer - 0.4, -0.6))
         sets = tie_map.num_independent
         ax.set_title(f"{name}\n{sets} weight set{'s' * (sets != 1)}", fontsize=8)
+        ax.set_label(f"map {list(tie_map)}")
         ax.axis("off")
     return figure
 
@@ -100,6 +104,7 @@ def draw_tie_maps(ax: Axes, maps: Mapping[str, TieMap]) -> None:
     ax.set_xlim(-0.5, len(maps) - 0.5)
     ax.set_xticks(range(len(maps)), maps.keys(), fontsize=8)
     ax.tick_params(length=0)
+    ax.set_label("; ".join(f"{name}: {list(tie_map)}" for name, tie_map in maps.items()))
 
 
 def _draw_maps(ax: Axes, maps: np.ndarray, left: float, right: float) -> None:

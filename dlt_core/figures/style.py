@@ -14,15 +14,17 @@ from statistics import fmean
 from typing import Any
 
 import matplotlib
+import matplotlib.figure
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.rcsetup import cycler
 from matplotlib.typing import ColorType
 from PIL import Image
 
+from dlt_core.figures.words import describe
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import COLOURS, weight_set_colour
 
@@ -76,11 +78,31 @@ def experiment_name(record: RunRecord) -> str:
     return record.experiment["name"] + record.sample_mark
 
 
-class _NotebookFigure(Figure):
-    """A Figure that a notebook shows as its cell's value, without pyplot and whatever the backend."""
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib Figure that a notebook shows as its cell's value, without pyplot and whatever the backend, and that
+    has words for those who cannot see it.
 
-    def _repr_png_(self) -> bytes:
-        return _small_png(self, 110)
+    crisp: shown 100 pixels wide for each inch, with twice as many dots, so that it is crisp on every screen.
+    """
+
+    crisp = False
+    _own_words = ""
+
+    @property
+    def alt(self) -> str:
+        """What it shows, in words. They are read from the figure, unless it was given its own: `figure.alt = "..."`."""
+        return self._own_words or describe(self)
+
+    @alt.setter
+    def alt(self, words: str) -> None:
+        self._own_words = words
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
+        metadata = {"width": round(self.get_figwidth() * 100)} if self.crisp else {}
+        return _small_png(self, 200 if self.crisp else 110), metadata | {"alt": self.alt}
+
+    def __repr__(self) -> str:
+        return self.alt
 
 
 def _small_png(figure: Figure, dpi: int) -> bytes:
@@ -93,23 +115,9 @@ def _small_png(figure: Figure, dpi: int) -> bytes:
     return small.getvalue()
 
 
-class Drawing(Figure):
-    """A figure that is drawn by hand. A notebook shows it 700 pixels wide, with twice as many dots, so that it is crisp
-    on every screen; `save` writes it as vectors. `alt`: its content in words, for those who cannot see it."""
-
-    alt = ""
-
-    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
-        width = round(self.get_figwidth() * 100)
-        return _small_png(self, 200), {"width": width, "alt": self.alt}
-
-    def __repr__(self) -> str:
-        return self.alt
-
-
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches."""
-    return _NotebookFigure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def new_axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Axes]:
@@ -176,20 +184,37 @@ def name_lines(ax: Axes, lines: Mapping[str, Line2D]) -> None:
     ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines.values()]
     gap = 0.14 * (high - low) / inches * max((1 + name.count("\n") for name in lines), default=1)
     for (name, line), y in zip(lines.items(), spread(ends, gap), strict=True):
+        line.set_label(name)
         ax.annotate(name, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
                     color=line.get_color(), va="center", annotation_clip=False)  # fmt: skip
 
 
-def save(figure: Figure, path: str | os.PathLike) -> Path:
+def legend_outside(
+    figure: Figure, handles: Sequence[Artist], names: Sequence[str], *, below: bool = False, title: str | None = None
+) -> None:
+    """One legend above or below all panels, in as few rows as its figure has room for."""
+    for rows in range(1, len(names) + 1):
+        legend = figure.legend(
+            handles, names, loc="outside lower center" if below else "outside upper center",
+            ncols=-(-len(names) // rows), fontsize=8, title=title, title_fontsize=8,
+        )  # fmt: skip
+        if rows == len(names) or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+
+
+def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> Path:
     """Write the figure at `path`, as PNG (150 dpi) or SVG by its ending, making its folder; returns the path.
 
-    The same figure gives the same bytes: nothing is written about when and by whom.
+    Its words are the title of an SVG and the description of a PNG. The same figure gives the same bytes: nothing is
+    written about when and by whom.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata: dict[str, str | None] = {"Software": None}
+    words = figure.alt if isinstance(figure, Figure) else describe(figure)
+    metadata: dict[str, str | None] = {"Software": None, "Description": words}
     if path.suffix == ".svg":
-        metadata = {"Date": None, "Creator": None} | ({"Title": figure.alt} if isinstance(figure, Drawing) else {})
+        metadata = {"Date": None, "Creator": None, "Title": words}
     with matplotlib.rc_context({"svg.hashsalt": "dlt"}):
         figure.savefig(path, dpi=150, metadata=metadata)
     return path

@@ -76,8 +76,8 @@ def reference_pages() -> dict[str, str]:
 
 
 def _is_ours(doc: Any) -> bool:
-    """Not a name of another package, such as matplotlib's Figure."""
-    return doc.kind not in ("class", "function") or doc.obj.__module__.startswith("dlt_core")
+    """Not a name of another package, such as `set`, which matplotlib writes into each class of figures."""
+    return doc.kind not in ("class", "function") or str(doc.obj.__module__).startswith("dlt_core")
 
 
 def _all_of(doc: Any) -> Iterator[Any]:
@@ -92,6 +92,8 @@ def _prepare(doc: Any) -> None:
         kind = type(inspect.getattr_static(doc.obj, name, None))
         if one.kind == "variable" and one.docstring == inspect.getdoc(kind):
             one.docstring = ""  # that of traitlets, for a widget's trait
+        if name == "set" and not _is_ours(one):
+            one.docstring = "@private"
     if doc.kind == "class" and dataclasses.is_dataclass(doc.obj):
         written = vars(doc.obj).get("__annotations__", {})
         fields = [doc.members[name] for name in written if name in doc.members]

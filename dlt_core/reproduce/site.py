@@ -34,7 +34,7 @@ WRITTEN = {  # pages that are no notebooks: where they come from, and their titl
 RECORDS = CHECKOUT / "figures" / "records"
 LOOKS = CHECKOUT / "figures" / "looks.json"
 COMPARED = ("dynamic", "random", "conventional", "sandwich-2", "shallow-2")
-# A cell that only reports shows what it says, and its code to whoever asks. A drawing has a text for who cannot see it.
+# A cell that only reports shows what it says, and its code to whoever asks. A figure has words for who cannot see it.
 FOLDS = """{%- extends 'lab/index.html.j2' -%}
 {%- block input_group -%}
 {%- if 'hide-input' in cell.metadata.get('tags', []) -%}
@@ -191,7 +191,7 @@ def _exporter() -> Any:
 
         markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
 
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # figures have no other words than the text around them
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # figures executed before they had words
     exporter = Exporter()
     exporter.register_filter("clean_html", lambda code: code)  # takes seconds a page; all scripts go anyway
     return exporter

@@ -98,7 +98,8 @@ def maps_figure(losses: Mapping[TieMap, float], *, told: bool = False) -> figure
         places = [i for i, m in enumerate(order) if is_alone(m) == alone]
         heights = [losses[order[i]] for i in places]
         colour = figures.FREE[1] if told and alone else figures.INK  # of no weight set of so few layers
-        above.plot(places, heights, "o", color=colour, markersize=7)
+        label = words if told else None
+        above.plot(places, heights, "o", color=colour, markersize=7, label=label)
         if told and places:
             mean = fmean(heights)
             above.plot([places[0] - 0.4, places[-1] + 0.4], [mean] * 2, "--", color=colour, linewidth=1)

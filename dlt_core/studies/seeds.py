@@ -91,10 +91,13 @@ def picture(differences: np.ndarray, truth: float) -> figures.Figure:
     """The interval of each row of simulated differences, marked where it misses the truth; lines at the truth and 0."""
     figure, ax = figures.new_axes(5.0, 3.2)
     ends = intervals(differences)
-    for row, ((low, high), held) in enumerate(zip(ends, holds(ends, truth), strict=True)):
+    all_held = holds(ends, truth)
+    for row, ((low, high), held) in enumerate(zip(ends, all_held, strict=True)):
         colour, mark = (figures.COLOURS[0], "o") if held else (figures.COLOURS[1], "X")
         ax.plot([low, high], [row, row], color=colour, linewidth=1.4)
         ax.plot((low + high) / 2, row, mark, color=colour, markersize=4 if held else 7)
+    missed = np.count_nonzero(~np.asarray(all_held))
+    ax.set_label(f"{len(ends)} intervals of 95 %, of which {missed} miss the truth, which is {truth:g}")
     for x, style, name in ((truth, "--", "the truth"), (0, ":", "0")):
         ax.axvline(x, color=figures.INK, linestyle=style, linewidth=1, label=name)
     ax.set(yticks=[], xlabel="difference (bits per byte)", ylabel="experiments; × misses the truth")

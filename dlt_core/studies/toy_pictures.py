@@ -21,7 +21,7 @@ Move = tuple[int | None, int | None, Sequence[int]]  # layer, action (None at th
 def moves(trace: Sequence[Move]) -> figures.Figure:
     """States from top to bottom, a colour for each weight set, the layer that was asked in a frame."""
     figure, ax = figures.new_axes(5.2, 3.6)
-    n_layer = len(trace[0][2])
+    n_layer, told = len(trace[0][2]), []
     for row, (layer, action, s) in enumerate(trace):
         for i, j in enumerate(s):
             _box(ax, i, row, COLOURS[j], j)
@@ -30,6 +30,8 @@ def moves(trace: Sequence[Move]) -> figures.Figure:
             ax.add_patch(Rectangle((layer + 0.02, row + 0.03), 0.96, 0.94, fill=False, ec=INK, lw=2))
             said = f"a = {action}: " + ("independent" if action == layer else f"tie to layer {action}")
         ax.text(n_layer + 0.25, row + 0.5, said, va="center")
+        told.append(f"{said}: {list(s)}" if layer is None else f"layer {layer}, {said}: {list(s)}")
+    ax.set_label("; ".join(told))
     _ticks(ax, n_layer, len(trace))
     ax.set(xlim=(0, 7), ylim=(len(trace), 0), xlabel="layer i (number shown: s_i)", ylabel="decision")
     ax.xaxis.set_label_coords(0.29, -0.12)
@@ -57,6 +59,8 @@ def outputs(n_layer: int) -> figures.Figure:
             _box(rows, action, layer, COLOURS[layer], start + action)
             _box(vector, start + action, 0, COLOURS[layer], start + action)
         rows.text(layer + 1.2, layer + 0.5, f"starts at {layer}·{layer + 1}/2 = {start}", va="center", fontsize=9)
+    rows.set_label("; ".join(f"layer {i}: {i + 1} from place {i * (i + 1) // 2} on" for i in range(n_layer)))
+    vector.set_label("the same values in one row")
     _ticks(rows, n_layer, n_layer)
     _ticks(vector, 0, 0)
     rows.set(xlim=(0, n_layer + 3), ylim=(n_layer, 0), xlabel="action a", ylabel="layer i")

@@ -31,6 +31,6 @@ def runs(tiny_data) -> list[RunRecord]:
 
 
 def assert_drawn(figure) -> None:
-    shown = Image.open(io.BytesIO(figure._repr_png_()))
+    shown = Image.open(io.BytesIO(figure._repr_png_()[0]))
     assert shown.width > 100
     assert np.asarray(shown.convert("RGBA"))[..., 3].std() > 5, "blank"

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from dlt_core import figures
-from dlt_core.figures import save
+from dlt_core.figures import save, style
 from dlt_core.tie_map import TieMap
 from tests.figures.conftest import LINES
 
@@ -76,7 +76,7 @@ def test_every_figure_is_drawn_shown_and_saved(runs, tmp_path):
         "memory": figures.memory(runs),
     }
     for name, figure in drawn.items():
-        shown = Image.open(io.BytesIO(figure._repr_png_()))
+        shown = Image.open(io.BytesIO(figure._repr_png_()[0]))
         assert shown.width > 100, name
         on_every_page(shown, name)
         saved = figures.save(figure, tmp_path / "new" / f"{name}.png")
@@ -91,6 +91,16 @@ def test_names_are_moved_no_further_than_they_must():
     assert figures.spread([2.0, 2.0, 2.0], 1) == [1, 2, 3]
     assert figures.spread([5.0, 4.8, 0.0], 1) == pytest.approx([5.4, 4.4, 0])
     assert figures.spread([], 1) == []
+
+
+def test_a_legend_has_as_many_rows_as_it_needs_within_its_figure():
+    for words, widest in (("short", 5), ("a name that is not short", 3)):
+        figure, ax = figures.new_axes(width=6)
+        lines = [ax.plot([1, 2])[0] for _ in range(5)]
+        style.legend_outside(figure, lines, [words] * 5, title="what they are")
+        (legend,) = figure.legends
+        assert (legend._ncols, legend.get_title().get_text()) == (widest, "what they are")
+        assert legend.get_window_extent().width <= figure.bbox.width
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])

@@ -1,5 +1,6 @@
 """The command `html`: pages that lead to each other, need nothing from outside, and show what the notebooks show."""
 
+import html
 import posixpath
 import re
 from html.parser import HTMLParser
@@ -74,7 +75,8 @@ def test_the_reference_has_each_public_name_with_its_arguments_and_an_example(fo
     assert "dlt_core.html" in Page((folder / "index.html").read_text(encoding="utf-8")).links
     assert {*dlt_core._HOME} | {"Experiment.init_from", "QAgent.__init__"} <= Page(text).ids
     assert "Experiment.__init__" not in Page(text).ids, "its fields say what it takes"
-    assert "Figure" not in Page((folder / "dlt_core" / "figures.html").read_text(encoding="utf-8")).ids, "matplotlib's"
+    of_figures = Page((folder / "dlt_core" / "figures.html").read_text(encoding="utf-8")).ids
+    assert {name for name in of_figures if (name or "").startswith("Figure")} == {"Figure", "Figure.alt"}, "ours alone"
     assert text.count("&gt;&gt;&gt;") >= len(dlt_core._HOME)
     for room in dlt_core._ROOMS:
         assert "&gt;&gt;&gt;" in (folder / "dlt_core" / f"{room}.html").read_text(encoding="utf-8")
@@ -147,17 +149,33 @@ def test_a_cell_that_only_reports_is_folded_and_its_output_is_not():
     assert "<script" not in text
 
 
-def test_a_drawing_has_its_text_and_its_width():
+def test_each_figure_of_a_notebook_has_its_words(folder):
+    for path in sorted(site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        outputs = [o for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", []) if "data" in o]
+        shown = [o for o in outputs if "image/png" in o.data]
+        words = [o.metadata.get("image/png", {}).get("alt", "") for o in shown]
+        for output, said in zip(shown, words, strict=True):
+            before = output.data["text/plain"].startswith("<_NotebookFigure")  # executed when charts had no words
+            assert before or said == output.data["text/plain"] != "", path.name
+        text = (folder / f"{path.stem}.html").read_text(encoding="utf-8")
+        found = [image for image in re.findall("<img [^>]+>", text) if "data:image/png" in image]
+        alts = [html.unescape(re.search('alt="([^"]*)"', image).group(1)) for image in found]
+        assert alts == [said or "No description has been provided for this image" for said in words], path.name
+
+
+def test_a_figure_has_its_words_and_a_drawing_its_width():
     image = {"image/png": "iVBORw0KGgo="}
     outputs = [
         new_output("display_data", image, metadata={"image/png": {"alt": "2 < 3 books", "width": 700}}),
+        new_output("execute_result", image, metadata={"image/png": {"alt": "“a” at 1"}}),
         new_output("display_data", image),
     ]
     text = site.notebook_page(new_notebook(cells=[new_code_cell("drawing", outputs=outputs)]), "A title")
-    drawing, chart = re.findall("<img [^>]+>", text)
+    drawing, chart, other = re.findall("<img [^>]+>", text)
     assert 'alt="2 &lt; 3 books"' in drawing
     assert 'width="700"' in drawing
-    assert "books" not in chart
+    assert 'alt="“a” at 1"' in chart
+    assert "books" not in other
 
 
 def test_the_playground_holds_state_and_modules():

@@ -33,7 +33,7 @@ PICTURES = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_drawn_for_every_page_and_names_its_axes(name):
     figure = PICTURES[name]()
-    on_every_page(Image.open(io.BytesIO(figure._repr_png_())), name)
+    on_every_page(Image.open(io.BytesIO(figure._repr_png_()[0])), name)
     for ax in figure.axes:
         assert ax.get_xlabel() or figure.get_supxlabel(), name
         assert len([spine for spine in ax.spines.values() if spine.get_visible()]) <= 2, "the style has no frame"
