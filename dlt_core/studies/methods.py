@@ -71,6 +71,12 @@ class Method:
         """Whether several processes cannot share its run."""
         return self.recipe.alone
 
+    def settings(self, experiment: Experiment) -> Experiment:
+        """Those that its record has: the experiment's, unless it is a variant of the released code with some of its
+        own."""
+        released = RELEASED.get(self.name)
+        return experiment if released is None else released.settings(experiment)
+
     def train(
         self,
         experiment: Experiment,

@@ -166,4 +166,6 @@ def check_agent(make_agent: Callable[[int, int], Any]) -> None:
     experiment = Experiment.preset("gpt2-embedded", "smoke")
     record = train_dynamic(experiment, agent=ask(make_agent, experiment.n_layer, 0))
     test = record.required(record.test)
-    passed(f"{said} And in a transformer, at the smallest size, test perplexity {test['perplexity']:.1f} {record.unit}.")
+    passed(
+        f"{said} And in a transformer, at the smallest size, test perplexity {test['perplexity']:.1f} {record.unit}."
+    )
