@@ -418,7 +418,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status, 130 after Ctrl-C. For what the user got wrong one line and SystemExit(2)."""
+    """Run a command; returns the exit status, after Ctrl-C 130. For what the user got wrong one line and
+    SystemExit(2)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     prog = "dlt" if Path(sys.argv[0]).stem == "dlt" else "python -m dlt_core"
     command = _parse(prog, arguments)

@@ -3,7 +3,8 @@
 Processes stay alive and take one run after the other, seed by seed. A finished record is in its folder at once, and
 what is there already is not run again. No run is begun that would not finish in time, going by those that have; then no
 later seed is begun either, since a seed without all its methods pairs with nothing. At the limit, and by Ctrl-C, what
-still runs is stopped; called again, it goes on from its last checkpoint. summary.json says what came of each run, failures.txt what failed and why; the others go on.
+still runs is stopped; called again, it goes on from its last checkpoint. summary.json says what came of each run,
+failures.txt what failed and why; the others go on.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def free_memory() -> None:
 
 
 class Worker:
-    """A process of its own that runs `target(connection, *arguments)`, and the job that it has. Ctrl-C is not for it but
-    for the process that has begun it, which ends it. To be made in the main thread."""
+    """A process of its own that runs `target(connection, *arguments)`, and the job that it has. Ctrl-C is not for it
+    but for the process that has begun it, which ends it. To be made in the main thread."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
         context = get_context("spawn")
