@@ -76,7 +76,7 @@ class Train:
         str,
         arg(
             help=f"{METHODS.replace(' ', ', ')}; with a number of weight sets, layers or maps as in sequence-2 and "
-            "gradient-2-restart; map with its sources, as in map-0-0-2-2."
+            "gradient-2-restart; map with its entries, as in map-0-0-2-2."
         ),
     ] = "dynamic"
     seed: int = 0
