@@ -76,7 +76,7 @@ class Train:
         str,
         arg(
             help=f"{METHODS.replace(' ', ', ')}; with a number of weight sets, layers or maps as in sequence-2 and "
-            "gradient-2-restart; map with its sources, as in map-0-0-2-2."
+            "gradient-2-restart; map with its entries, as in map-0-0-2-2."
         ),
     ] = "dynamic"
     seed: int = 0
@@ -343,6 +343,7 @@ class SideBySide:
 
     Seed by seed, and none is begun that would not finish in time. What is there already is not run again. OUT has
     records/, summary.json, and failures.txt where a run failed: then the exit status is not 0, and the others go on.
+    Ctrl-C stops it: what is finished is kept, and the same command goes on.
     """
 
     experiment: ExperimentName
@@ -371,7 +372,10 @@ class SideBySide:
         preset = self.preset or parallel.preset()
         experiments = [Experiment.preset(self.experiment, preset, seed=s, **self.settings) for s in self.seeds]
         how = {name: getattr(self, name) for name in ("jobs", "max_seconds", "out", "archive")}
-        return bool(train(experiments, self.methods, **how))
+        try:
+            return bool(train(experiments, self.methods, **how))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; what is finished is kept; call again to go on") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,7 +445,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. For what the user got wrong one line and SystemExit(2)."""
+    """Run a command; returns the exit status, after Ctrl-C 130. For what the user got wrong one line and
+    SystemExit(2)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     prog = "dlt" if Path(sys.argv[0]).stem == "dlt" else "python -m dlt_core"
     command = _parse(prog, arguments)
@@ -449,6 +454,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.run()
     except ValueError as error:
         _refuse(f"{prog} {arguments[0]}", " ".join(str(error).split()))
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "stopped", file=sys.stderr)
+        return 130
 
 
 def _parse(prog: str, arguments: list[str]) -> Any:

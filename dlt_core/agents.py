@@ -2,7 +2,7 @@
 
 Every agent has `act(state, layer)`, `q_values(state, layer)`, `learn(state, layer, action, reward, next_state)` and
 `end_episode()`, and a `state_dict` / `load_state_dict` pair for checkpoints. A `state` is a TieMap, or any sequence of
-its L sources. Layer i has the actions 0..i: tie to layer j < i, or (action i) be independent.
+its L entries. Layer i has the actions 0..i: tie to layer j < i, or (action i) be independent.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class RandomAgent(_WithoutLearning):
             self.end_episode()
 
     def act(self, state: State, layer: int) -> int:
-        """One of 0..layer, each with probability 1 / (layer + 1); with `num_groups` the layer's source in the map."""
+        """One of 0..layer, each with probability 1 / (layer + 1); with `num_groups` the layer's entry in the map."""
         check_state(self.num_layers, state, layer)
         return int(self.rng.integers(layer + 1)) if self.target is None else self.target[layer]
 
@@ -237,7 +237,7 @@ class RandomAgent(_WithoutLearning):
 
 
 class CycleAgent(_WithoutLearning):
-    """Moves each layer on to its next possible source, in turn: a = (s_i + 1) mod (i + 1).
+    """Moves each layer on to the next one that it can be tied to, in turn: a = (s_i + 1) mod (i + 1).
 
     The policy "cycle" of the authors' released code. Not the pattern `cycle` of the literature, which never moves.
     """
@@ -251,7 +251,7 @@ class CycleAgent(_WithoutLearning):
         self.settings: dict[str, Any] = {}
 
     def act(self, state: State, layer: int) -> int:
-        """The source after the layer's present one."""
+        """The layer after the one that it uses now."""
         check_state(self.num_layers, state, layer)
         return (int(state[layer]) + 1) % (layer + 1)
 
@@ -309,7 +309,7 @@ class FixedAgent(_WithoutLearning):
         self.settings = {"tie_map": list(self.tie_map)}
 
     def act(self, state: State, layer: int) -> int:
-        """The source that the map gives this layer."""
+        """The map's entry for this layer."""
         check_state(len(self.tie_map), state, layer)
         return self.tie_map[layer]
 

@@ -17,7 +17,7 @@ from dlt_core.corpora.hub import CorpusUnavailable
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner import parallel
 from dlt_core.records.record import RunRecord
-from dlt_core.reproduce import train
+from dlt_core.reproduce import exercises, train
 from dlt_core.studies import first_light, methods
 from dlt_core.studies.benchmark import report, timings
 
@@ -184,6 +184,15 @@ def test_each_command_says_in_one_line_what_is_wrong(capsys, arguments, message)
     error = capsys.readouterr().err
     assert error.startswith(message)
     assert error.count("\n") == 1
+
+
+def test_a_command_that_only_works_through_its_list_stops_with_one_line_too(capsys, monkeypatch):
+    def press(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exercises, "write_exercises", press)
+    assert main(["exercises"]) == 130
+    assert capsys.readouterr() == ("", "stopped\n")
 
 
 def help_of(*arguments: str, capsys) -> str:

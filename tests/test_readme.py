@@ -60,6 +60,22 @@ def test_the_tables_are_made_from_what_is_committed(page, mark, tables):
     assert len(table.splitlines()) >= (1 if mark in ("claim", "layer_zero") else 3)
 
 
+@pytest.mark.parametrize(("contrast", "question", "in_words"), [
+    ("sharing: sandwich-2 minus conventional", "What does sharing weights give?", "Sharing"),
+    ("agent: dynamic minus random", "What does the agent add?", "The agent"),
+])  # fmt: skip
+def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast, question, in_words):
+    (shown,) = re.findall(rf"^\| depth \| {contrast} \|.* \| ([^|]+) \|$", TEXT[RESULTS], re.M)
+    differs = shown.split(",")[0] in ("better", "worse")
+    (verdict,) = re.findall(rf"^\| {re.escape(question)} \|.*: ([a-z ]+) \(perplexity [^|]+\|$", TEXT[README], re.M)
+    assert verdict == (shown.split(",")[0] if differs else "not told apart")
+    (sentence,) = re.findall(rf"^- \*\*{in_words}\.\*\* (.*)$", TEXT[README], re.M)
+    assert ("no difference is shown" in sentence) == (not differs)
+    if contrast.startswith("agent"):
+        assert f"over both: better in {int('better' in shown)}, worse in {int('worse' in shown)}, " in TEXT[RESULTS]
+        assert f"equal within 3 % in {int('equal' in shown)}, open in {int('open' in shown)}." in TEXT[RESULTS]
+
+
 def test_each_table_has_its_marks_and_each_mark_its_table(tables):
     marks = {page: set(re.findall(r"<!-- ([\w-]+): begin -->", text)) for page, text in TEXT.items()}
     assert marks == {page: set(names) for page, names in MARKS.items()}

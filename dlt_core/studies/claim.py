@@ -1,12 +1,14 @@
 """What the records say about the paper's claim: a verdict for each row that could have told, with what it leaves open.
 
 Two contrasts are primary, named in advance: *sharing*, a fixed sandwich minus conventional training, and the *agent*,
-dynamic tying minus its random twin. Of both the margin of equivalence is MARGIN.
+dynamic tying minus its random twin. Of both the margin of equivalence is MARGIN, and both are corrected together, by
+Holm's method: whatever is said of one of them, on whichever page, is said by `primary`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -26,12 +28,49 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
-from dlt_core.studies.gate import Gate, gate_of, in_words, informative, key
+from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, key
 from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, markdown_table, shown
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
+OPEN = "open: neither a difference nor its absence is shown"
 WORDS = {"conventional": "conventional training", "random": "the random policy"}
 DECIDED = ("better", "worse", "not told apart")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A primary contrast in one row of the results that can tell, and what is shown of it."""
+
+    bits: list[float]
+    """Paired differences in test bits per byte, one for each seed."""
+    nats: list[float]
+    """The same in log perplexity."""
+    p_differ: float
+    """That they differ, after Holm's correction over all contrasts of `primary`."""
+    p_equal: float
+    """That they are equal within MARGIN, likewise."""
+
+    @property
+    def conclusion(self) -> str:
+        """In words, see `conclusion`."""
+        return conclusion(fmean(self.nats), self.p_differ, self.p_equal)
+
+
+def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast]:
+    """The primary contrasts of each row that can tell and has at least two pairs of runs: (row, method, the one that is
+    taken off) -> contrast. Sharing comes before the agent."""
+    found: dict[tuple[Key, str, str], tuple[list[float], list[float]]] = {}
+    for row, gate in informative(records).items():
+        of = [r for r in records if key(r) == row and r.status == "finished"]
+        methods = {m: [r for r in of if r.method == m] for m in sorted({r.method for r in of})}
+        pairs = [(m, "conventional") for m in methods if m.startswith("sandwich")] + [("dynamic", "random")]
+        for one, other in pairs if gate.can_tell else ():
+            differences = bits_and_nats(methods.get(one, []), methods.get(other, []))
+            if len(differences[0]) > 1:
+                found[row, one, other] = differences
+    differ = holm({name: p_value(nats) for name, (_, nats) in found.items()})
+    equal = holm({name: equivalence(nats, MARGIN) for name, (_, nats) in found.items()})
+    return {name: Contrast(*found[name], differ[name], equal[name]) for name in found}
 
 
 def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: Gate) -> str:
@@ -50,7 +89,8 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     plain = [r for r in records if r.status == "finished" and not changes(r)]
     gates = informative(plain)
     rows, told = [], 0
-    family: dict[str, dict[str, tuple[list[float], dict[int, float]]]] = {other: {} for other in WORDS}
+    counted: dict[str, list[dict[int, float]]] = {other: [] for other in WORDS}
+    intervals: list[str] = []
     for name, preset in dict.fromkeys((r.experiment["name"], r.experiment["preset"]) for r in _in_order(plain)):
         of = {m: _of(plain, name, preset, m) for m in MAIN_METHODS}
         pairs = {other: paired_differences(of["dynamic"], of[other]) for other in WORDS}
@@ -60,24 +100,28 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         told += gate.can_tell
         for other, values in pairs.items():
             if len(values) > 1 and gate.can_tell:
-                family[other][name] = (
-                    list(values.values()),
-                    paired_differences(of["dynamic"], of[other], log_perplexity),
-                )
+                counted[other].append(paired_differences(of["dynamic"], of[other], log_perplexity))
+        if len(pairs["conventional"]) > 1 and gate.can_tell:
+            intervals.append(verdict(list(pairs["conventional"].values())))
         cells = {f"dynamic minus {other}": difference(of["dynamic"], of[other], gate) for other in WORDS}
         n = max(map(len, pairs.values()))
         rows.append({"experiment": name, "corpus": corpus_name(of["dynamic"][0]), "n": str(n), **cells})
     if not rows:
         return ""
-    said = "; ".join(f"against {WORDS[other]} {_count(tests)}" for other, tests in family.items() if tests)
-    counted = (
+    shown = [c for (_, one, _), c in primary(plain).items() if one == "dynamic"]
+    said = (
         f"Of these {len(rows)} experiments {told or 'none'} can tell, by the rule of the gate; only those are counted."
-        + (f" With several seeds: {said}." if said else "")
     )
+    if intervals:
+        words = ", ".join(f"{word} in {intervals.count(word)}" for word in DECIDED)
+        said += f" Against {WORDS['conventional']}, by the 95 % interval: {words}{_together(counted['conventional'])}."
+    if shown:
+        said += f" Against {WORDS['random']}, one of the two contrasts that were named in advance, by p after Holm's "
+        said += f"correction over both: {_count(shown)}{_together(counted['random'])}."
     return (
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
         f"interval: below zero, dynamic tying is better. In brackets what the interval allows of a difference in "
-        f"perplexity. {counted}{_alike(plain)}"
+        f"perplexity. {said}{_alike(plain)}"
     )
 
 
@@ -91,23 +135,18 @@ def _of(records: Iterable[RunRecord], name: str, preset: str, method: str) -> li
     return [r for r in records if (r.experiment["name"], r.experiment["preset"], r.method) == wanted]
 
 
-def _count(tests: Mapping[str, tuple[list[float], dict[int, float]]]) -> str:
-    """How many of a family of differences have which verdict, before and after Holm's correction; how many are equal
-    within the margin; and all of them pooled."""
-    words = {name: verdict(bits) for name, (bits, _) in tests.items()}
-    corrected = holm({name: p_value(bits) for name, (bits, _) in tests.items()})
-    equal = holm({name: equivalence(list(nats.values()), MARGIN) for name, (_, nats) in tests.items()})
-    counts = []
-    for word in DECIDED:
-        found = [name for name in tests if words[name] == word]
-        left = f" ({sum(corrected[name] < 0.05 for name in found)} after Holm's correction)"
-        counts.append(f"{word} in {len(found)}{left if found and word != DECIDED[-1] else ''}")
-    text = ", ".join(counts)
-    text += f", shown equal within {MARGIN:g} % in {sum(p < 0.05 for p in equal.values())}"
-    together = list(pooled([nats for _, nats in tests.values()]).values())
-    if len(tests) > 1 and together:
-        text += f"; all together, seed by seed (n = {len(together)}): {allowed(together)}"
-    return text
+def _count(contrasts: Sequence[Contrast]) -> str:
+    """Of how many contrasts what is shown; of one it may be both, that it differs and that it is equal."""
+    said = [contrast.conclusion for contrast in contrasts]
+    counts = {word: sum(word in words for words in said) for word in ("better", "worse", f"equal within {MARGIN:g} %")}
+    shown = ", ".join(f"{word} in {n}" for word, n in counts.items())
+    return f"{shown}, open in {said.count(OPEN)}"
+
+
+def _together(differences: Sequence[dict[int, float]]) -> str:
+    """What those of several experiments, seed -> log perplexity, allow to say of their mean; nothing of one."""
+    together = list(pooled(differences).values()) if len(differences) > 1 else []
+    return f"; all together, seed by seed (n = {len(together)}): {allowed(together)}" if together else ""
 
 
 def _alike(plain: Iterable[RunRecord]) -> str:
@@ -145,35 +184,21 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
 def claim_markdown(records: Sequence[RunRecord]) -> str:
     """The two primary contrasts of each row that can tell: with p of the difference and of equivalence within MARGIN,
     both corrected over all that are shown; if none can tell, that."""
-    gates = informative(records)
-    found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-    for row_key, gate in gates.items():
-        name, _, changed = row_key
-        of = [r for r in records if key(r) == row_key]
-        methods = {m: [r for r in of if r.method == m and r.status == "finished"] for m in {r.method for r in of}}
-        pairs = [(m, "conventional") for m in sorted(methods) if m.startswith("sandwich")] + [("dynamic", "random")]
-        for one, other in pairs if gate.can_tell else ():
-            differences = bits_and_nats(methods.get(one, []), methods.get(other, []))
-            if len(differences[0]) > 1:
-                row = f"{name}, {changed}" if changed else name
-                found[row, f"{one} minus {other}"] = differences
-    if not found:
+    if not (found := primary(records)):
         return "No experiment here can tell and has the runs for it, so the claim is not tested yet."
-    differ = holm({name: p_value(nats) for name, (_, nats) in found.items()})
-    equal = holm({name: equivalence(nats, MARGIN) for name, (_, nats) in found.items()})
     return markdown_table(
         [
             {
-                "experiment": name[0],
-                "contrast": f"{'agent' if 'random' in name[1] else 'sharing'}: {name[1]}",
-                "n": str(len(bits)),
-                "bits per byte": plus_minus(*mean_interval(bits), 3, "+"),
-                "95 % interval": allowed(nats),
-                "p, Holm": f"{differ[name]:.3f}",
-                f"p of equal within {MARGIN:g} %, Holm": f"{equal[name]:.3f}",
-                "": conclusion(fmean(nats), differ[name], equal[name]),
+                "experiment": f"{name}, {changed}" if changed else name,
+                "contrast": f"{'agent' if other == 'random' else 'sharing'}: {one} minus {other}",
+                "n": str(len(contrast.bits)),
+                "bits per byte": plus_minus(*mean_interval(contrast.bits), 3, "+"),
+                "95 % interval": allowed(contrast.nats),
+                "p, Holm": f"{contrast.p_differ:.3f}",
+                f"p of equal within {MARGIN:g} %, Holm": f"{contrast.p_equal:.3f}",
+                "": contrast.conclusion,
             }
-            for name, (bits, nats) in found.items()
+            for ((name, _, changed), one, other), contrast in found.items()
         ]
     )
 
@@ -182,7 +207,7 @@ def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MA
     """A contrast in words, from its two corrected p. margin: within which p_equal asks."""
     word = ("better" if mean < 0 else "worse") if p_differ < 0.05 else ""
     same = f"equal within {margin}" if p_equal < 0.05 else ""
-    return ", though ".join(filter(None, (word, same))) or "open: neither a difference nor its absence is shown"
+    return ", though ".join(filter(None, (word, same))) or OPEN
 
 
 def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord] = ()) -> str:

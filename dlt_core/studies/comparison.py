@@ -48,7 +48,8 @@ def compare(
     records/ and checkpoints/. A run whose record is there already is not run again, and an interrupted one goes on from
     its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
-    code made them (their `versions` say). Only what it does not have is run.
+    code made them (their `versions` say). Only what it does not have is run. A variant of the released code is known
+    by the settings that it changes; whether it saw the others' text is not looked at, since some have marks in theirs.
     on_decision: called with the record after each decision (or k steps) of a run that is no search.
     checkpoint_seconds: time between two checkpoints of a run, as in `train_dynamic`.
     jobs: so many runs at a time, in processes that stay alive for the next one; on one GPU three fill the gaps that one
@@ -74,7 +75,7 @@ def compare(
         for method in methods_now:
             if method.name in done:
                 continue
-            record = None if recorded is None else _recorded(Path(recorded), method.name, experiment)
+            record = None if recorded is None else _recorded(Path(recorded), method, experiment)
             if record is not None:
                 taken, done[method.name] = True, record
             else:
@@ -98,10 +99,10 @@ def compare(
     return Comparison(done[method.name] for method in asked)
 
 
-def _recorded(folder: Path, method: str, experiment: Experiment) -> RunRecord | None:
+def _recorded(folder: Path, method: Method, experiment: Experiment) -> RunRecord | None:
     """The finished run of these settings; those that an older record does not know have their default in both."""
-    wanted = experiment.to_dict()
-    path = folder / f"{records.key(wanted, method, experiment.seed)}.json"
+    wanted = method.settings(experiment).to_dict()
+    path = folder / f"{records.key(wanted, method.name, experiment.seed)}.json"
     if not path.exists():
         return None
     record = RunRecord.load(path)

@@ -157,9 +157,9 @@ class TableLearner:
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
-        """From the start, with other noise."""
+        """From the start, independent until `tie` is called, with other noise."""
         self.rng = np.random.default_rng(seed)
-        self.tie_map = TieMap.all_tied(len(next(iter(self.losses))))
+        self.tie_map = TieMap.independent(len(next(iter(self.losses))))
 
     def tie(self, tie_map: TieMap) -> None:
         self.tie_map = tie_map

@@ -74,7 +74,7 @@ class DQNAgent(QAgent):
         self.optimizer = torch.optim.AdamW(self.q_network.parameters(), lr=learning_rate, weight_decay=0.01)
 
     def _inputs(self, states: np.ndarray) -> torch.Tensor:
-        """(B, L) sources to what the network sees: themselves, or (B, L(L+1)/2) zeros and ones."""
+        """(B, L) entries of tie maps to what the network sees: themselves, or (B, L(L+1)/2) zeros and ones."""
         if not self.settings["one_hot"]:
             return torch.from_numpy(np.asarray(states, np.float32))
         starts = np.array([q_slice(i).start for i in range(self.num_layers)])

@@ -71,6 +71,12 @@ class Method:
         """Whether several processes cannot share its run."""
         return self.recipe.alone
 
+    def settings(self, experiment: Experiment) -> Experiment:
+        """Those that its record has: the experiment's, unless it is a variant of the released code with some of its
+        own."""
+        released = RELEASED.get(self.name)
+        return experiment if released is None else released.settings(experiment)
+
     def train(
         self,
         experiment: Experiment,
@@ -273,7 +279,8 @@ _PLAIN = {
         for name in PATTERNS
     },
     "policy_cycle": decided(
-        "Algorithm 1, each layer moving on to its next source in turn (released code)", lambda e: CycleAgent(e.n_layer)
+        "Algorithm 1, each layer moving on to the next one that it can be tied to (released code)",
+        lambda e: CycleAgent(e.n_layer),
     ),
     "policy_pairs": decided(
         "Algorithm 1, odd layers copying the one before (released code)",
@@ -355,7 +362,7 @@ REGISTRY: dict[str, Recipe] = {
         for optimism in ("", "_optimistic")
     },
     **{name: outside(name, about) for name, about in stable_baselines.MODELS.items()},
-    "map": fixed("the map with these sources, as in map-0-0-2-2, never moved", _given, range(1, sys.maxsize)),
+    "map": fixed("the map with these entries, as in map-0-0-2-2, never moved", _given, range(1, sys.maxsize)),
     **{strategy: searched(strategy, about) for strategy, about in SEARCHES.items()},
     **{name: released(variant, "a variant of the released code") for name, variant in RELEASED.items()},
     "released-random": released(ReleasedCode.all(), "the released code with the random agent", _random_agent),

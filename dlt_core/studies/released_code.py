@@ -35,7 +35,7 @@ class ReleasedCode:
     clipped_reward: bool = False
     """1. The reward is cut to [-10, 10]."""
     aliased_storage: bool = False
-    """2. A layer that becomes independent is trained in the storage of its former source; otherwise in a copy."""
+    """2. A layer that becomes independent is trained in the storage of its former root; otherwise in a copy."""
     source_gradient: bool = False
     """3. A tied position contributes no gradient."""
     frozen_start: bool = False
@@ -49,7 +49,7 @@ class ReleasedCode:
     test_selects: bool = False
     """7. The best model is the one that is best on the test split."""
     kept_optimizer_state: bool = False
-    """8. A tied layer's moments stay, to be taken up again; otherwise they are freed, and its source's are copied."""
+    """8. A tied layer's moments stay, to be taken up again; otherwise they are freed, and its root's are copied."""
     bf16_weights: bool = False
     """9. The weights themselves are bfloat16, without autocast."""
     marked_blocks: bool = False
@@ -112,7 +112,7 @@ class Pointers(TieMap):
 def apply_action(blocks: Sequence[nn.Module], state: list[int], layer: int, action: int) -> list[int]:
     """What the released code does with an action, on any list of equal modules; returns `state`, changed in place.
 
-    action < layer: each parameter of the layer gets the storage that the source's has now, and is not trained any more.
+    action < layer: each parameter of the layer gets the storage that layer `action` has now, and is not trained.
     action = layer: it is trained; its storage stays where it is. Raises ValueError for an action that it has not.
     """
     if not 0 <= action <= layer < len(blocks):
@@ -161,29 +161,29 @@ class ReleasedLearner(Learner):
 
     def act(self, layer: int, state: TieMap | Sequence[int]) -> None:
         """An action on `layer` has led to `state`: move this layer, and those that follow it."""
-        for i, source in enumerate(state):
-            if i == layer or source != self.state[i]:
-                self._move(i, source)
+        for i, pointer in enumerate(state):
+            if i == layer or pointer != self.state[i]:
+                self._move(i, pointer)
         self.obey(state)
 
-    def _move(self, layer: int, source: int) -> None:
-        moments, donor = self.optimizer.state, self._trainer(layer)
+    def _move(self, layer: int, pointer: int) -> None:
+        moments, trainer = self.optimizer.state, self._trainer(layer)
         mine = list(self.blocks[layer].parameters())
-        begins = source == layer != self.state[layer]
-        apply_action(self.blocks, self.state, layer, source)
-        for p, theirs in zip(mine, donor.parameters() if begins and donor is not None else mine, strict=True):
+        begins = pointer == layer != self.state[layer]
+        apply_action(self.blocks, self.state, layer, pointer)
+        for p, theirs in zip(mine, trainer.parameters() if begins and trainer is not None else mine, strict=True):
             if begins and not self.released.aliased_storage:
                 p.data = p.data.clone()
-            if not self.released.kept_optimizer_state and source != layer:
+            if not self.released.kept_optimizer_state and pointer != layer:
                 moments.pop(p, None)
             elif not self.released.kept_optimizer_state and p is not theirs and theirs in moments:
                 moments[p] = {name: value.clone() for name, value in moments[theirs].items()}
 
     def _trainer(self, layer: int) -> nn.Module | None:
-        """The layer that trains this layer's storage: its source, or else the lowest."""
-        ties, source = self.tie_map, self.state[layer]
+        """The layer that trains this layer's storage: the one it points to, or else the lowest."""
+        ties, pointer = self.tie_map, self.state[layer]
         trained = [i for i, s in enumerate(self.state) if s == i and ties[i] == ties[layer]]
-        return self.blocks[source if source in trained else trained[0]] if trained else None
+        return self.blocks[pointer if pointer in trained else trained[0]] if trained else None
 
     def obey(self, state: TieMap | Sequence[int]) -> None:
         """Train what `state` calls independent; "shared" gradients of tied positions go to their storage's trainer."""

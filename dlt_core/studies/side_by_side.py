@@ -2,8 +2,9 @@
 
 Processes stay alive and take one run after the other, seed by seed. A finished record is in its folder at once, and
 what is there already is not run again. No run is begun that would not finish in time, going by those that have; then no
-later seed is begun either, since a seed without all its methods pairs with nothing. At the limit what still runs is
-stopped. summary.json says what came of each run, failures.txt what failed and why; the others go on.
+later seed is begun either, since a seed without all its methods pairs with nothing. At the limit, and by Ctrl-C, what
+still runs is stopped; called again, it goes on from its last checkpoint. summary.json says what came of each run,
+failures.txt what failed and why; the others go on.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _work(connection: connections.Connection) -> None:
             steps, test = record.budget["optimizer_steps"], record.required(record.test)
             connection.send(("finished", 1.0, steps, 1e3 * record.timing["training"] / max(1, steps),
                              test["perplexity"], test["selected_step"]))  # fmt: skip
-    except (EOFError, KeyboardInterrupt):
+    except EOFError:
         return
     except BaseException:
         connection.send(("failed", traceback.format_exc()))
@@ -114,13 +115,18 @@ def free_memory() -> None:
 
 
 class Worker:
-    """A process of its own that runs `target(connection, *arguments)`, and the job that it has."""
+    """A process of its own that runs `target(connection, *arguments)`, and the job that it has. Ctrl-C is not for it
+    but for the process that has begun it, which ends it. To be made in the main thread."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-        self.process.start()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the new process inherits
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()
         self.job: Job | None = None
 
@@ -241,7 +247,7 @@ def train(
     archive: Path | None = None,
 ) -> int:
     """Run all methods of each experiment, `jobs` at a time; how many failed. archive: a .tar.gz of what is in `out`.
-    Raises ValueError for less than one at a time, or nothing to run."""
+    Raises ValueError for less than one at a time, or nothing to run; KeyboardInterrupt, when Ctrl-C has ended it."""
     started = time.perf_counter()
     if jobs < 1 or not experiments or not methods:
         raise ValueError("--jobs, --seeds and --methods must be at least one each")

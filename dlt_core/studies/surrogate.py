@@ -201,6 +201,7 @@ def surrogate(records: Sequence[RunRecord], experiment: Experiment, **settings: 
         runs=len(_decided(held)),
     )
     given = {name: getattr(experiment, name) for name in ("reward", "price", "orphans", "seed")}
+    given["start"] = "tied" if experiment.init_from is None else "independent"
     return SurrogateTyingEnv(**{**vars(found), "error": error, **given, **settings})
 
 
@@ -249,7 +250,7 @@ def _from_scratch(runs: Sequence[RunRecord]) -> dict[TieMap, float]:
 def _visited(run: RunRecord) -> tuple[list[TieMap], list[bool]]:
     """The map after each decision of a run, and whether it is another than before."""
     maps = [TieMap(ties) for ties in run.history["tie_map"]]
-    before = [TieMap.all_tied(len(maps[0])), *maps[:-1]]
+    before = [TieMap(run.first_ties(len(maps[0]))), *maps[:-1]]
     return maps, [now != then for now, then in zip(maps, before, strict=True)]
 
 

@@ -40,7 +40,7 @@ def tie_layers(
     gradient: "shared" sums the gradient over all uses of a weight set (weight tying proper); "source" takes it from
         the root's use alone, as if the weights had been copied (the paper's wording), and saves that work.
     optimizer: one or several, kept in step. The state of Parameters that no layer uses any more is freed; a clone joins
-        the parameter group of its donor with a clone of the donor's state, and the group keeps the model's order. What
+        the parameter group of its original with a clone of its state, and the group keeps the model's order. What
         none of them holds, such as frozen weights, is tied all the same.
     blocks: where they are, or they themselves, see `find_blocks`.
 
@@ -105,7 +105,7 @@ def _kind(p: nn.Parameter) -> tuple[tuple[int, ...], torch.dtype, torch.device]:
 def _share(
     before: list[list[nn.Parameter]], tie_map: TieMap, outside: set[int], names: Sequence[str]
 ) -> tuple[list[list[nn.Parameter]], list[tuple[nn.Parameter, nn.Parameter]]]:
-    """What each slot of each layer is to hold, and the clones in it, each with its donor.
+    """What each slot of each layer is to hold, and the clones in it, each with its original.
 
     The first root that uses a Parameter keeps it, with its optimiser state; later roots get one clone of it each.
     """

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-Clones = Sequence[tuple[nn.Parameter, nn.Parameter]]  # each with its donor
+Clones = Sequence[tuple[nn.Parameter, nn.Parameter]]  # each with its original
 Inherited = dict[torch.Tensor, dict[str, Any]]  # the state that each clone gets
 
 
@@ -48,14 +48,14 @@ def refuse_strangers(
 
 
 def inherit(optimizer: torch.optim.Optimizer, clones: Clones) -> Inherited:
-    """A copy of each donor's state, for its clone, as far as the optimiser has it."""
+    """A copy of each original's state, for its clone, as far as the optimiser has it."""
     return {
         clone: {
             key: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
-            for key, value in optimizer.state[donor].items()
+            for key, value in optimizer.state[original].items()
         }
-        for clone, donor in clones
-        if donor in optimizer.state
+        for clone, original in clones
+        if original in optimizer.state
     }
 
 
@@ -67,13 +67,15 @@ def keep_in_step(
     model: nn.Module,
     order: Mapping[int, int],
 ) -> None:
-    """Put each clone into its donor's parameter group, with the state it inherits; take out what is dropped (by id),
+    """Put each clone into its original's parameter group, with the state it inherits; take out what is dropped (by id),
     and its state. The model's Parameters then stand in the model's own order (`order`: id -> place) within each group,
     where the first of them stood. In place: schedulers hold on to the group lists. What is not held stays so."""
     for group in optimizer.param_groups:
         before = group["params"]
         held = {id(p) for p in before}
-        after = [p for p in before if id(p) not in dropped] + [clone for clone, donor in clones if id(donor) in held]
+        after = [p for p in before if id(p) not in dropped] + [
+            clone for clone, original in clones if id(original) in held
+        ]
         ours = sorted((p for p in after if id(p) in order), key=lambda p: order[id(p)])
         theirs = [p for p in after if id(p) not in order]  # such as those of another model
         first = sum(1 for _ in itertools.takewhile(lambda p: id(p) not in order and id(p) not in dropped, before))

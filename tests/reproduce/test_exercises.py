@@ -1,6 +1,8 @@
 """The exercise notebooks: students' versions are up to date, solved ones pass, others stop at their checks."""
 
+import contextlib
 import copy
+import io
 import json
 import re
 
@@ -20,16 +22,19 @@ STEMS = [path.stem for path in SOLVED]
 WITH_KERNEL = "02_q_learning_for_architecture"  # papermill executes this one, the others share this process
 
 
-def failures(path) -> dict[str, BaseException]:
-    """Execute the cells of a notebook in this process, going on where one raises: cell -> what it raised."""
-    names, raised = {"__name__": "an_exercise"}, {}
+def execute(path) -> tuple[dict[str, BaseException], dict[str, str]]:
+    """Execute the cells of a notebook in this process, going on where one raises: cell -> what it raised, and cell ->
+    what it printed."""
+    names, raised, printed = {"__name__": "an_exercise"}, {}, {}
     for cell in load(path)["cells"]:
         if cell["cell_type"] == "code":
-            try:
-                exec(compile(cell["source"], cell["id"], "exec"), names)
-            except BaseException as error:
-                raised[cell["id"]] = error
-    return raised
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                try:
+                    exec(compile(cell["source"], cell["id"], "exec"), names)
+                except BaseException as error:
+                    raised[cell["id"]] = error
+            printed[cell["id"]] = out.getvalue()
+    return raised, printed
 
 
 def checks(path) -> list[str]:
@@ -52,19 +57,22 @@ def test_the_students_versions_are_up_to_date(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", [path for path in SOLVED if path.stem != WITH_KERNEL], ids=lambda path: path.stem)
-def test_a_solved_notebook_passes_its_checks(path, capsys):
-    assert failures(path) == {}
-    assert capsys.readouterr().out.count("✓ Right.") == len(checks(path))
+def test_each_check_of_a_solved_notebook_prints_one_line(path):
+    raised, printed = execute(path)
+    assert raised == {}
+    for cell, text in printed.items():
+        assert ("✓" in text) == (cell in checks(path)), cell
+        assert cell not in checks(path) or re.fullmatch(r"✓ Right\. .+\n", text), cell
 
 
 @pytest.mark.parametrize("path", STUDENTS, ids=lambda path: path.stem)
-def test_an_unsolved_notebook_stops_exactly_at_its_checks(path, capsys):
-    raised = failures(path)
+def test_an_unsolved_notebook_stops_exactly_at_its_checks(path):
+    raised, printed = execute(path)
     assert list(raised) == checks(path)
     for number, error in enumerate(raised.values(), start=1):
         assert isinstance(error, NotYet)
         assert str(error).startswith(f"Task {number} is still yours: write `"), error
-    assert "✓" not in capsys.readouterr().out
+    assert "✓" not in "".join(printed.values())
 
 
 def test_in_a_kernel_too_the_solved_one_passes_and_the_other_stops_with_one_line(tmp_path, monkeypatch):
@@ -72,8 +80,9 @@ def test_in_a_kernel_too_the_solved_one_passes_and_the_other_stops_with_one_line
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     how = {"kernel_name": "python3", "progress_bar": False, "execution_timeout": 120, "cwd": str(tmp_path)}
     done = papermill.execute_notebook(str(EXERCISES / "solutions" / f"{stem}.ipynb"), str(tmp_path / "1.ipynb"), **how)
-    printed = "".join(o.get("text", "") for cell in done.cells for o in cell.get("outputs", []))
-    assert printed.count("✓ Right.") == len(checks(EXERCISES / f"{stem}.ipynb"))
+    of_checks = [cell.outputs for cell in done.cells if "check" in cell.metadata.get("tags", [])]
+    assert all(re.fullmatch(r"✓ Right\. .+\n", output.text) for (output,) in of_checks)
+    assert len(of_checks) == len(checks(EXERCISES / f"{stem}.ipynb"))
     with pytest.raises(papermill.PapermillExecutionError, match=r"✗ Not yet\. Task 1 is still yours"):
         papermill.execute_notebook(str(EXERCISES / f"{stem}.ipynb"), str(tmp_path / "2.ipynb"), **how)
     stopped = nbformat.read(tmp_path / "2.ipynb", as_version=4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlt_core.records.statistics import allowed, log_perplexity
+from dlt_core.records.statistics import allowed, equivalence, log_perplexity, paired_differences
 from dlt_core.studies import claim
 from dlt_core.studies.claim import agent_markdown, claim_markdown, gate_markdown, results_markdown
 from dlt_core.studies.tables import summary
@@ -44,8 +44,11 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others_where_the_row_can_t
         ["gpt2-lm1b", "lm1b (sample)", "1", "not run", "-0.500: cannot tell (perplexity -20.0 %)"],
     ]
     assert "Of these 2 experiments 1 can tell, by the rule of the gate; only those are counted. " in text
-    assert "against conventional training better in 0, worse in 1 (1 after Holm's correction), not told" in text
-    assert "against the random policy better in 1 (1 after Holm's correction), worse in 0, not told apart in 0" in text
+    assert "Against conventional training, by the 95 % interval: better in 0, worse in 1, not told apart in 0." in text
+    by_p = (
+        "Against the random policy, one of the two contrasts that were named in advance, by p after Holm's correction"
+    )
+    assert f"{by_p} over both: better in 1, worse in 0, equal within 3 % in 0, open in 0." in text
     assert text in results_markdown(summary([*can, *cannot]), [*can, *cannot, changed])
     assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
 
@@ -57,12 +60,27 @@ def test_counts_are_corrected_and_pooled_over_the_rows_that_can_tell_alone():
     cannot = row("gpt2-lambada", dynamic=(9.0, 9.1, 9.2), **{"shallow-2": (1.0, 1.1, 1.2)})
     text = agent_markdown([*rows, *cannot])
     assert "Of these 3 experiments 2 can tell" in text
-    against_random = text.partition("against the random policy ")[2]
-    assert against_random.startswith("better in 1 (0 after Holm's correction), worse in 0, not told apart in 1, shown")
+    against_random = text.partition("correction over both: ")[2]
     pooled = "all together, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
-    assert f"shown equal within 3 % in 2; {pooled}" in against_random
+    assert against_random.startswith(f"better in 0, worse in 0, equal within 3 % in 2, open in 0; {pooled}.")
     assert "none can tell" in agent_markdown(cannot)
     assert "after Holm" not in agent_markdown(cannot)
+
+
+def test_both_tables_say_one_thing_of_the_agent_by_the_correction_over_both_contrasts():
+    close = (2.4 - 0.024, 2.5 - 0.016, 2.61 + 0.044)  # alone p of equal within 3 % is below 0.05, of two tests above
+    runs = row("gpt2-wikitext2", dynamic=close, **{"sandwich-2": (2.2, 2.31, 2.4)})
+    alone = equivalence(
+        list(paired_differences(runs_of(runs, "dynamic"), runs_of(runs, "random"), log_perplexity).values()), 3
+    )
+    sharing, agent = table_cells(claim_markdown(runs))
+    assert alone < 0.05 < float(agent[-2]) == pytest.approx(2 * alone, abs=1e-3)
+    assert (sharing[-1], agent[-1]) == ("worse", claim.OPEN)
+    assert "over both: better in 0, worse in 0, equal within 3 % in 0, open in 1." in agent_markdown(runs)
+
+
+def runs_of(runs, method):
+    return [run for run in runs if run.method == method]
 
 
 def test_how_alike_decisions_are_is_held_against_networks_that_learned_nothing():

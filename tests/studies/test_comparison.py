@@ -19,6 +19,7 @@ from dlt_core.records.statistics import (
 )
 from dlt_core.studies import comparison
 from dlt_core.studies.comparison import compare
+from dlt_core.studies.findings import COMMITTED
 from dlt_core.studies.methods import (
     METHODS,
     RANDOM_MAP,
@@ -303,6 +304,17 @@ def test_recorded_runs_are_taken_as_they_are_without_training_or_data(recorded, 
     assert [record.to_json() for record in found] == [by_method[name] for name in NAMES[::-1]]
     assert {path.name: path.read_bytes() for path in recorded.iterdir()} == before
     assert not (tmp_path / "out").exists()
+
+
+def test_recorded_variants_of_the_released_code_are_taken_though_some_change_the_settings(monkeypatch):
+    no_training(monkeypatch)
+    experiment = Experiment.preset("differences-embedded", "laptop", seed=1)
+    found = compare(
+        experiment, ["released", "described-with-low_epsilon", "described-with-frozen_start"], recorded=COMMITTED
+    )
+    changed = [sorted(record.experiment["overrides"]) for record in found]
+    every = ["episodes", "epsilon_min", "evaluate_every", "gradient", "reward", "steps_per_action"]
+    assert changed == [every, ["epsilon_min"], []]
 
 
 def test_only_what_is_not_recorded_is_run(runs, recorded, tiny_data, tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ def test_a_run_of_the_released_code_shows_both_counts(smoke):
     assert record.agent["released_code"] == dataclasses.asdict(ReleasedCode.all())
 
 
-def test_stepping_one_independent_layer_moves_its_former_source(smoke, tiny_data):
+def test_stepping_one_independent_layer_moves_its_former_root(smoke, tiny_data):
     for aliased in (True, False):
         env = make_env(smoke, tiny_data, ReleasedCode(aliased_storage=aliased, source_gradient=True))
         learner = env.learner

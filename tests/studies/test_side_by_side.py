@@ -1,6 +1,8 @@
 """Runs side by side: in the order of the seeds, none that would not finish in time, and a failure stops no other."""
 
 import json
+import os
+import signal
 import tarfile
 import time
 
@@ -46,6 +48,35 @@ def test_a_running_one_says_how_long_it_takes(scheduler):
     assert scheduler.estimate("dynamic") == pytest.approx(80, rel=0.01)
     job.share = 0.01
     assert scheduler.estimate("dynamic") is None
+
+
+def test_ctrl_c_ends_it_and_its_processes_with_one_line(tmp_path, capsys, monkeypatch):
+    workers = []
+
+    def press(scheduler):
+        workers.extend(scheduler.workers)
+        for process in (worker.process for worker in workers):  # a terminal sends it to all of them
+            os.kill(process.pid, signal.SIGINT)
+            process.join(0.5)
+            assert process.is_alive(), "this process ends it"
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Scheduler, "run", press)
+    call = [
+        "side-by-side",
+        "--experiment",
+        "gpt2-embedded",
+        "--preset",
+        "smoke",
+        "--methods",
+        "all_tied",
+        "--jobs",
+        "1",
+    ]
+    assert main([*call, "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped; what is finished is kept; call again to go on\n"
+    assert [worker.process.is_alive() for worker in workers] == [False]
+    assert [run["status"] for run in json.loads((tmp_path / "summary.json").read_text())["runs"]] == ["not begun"]
 
 
 def test_a_failure_is_named_and_the_others_go_on_and_are_not_run_again(tmp_path, capsys):

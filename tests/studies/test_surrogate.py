@@ -22,7 +22,7 @@ def recorded(seed, *, n_layer=4, weights=None, decisions=60, noise=0.0, **change
     rng = np.random.default_rng(seed)
     experiment = Experiment.preset("truth", "laptop", n_layer=n_layer, seed=seed, **changes).to_dict()
     run = RunRecord(experiment, "random", seed, {}, history={"tie_map": [], "loss": []}, status="finished")
-    state = TieMap.all_tied(n_layer)
+    state = TieMap(run.first_ties(n_layer))
     for n in range(decisions):
         layer = 1 + n % (n_layer - 1)
         before, state = state, state.with_action(layer, int(rng.integers(layer + 1)))
@@ -93,6 +93,17 @@ def test_a_fit_finds_the_losses_of_maps_the_trend_and_the_cost_of_a_move():
         assert found.losses[tie_map] == pytest.approx(5 - 0.4 * np.log(60) + 0.3 * (tie_map[1] == tie_map[2]))
     new = recorded(9)
     np.testing.assert_allclose(found.predicted(new), new.history["loss"], rtol=1e-6)
+
+
+def test_runs_from_a_checkpoint_begin_with_independent_layers_and_so_does_their_surrogate():
+    runs = [recorded(seed, init_from="a/checkpoint") for seed in range(3)]
+    for run in runs:
+        assert run.history["tie_map"][0][2:] == [2, 3]
+    assert fit(runs).noise < 1e-6, "no first decision that leaves all as it is counts as a move"
+    env = surrogate(runs, Experiment.preset("truth", "laptop", init_from="a/checkpoint"))
+    for _ in range(2):
+        assert env.reset(seed=0)[0]["tie_map"].tolist() == [0, 1, 2, 3]
+        assert env.step(0)[0]["tie_map"].tolist() == [0, 0, 2, 3]
 
 
 def test_the_surrogate_of_runs_says_how_far_it_is_from_runs_it_has_not_seen():

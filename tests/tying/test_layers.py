@@ -268,18 +268,18 @@ def test_a_clone_inherits_a_clone_of_the_state():
     for seed in range(3):
         train_step(model, optimizer, seed)
     tie_layers(model, TieMap.all_tied(L).with_action(3, 3), optimizer=optimizer)
-    for donor, clone in zip(of_block(model, 0), of_block(model, 3), strict=True):
-        assert donor is not clone
-        assert set(optimizer.state[clone]) == set(optimizer.state[donor]) == {"step", "exp_avg", "exp_avg_sq"}
+    for original, clone in zip(of_block(model, 0), of_block(model, 3), strict=True):
+        assert original is not clone
+        assert set(optimizer.state[clone]) == set(optimizer.state[original]) == {"step", "exp_avg", "exp_avg_sq"}
         assert float(optimizer.state[clone]["step"]) == 3
-        for key, value in optimizer.state[donor].items():
+        for key, value in optimizer.state[original].items():
             assert torch.equal(optimizer.state[clone][key], value)
             assert optimizer.state[clone][key].data_ptr() != value.data_ptr()
-        assert clone.data_ptr() != donor.data_ptr()
+        assert clone.data_ptr() != original.data_ptr()
     before = [optimizer.state[p]["exp_avg"].clone() for p in of_block(model, 3)]
     for p in of_block(model, 3):
         p.requires_grad_(False)
-    train_step(model, optimizer)  # the donor moves on, the frozen clone's state stays
+    train_step(model, optimizer)  # the original moves on, the frozen clone's state stays
     assert all(torch.equal(optimizer.state[p]["exp_avg"], b) for p, b in zip(of_block(model, 3), before, strict=True))
 
 

@@ -19,7 +19,7 @@ class NotYet(AssertionError):
 
 
 def passed(insight: str) -> None:
-    """Say that an answer is right, and what follows from it."""
+    """Say in one line that an answer is right, and what follows from it."""
     print(f"✓ Right. {insight}")
 
 

@@ -165,4 +165,7 @@ def check_agent(make_agent: Callable[[int, int], Any]) -> None:
     require(mean + half < 0, f"{said} The interval is not below zero. What does your agent remember of a reward?")
     experiment = Experiment.preset("gpt2-embedded", "smoke")
     record = train_dynamic(experiment, agent=ask(make_agent, experiment.n_layer, 0))
-    passed(f"{said} And in a transformer, at the smallest size:\n{record}")
+    test = record.required(record.test)
+    passed(
+        f"{said} And in a transformer, at the smallest size, test perplexity {test['perplexity']:.1f} {record.unit}."
+    )

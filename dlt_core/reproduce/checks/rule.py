@@ -38,7 +38,7 @@ def check_gain(gain: Callable[[torch.Tensor, Groups], float]) -> None:
 
 
 def check_choose(choose: Callable[[torch.Tensor], Sequence[int]]) -> None:
-    """choose(gradients): the sources of the map with two weight sets and the largest gain."""
+    """choose(gradients): the entries of the map with two weight sets and the largest gain."""
     for n_layer, seed in ((2, 0), (4, 1), (5, 2), (6, 3)):
         gradients = some_gradients(n_layer, seed)
         given = ask(choose, gradients)

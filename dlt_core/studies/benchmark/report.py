@@ -135,7 +135,7 @@ def findings(results: dict[str, Any]) -> str:
             f"A step of the same model takes {of['plain PyTorch loop']} times as long in a plain PyTorch loop as in "
             f"ours, and {of['Hugging Face Trainer']} times in `transformers.Trainer`. With all layers tied it takes "
             f"{of['all tied, shared']} times as long as conventionally, and {of['all tied, source']} with the gradient "
-            "of the source alone."
+            "of the root alone."
         )
     if "control" in rows:
         of = {row["what"]: _cells(row)["ratio_to_k_steps"] for row in rows["control"]}
