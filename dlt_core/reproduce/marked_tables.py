@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dlt_core.corpora.files import write_text_atomically
@@ -29,11 +30,13 @@ from dlt_core.studies import (
     gate,
     images,
     layer_zero,
+    many_decisions,
     moving,
     on_surrogate,
     table_world,
     tables,
 )
+from dlt_core.studies.diagnosis import is_truth, truth
 from dlt_core.studies.rule import report, study
 
 
@@ -76,9 +79,12 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "registered": layer_zero.registered_markdown(records),
             "frozen": moving.frozen_markdown(records),
             "table_world": table_world.table_world_markdown(_measured(root, "table_world")),
+            "many_decisions": many_decisions.many_decisions_markdown(_measured(root, "many_decisions")),
             "surrogate": on_surrogate.measured_markdown(_measured(root, "surrogate")),
             "looks_maps": study.maps_markdown(looks),
             "looks_truth": study.truth_markdown(looks),
+            "looks_bert": study.truth_markdown(looks, "truth-bert"),
+            "looks_two_sets": report.two_sets_markdown(records, looks) + _bert_in_words(records),
             "looks_rewards": study.signals_markdown(looks),
             "rule": report.rule_markdown(records),
             "regime_gpu": regime_gpu(everything),
@@ -87,6 +93,12 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
         "notebooks/README.md": {"routes": notebook_tables.routes(root), "needs": notebook_tables.needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
+
+
+def _bert_in_words(records: Sequence[RunRecord]) -> str:
+    """What a layer 0 that is alone is worth in BERT; nothing without its maps from scratch."""
+    losses = truth([r for r in records if is_truth(r, study="truth-bert")])
+    return f"\n\nBERT: {layer_zero.one_bit({m: fmean(of) for m, of in losses.items()})}." if losses else ""
 
 
 def _measured(root: Path, name: str) -> dict[str, Any]:

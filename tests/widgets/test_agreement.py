@@ -22,7 +22,8 @@ def test_the_means_are_over_pairs_of_different_layers():
 
 def test_every_committed_look_with_cosines_is_shown_as_it_was_measured():
     shown = looks_of(MEASURED)
-    assert list(shown) == list(study.MODELS)
+    few = [name for name, (_, changed) in study.MODELS.items() if changed.get("n_layer", 0) <= study.MANY]
+    assert list(shown) == few, "48 layers are too many for a picture"
     for name, looks in shown.items():
         rows = {row["warm_up"]: row for row in MEASURED[f"maps: {name}"]["rows"] if "cosines" in row}
         assert [look["warm_up"] for look in looks] == list(study.WARM_UPS)

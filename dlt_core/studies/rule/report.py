@@ -7,11 +7,13 @@ which have as many parameters and half the work, and conventional training.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
@@ -26,10 +28,10 @@ from dlt_core.records.statistics import (
     within,
 )
 from dlt_core.studies.claim import conclusion
-from dlt_core.studies.diagnosis import regrets
+from dlt_core.studies.diagnosis import is_truth, regrets, truth
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
-from dlt_core.studies.rule.study import rounded
+from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
 from dlt_core.studies.tables import grouped, markdown_table
 from dlt_core.tie_map import PATTERNS, TieMap
 
@@ -143,6 +145,35 @@ def agents_markdown(
         row[f"bits per byte minus `{baseline}`"] = plus_minus(*mean_interval(bits), 3, "+")
         row["95 % interval"] = allowed(nats)
         rows.append(row)
+    return markdown_table(rows)
+
+
+def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -> str:
+    """Among the maps with two weight sets, a row for each model whose maps all have losses from scratch: how far apart
+    they are, whether the seeds agree on their order (p of Friedman's test, small where they do), and how good the
+    rule's choice is."""
+    rows = []
+    for study in TRUTHS:
+        every = truth([r for r in records if is_truth(r, study=study)])
+        losses = {m: of for m, of in every.items() if m.num_independent == 2}
+        if not losses:
+            continue
+        mean = {m: fmean(of) for m, of in losses.items()}
+        best = min(mean, key=mean.__getitem__)
+        adam = [r for r in looks[study]["rows"] if r["warm_up"] >= LATE and "Adam" in r["gain"]]
+        chosen = Counter(str(r["2 sets"]["chosen"]) for r in adam).most_common()
+        rows.append(
+            {
+                "study": study,
+                "maps": f"{len(mean)} of {len(best)} layers, {len(losses[best])} seeds",
+                "from best to worst": f"{max(mean.values()) - mean[best]:.3f} nats",
+                "Friedman's p": f"{stats.friedmanchisquare(*losses.values()).pvalue:.2g}",
+                "best": f"`{list(best)}`",
+                "the rule's choice": "; ".join(f"`{m}` ({n} of {len(adam)} looks)" for m, n in chosen),
+                "above the best": f"{fmean(r['2 sets']['regret'] for r in adam):.3f} nats",
+                "a map drawn blindly": f"{fmean(mean.values()) - mean[best]:.3f} nats",
+            }
+        )
     return markdown_table(rows)
 
 

@@ -144,7 +144,7 @@ def maps_seen(
                 "seconds_of_a_pass": float(f"{seconds:.3g}"),
                 "bytes": mean.numel() * mean.element_size(),
             }
-            if seed == seeds[0]:  # for a picture
+            if seed == seeds[0] and first.n_layer <= MANY:  # for a picture
                 row["cosines"] = [[float(f"{c:.3g}") for c in of] for of in cosines(mean).tolist()]
             rows.append(row)
     return rows
@@ -238,17 +238,27 @@ def maps_markdown(measured: Mapping[str, Any]) -> str:
     rows = []
     for part, found in _of_models(measured):
         for sets in SETS:
-            late = [row["maps"][str(sets)] for row in found if row["warm_up"] >= LATE]
-            early = [row["maps"][str(sets)] for row in found if row["warm_up"] == 0]
+            late = [in_short(row["maps"][str(sets)]) for row in found if row["warm_up"] >= LATE]
+            early = [in_short(row["maps"][str(sets)]) for row in found if row["warm_up"] == 0]
             rows.append(
                 {
                     "model": part,
                     "sets": str(sets),
-                    f"chosen after {LATE} steps or more": _counted(f"`{m}`" for m in late),
-                    "at the start": _counted(f"`{m}`" for m in early),
+                    f"chosen after {LATE} steps or more": _counted(late),
+                    "at the start": _counted(early),
                 }
             )
     return markdown_table(rows)
+
+
+def in_short(sources: Sequence[int]) -> str:
+    """A tie map in a table; of more than MANY layers its groups, such as "0 / 1 to 47"."""
+    if len(sources) <= MANY:
+        return f"`{list(sources)}`"
+    groups = TieMap(sources).groups
+    if any(group[-1] - group[0] != len(group) - 1 for group in groups):
+        return " / ".join(", ".join(map(str, group)) for group in groups)
+    return " / ".join(f"{group[0]} to {group[-1]}" if len(group) > 1 else f"{group[0]}" for group in groups)
 
 
 def _counted(values: Iterable[object]) -> str:

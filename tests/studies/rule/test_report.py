@@ -1,9 +1,12 @@
 """The rule's test from records that never were: contrasts, margin, the gate, and the pattern picked with hindsight."""
 
+import math
+
+import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.rule.report import MARGIN, best_pattern, rule_markdown
+from dlt_core.studies.rule.report import MARGIN, best_pattern, rule_markdown, two_sets_markdown
 from tests.studies.conftest import made_up, table_cells
 
 OFFSETS = (0.0, 0.001, -0.001, 0.002)
@@ -68,3 +71,35 @@ def test_another_map_is_compared_like_any_other_method(other):
     study = [r for r in a_study(1.9) if r.method != "sandwich-2"] + runs("sandwich-2", 2.0, other)
     (row,) = [row for row in table_cells(rule_markdown(study)) if row[1] == "`sandwich-2`"]
     assert row[-1] == f"equal within {MARGIN:g}"
+
+
+def test_among_two_sets_it_says_whether_there_is_an_order_and_how_good_the_choice_is():
+    def scratch(study, maps_of_seeds):
+        found = []
+        for seed, losses in enumerate(maps_of_seeds):
+            for tie_map, loss in losses.items():
+                run = made_up(f"map-{'-'.join(map(str, tie_map))}", seed, name=study)
+                run.test["perplexity"], run.final_tie_map = math.exp(loss), list(tie_map)
+                found.append(run)
+        return found
+
+    maps = [(0, 1, 1, 1), (0, 0, 2, 2), (0, 0, 0, 3)]
+    agreed = [dict(zip(maps, (3.0, 3.1, 3.2), strict=True)) for _ in range(5)]
+    disagreed = [dict(zip(maps, np.roll((3.0, 3.1, 3.2), seed).tolist(), strict=True)) for seed in range(3)]
+    all_independent = {(0, 1, 2, 3): 1.0}
+    records = scratch("truth", [of | all_independent for of in agreed]) + scratch("truth-bert", disagreed)
+
+    def look(warm_up, chosen, regret, gain="l1, as Adam steps"):
+        return {"warm_up": warm_up, "gain": gain, "2 sets": {"chosen": chosen, "regret": regret}}
+
+    rows = [look(0, [0, 0, 0, 3], 9.0), look(60, [0, 1, 1, 1], 0.1), look(60, [0, 0, 2, 2], 0.3)]
+    rows.append(look(60, [0, 0, 0, 3], 9.0, "squared l2"))
+    looks = {study: {"rows": rows} for study in ("truth", "truth-bert")}
+    ours, bert = table_cells(two_sets_markdown(records, looks))[1:]
+    assert ours[1:3] == ["3 of 4 layers, 5 seeds", "0.200 nats"]
+    assert float(ours[3]) < 0.01 < 0.9 < float(bert[3])
+    assert ours[4:] == [
+        "`[0, 1, 1, 1]`", "`[0, 1, 1, 1]` (1 of 2 looks); `[0, 0, 2, 2]` (1 of 2 looks)", "0.200 nats", "0.100 nats",
+    ]  # fmt: skip
+    assert bert[1:3] == ["3 of 4 layers, 3 seeds", "0.000 nats"]
+    assert len(table_cells(two_sets_markdown(records[:20], looks))) == 2, "a study that was not run has no row"

@@ -104,6 +104,13 @@ def test_the_committed_looks_say_what_the_tables_say():
     assert all(of[-1] == 1 for panel in lines.values() for _, values in panel.values() for of in values)
 
 
+def test_a_map_of_many_layers_is_written_as_its_groups():
+    assert study.in_short([0, 1, 1]) == "`[0, 1, 1]`"
+    assert study.in_short([0, 0, *[2] * 46]) == "0 to 1 / 2 to 47"
+    assert study.in_short([0, *[1] * 47]) == "0 / 1 to 47"
+    assert study.in_short([0, 1, 0, *[3] * 10]).startswith("0, 2 / 1 / 3, 4, ")
+
+
 def test_the_closing_sentences_are_made_of_the_measurements():
     table_world = json.loads((CHECKOUT / "figures" / "table_world.json").read_text(encoding="utf-8"))
     text = report.in_words(LOOKS, [], table_world)
