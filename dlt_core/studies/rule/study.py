@@ -323,9 +323,12 @@ def rounded(value: float) -> str:
 
 
 def gain_lines(measured: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """For `figures.bands`: model -> {"60 steps": the best gain by the number of weight sets, a line a seed}."""
+    """For `figures.bands`: model -> {"60 steps": the best gain by the number of weight sets, a line a seed}; not of
+    more than MANY layers, since two seeds make no band."""
     panels = {}
     for part, found in _of_models(measured):
+        if len(found[0]["gain_by_sets"]) > MANY:
+            continue
         rows = {steps: [r["gain_by_sets"] for r in found if r["warm_up"] == steps] for steps in SHOWN}
         sets = range(1, len(found[0]["gain_by_sets"]) + 1)
         panels[part] = {f"{steps} steps": (list(sets), of) for steps, of in rows.items() if of}
