@@ -44,19 +44,19 @@ def measure(
     """Agent and random twin with each reward: what figures/many_decisions.json holds, in the form of `table_world`.
 
     records: of the study "truth", whose maps from scratch are the table. runs: folder for this study's own records and
-    checkpoints, some 3 MB a run; what is there is not run again. decisions: to look after so many, in one run. Raises
-    ValueError where maps are missing.
+    checkpoints, some 3 MB a run; what is there is not run again, even if older code made it. decisions: to look after
+    so many, in one run. Raises ValueError where maps are missing.
     """
     wanted = experiment(max(decisions), preset=preset)
     losses = {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, preset)]).items()}
     if not losses:
         raise ValueError("the records of study truth are needed: its maps from scratch say what a map is worth")
-    data = load_data(wanted)
+    how: dict[str, Any] = {"data": load_data(wanted), "out_dir": runs, "recorded": runs / "records"}
     blind, found = [], {reward: [] for reward in LEARNED_FROM}
     for seed in seeds:
-        blind += compare(wanted.replace(seed=seed), ["random"], data=data, out_dir=runs)
+        blind += compare(wanted.replace(seed=seed), ["random"], **how)
         for reward, of in found.items():
-            of += compare(wanted.replace(seed=seed, reward=reward), ["dynamic"], data=data, out_dir=runs)
+            of += compare(wanted.replace(seed=seed, reward=reward), ["dynamic"], **how)
     chance = [record.history for record in blind]
     return {
         "seeds": list(seeds),

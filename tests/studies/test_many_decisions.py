@@ -36,9 +36,10 @@ def test_the_runs_are_those_of_the_study_with_one_step_a_decision():
     assert full.evaluate_every == 470
 
 
-def never_trained(wanted, methods, *, data, out_dir):
+def never_trained(wanted, methods, *, data, out_dir, recorded):
     """In place of `compare`: the agent ends each turn at the worst map but for its last two, its twin at the best."""
     (method,) = methods
+    assert recorded == out_dir / "records"
     layers, turns = [1, 2] * wanted.episodes, wanted.episodes
     ends = [[0, 1, 2]] * turns if method == "random" else [[0, 0, 0]] * (turns - 2) + [[0, 1, 0]] * 2
     history = {
