@@ -27,7 +27,8 @@ MARKS = {
     GUIDE: ["released"],
     RESULTS: [
         "results", "gate", "claim", "agent", "learning", "layer_zero", "registered", "frozen", "table_world",
-        "surrogate", "looks_maps", "looks_truth", "looks_rewards", "rule", "regime_gpu", "images",
+        "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets", "looks_rewards",
+        "rule", "regime_gpu", "images",
     ],
     TEACHING: ["routes", "needs"],
 }  # fmt: skip

@@ -52,7 +52,8 @@ def measure(
     if not losses:
         raise ValueError("the records of study truth are needed: its maps from scratch say what a map is worth")
     how: dict[str, Any] = {"data": load_data(wanted), "out_dir": runs, "recorded": runs / "records"}
-    blind, found = [], {reward: [] for reward in LEARNED_FROM}
+    blind: list[RunRecord] = []
+    found: dict[str, list[RunRecord]] = {reward: [] for reward in LEARNED_FROM}
     for seed in seeds:
         blind += compare(wanted.replace(seed=seed), ["random"], **how)
         for reward, of in found.items():

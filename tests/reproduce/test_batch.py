@@ -208,9 +208,12 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
             "registered",
             "frozen",
             "table_world",
+            "many_decisions",
             "surrogate",
             "looks_maps",
             "looks_truth",
+            "looks_bert",
+            "looks_two_sets",
             "looks_rewards",
             "rule",
             "images",
@@ -222,7 +225,7 @@ def test_in_place_refreshes_without_a_trace(notebooks, tmp_path):
         (root / name).parent.mkdir(exist_ok=True)
         tables = [f"<!-- {mark}: begin -->\nOUTDATED\n<!-- {mark}: end -->\n" for mark in names]
         (root / name).write_text("# T\n" + "".join(tables) + "z")
-    for measured in ("table_world.json", "looks.json", "images.json", "surrogate.json"):
+    for measured in ("table_world.json", "many_decisions.json", "looks.json", "images.json", "surrogate.json"):
         shutil.copy(dlt_core.CHECKOUT / "figures" / measured, root / "figures")
     assert run(tmp_path, "--notebooks", "00", "--seeds", "0", "1", "--in-place")[0] == 0
     nb = nbformat.read(notebooks / "00_good.ipynb", as_version=4)

@@ -90,7 +90,7 @@ def best_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
 def _has_two_sets(method: str) -> bool:
     kind, *numbers = method.split("-")
     if kind == "map":
-        return TieMap(map(int, numbers)).num_independent == 2
+        return TieMap([int(number) for number in numbers]).num_independent == 2
     return kind in PATTERNS and numbers == ["2"]
 
 
