@@ -103,8 +103,8 @@ class Train:
             how = {option: getattr(self, option) for option in ("out", "timeout", "checkpoint_seconds")}
             return train(experiment, self.method, **how)
         except KeyboardInterrupt:  # before the first decision, or once more after it
-            print("stopped at once; the same command goes on from a checkpoint, if there is one", file=sys.stderr)
-            return 130
+            again = "stopped at once; the same command goes on from a checkpoint, if there is one"
+            raise KeyboardInterrupt(again) from None
 
 
 @dataclass(frozen=True, kw_only=True)

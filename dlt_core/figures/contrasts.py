@@ -16,6 +16,7 @@ from dlt_core.figures.style import (
     METHOD_STYLES,
     VERMILLION,
     Figure,
+    colour_bar,
     new_axes,
     new_figure,
     new_panels,
@@ -154,7 +155,5 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)
     axes[-1].set_xlabel(xlabel, fontsize=9)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label(label, fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    colour_bar(figure, image, axes, label)
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
 from dlt_core.figures.contrasts import SIGN
-from dlt_core.figures.style import BLUE, FREE, INK, VERMILLION, Figure, new_axes, new_panels
+from dlt_core.figures.style import BLUE, FREE, INK, VERMILLION, Figure, colour_bar, new_axes, new_panels
 from dlt_core.tie_map import TieMap
 
 
@@ -53,9 +53,7 @@ def agreement(panels: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
         ax.set_yticks(layers)
     axes[0, 0].set_ylabel("layer", fontsize=9)
     axes[-1, 0].set_xlabel("layer", fontsize=9)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("cosine of their gradients", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    colour_bar(figure, image, axes, "cosine of their gradients")
     return figure
 
 

@@ -18,6 +18,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.rcsetup import cycler
@@ -174,6 +175,13 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     moved = np.empty(len(values))
     moved[order] = [fmean(block) for block in blocks for _ in block] + gap * np.arange(len(values))
     return moved.tolist()
+
+
+def colour_bar(figure: Figure, image: ScalarMappable, axes: np.ndarray | Sequence[Axes], label: str) -> None:
+    """What the colours of all panels mean, at their right."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
 
 
 def name_lines(ax: Axes, lines: Mapping[str, Line2D]) -> None:

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from dlt_core.corpora.files import write_text_atomically
@@ -36,7 +35,7 @@ from dlt_core.studies import (
     table_world,
     tables,
 )
-from dlt_core.studies.diagnosis import is_truth, truth
+from dlt_core.studies.diagnosis import true_losses
 from dlt_core.studies.rule import report, study
 
 
@@ -97,8 +96,8 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
 
 def _bert_in_words(records: Sequence[RunRecord]) -> str:
     """What a layer 0 that is alone is worth in BERT; nothing without its maps from scratch."""
-    losses = truth([r for r in records if is_truth(r, study="truth-bert")])
-    return f"\n\nBERT: {layer_zero.one_bit({m: fmean(of) for m, of in losses.items()})}." if losses else ""
+    losses = true_losses(records, study="truth-bert")
+    return f"\n\nBERT: {layer_zero.one_bit(losses)}." if losses else ""
 
 
 def _measured(root: Path, name: str) -> dict[str, Any]:

@@ -91,6 +91,12 @@ def truth(records: Sequence[RunRecord]) -> dict[TieMap, list[float]]:
     return losses
 
 
+def true_losses(records: Sequence[RunRecord], preset: str = "laptop", study: str = "truth") -> dict[TieMap, float]:
+    """The `truth` of all records of a study with its preset's own settings, means over the seeds; empty without any."""
+    runs = [record for record in records if is_truth(record, preset, study)]
+    return {tie_map: fmean(losses) for tie_map, losses in truth(runs).items()}
+
+
 def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarray, np.ndarray]:
     """For each decision how much worse than the best action's the map is that Q prefers, and how much worse the
     average action's: two arrays of shape (decisions,), in the unit of `losses`.

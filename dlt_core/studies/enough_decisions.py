@@ -4,14 +4,13 @@ whether the agent learns."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from dlt_core import figures
 from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.studies import many_decisions
 from dlt_core.studies.findings import said
-from dlt_core.studies.table_world import LEARNED_FROM, World, late_maps, percent, play
+from dlt_core.studies.table_world import LEARNED_FROM, World, ends_at, percent, play
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
@@ -69,8 +68,7 @@ def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | Rand
     ends with all layers tied: the share of the last quarter of the turns, in words, such as "76 ± 1 %"."""
     all_tied = TieMap.all_tied(len(next(iter(losses))))
     histories = play(losses, agents, [World()] * len(agents), turns)
-    ends = [late_maps(history, len(history["layer"])) for history in histories]
-    return percent([fmean(tie_map == all_tied for tie_map in seen) for seen in ends])
+    return percent([ends_at(all_tied, history) for history in histories])
 
 
 def regret_after(measured: Mapping[str, Any], reward: str, world: str = "still") -> str:

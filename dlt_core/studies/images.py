@@ -21,6 +21,7 @@ from dlt_core.agents import QAgent
 from dlt_core.corpora.files import write_json_atomically
 from dlt_core.corpora.hub import CorpusUnavailable, offline_if_unreachable
 from dlt_core.records.statistics import mean_interval, plus_minus, verdict
+from dlt_core.studies.gate import Gate
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import read_tie_map, tie_layers
@@ -203,21 +204,20 @@ def images_markdown(measured: Mapping[str, Any]) -> str:
         (one, other): [accuracy[one][seed] - accuracy[other][seed] for seed in accuracy[one] if seed in accuracy[other]]
         for one, other, _ in CONTRASTS
     }
-    verdicts = {pair: verdict([-d for d in differences]) for pair, differences in points.items()}  # more is better
-    deep, chance = (verdicts[pair[:2]] for pair in CONTRASTS[:2])
-    can_tell = deep == "better" and chance in ("better", "worse")
+    lost = {pair: [-d for d in differences] for pair, differences in points.items()}  # less is better, as for the gate
+    gate = Gate({"shallow-2": lost["conventional", "shallow-2"]}, lost["random", "conventional"])
     differences = [
         {
             "question": question,
             "compared": f"`{one}` minus `{other}`",
             "accuracy, points": f"{plus_minus(*mean_interval(points[one, other]), 1, '+')}: "
-            + (verdicts[one, other] if can_tell or number < 2 else "cannot tell"),
+            + (verdict if number < 2 else gate.verdict)(lost[one, other]),
         }
         for number, (one, other, question) in enumerate(CONTRASTS)
     ]
-    gate = (
+    why_not = (
         ""
-        if can_tell
+        if gate.can_tell
         else (
             " By the gate this *cannot tell* what sharing or the agent is worth: for that six layers would have to be "
             "better than two, and ties moved by chance would have to differ from none."
@@ -225,5 +225,5 @@ def images_markdown(measured: Mapping[str, Any]) -> str:
     )
     return (
         f"{markdown_table(rows)}\n\n{markdown_table(differences)}\n\n"
-        f"Data: {measured['source']}; {measured['steps']:,} steps with {BATCH} images each.{gate}"
+        f"Data: {measured['source']}; {measured['steps']:,} steps with {BATCH} images each.{why_not}"
     )

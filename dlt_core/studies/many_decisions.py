@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from dlt_core.experiments import Experiment, load_data
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import mean_interval, plus_minus, verdict
 from dlt_core.studies.comparison import compare
-from dlt_core.studies.diagnosis import is_truth, truth
-from dlt_core.studies.table_world import DECISIONS, EPSILON_DECAY, LEARNED_FROM, judged, of_chance, percent
+from dlt_core.studies.diagnosis import true_losses
+from dlt_core.studies.table_world import (
+    DECISIONS,
+    EPSILON_DECAY,
+    LEARNED_FROM,
+    judged,
+    judgement,
+    of_chance,
+    percent,
+    regrets,
+)
 from dlt_core.studies.tables import markdown_table
 
 SEEDS = tuple(range(5))
@@ -48,7 +55,7 @@ def measure(
     so many, in one run. Raises ValueError where maps are missing.
     """
     wanted = experiment(max(decisions), preset=preset)
-    losses = {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, preset)]).items()}
+    losses = true_losses(records, preset)
     if not losses:
         raise ValueError("the records of study truth are needed: its maps from scratch say what a map is worth")
     how: dict[str, Any] = {"data": load_data(wanted), "out_dir": runs, "recorded": runs / "records"}
@@ -83,17 +90,12 @@ def many_decisions_markdown(measured: Mapping[str, Any]) -> str:
     """What `measure` found, a row for each reward."""
     rows = []
     for row in measured["rows"]:
-        regrets = {
-            f"regret after {int(n):,} decisions": f"{plus_minus(*mean_interval(values), 3, '+')}: {verdict(values)}"
-            for n, values in row["regret_minus_random"].items()
-        }
-        tested = row["bits_per_byte_minus_random"]
         rows.append(
             {
                 "reward": LEARNED_FROM[row["reward"]],
-                **regrets,
+                **{f"regret {when}": regret for when, regret in regrets(row).items()},
                 "turns that end at the worst map": percent(row["at_the_worst_map"]),
-                "test bits per byte": f"{plus_minus(*mean_interval(tested), 3, '+')}: {verdict(tested)}",
+                "test bits per byte": judgement(row["bits_per_byte_minus_random"]),
             }
         )
     return (

@@ -14,12 +14,12 @@ from typing import Any
 
 from dlt_core.algorithm1 import train_dynamic
 from dlt_core.experiments import Experiment
-from dlt_core.records.statistics import mean_interval, plus_minus, verdict
+from dlt_core.records.statistics import mean_interval, plus_minus
 from dlt_core.studies.findings import COMMITTED
 from dlt_core.studies.methods import parse
 from dlt_core.studies.stable_baselines import MODELS, learn_with, own_randomness
 from dlt_core.studies.surrogate import SurrogateTyingEnv, make_env
-from dlt_core.studies.table_world import EPSILON_DECAY, late_maps, percent
+from dlt_core.studies.table_world import EPSILON_DECAY, judgement, late_maps, percent
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import all_maps
 
@@ -92,7 +92,7 @@ def side_by_side_markdown(played: Mapping[str, Sequence[Played]]) -> str:
             {
                 "method": f"`{method}`",
                 "regret": plus_minus(*mean_interval(regrets), 3),
-                "minus the random agent's": f"{plus_minus(*mean_interval(minus), 3, '+')}: {verdict(minus)}",
+                "minus the random agent's": judgement(minus),
                 "impossible actions": percent([one.invalid_actions for one in results]),
             }
         )

@@ -27,7 +27,7 @@ from dlt_core.env import BASELINE_RATE, REWARDS
 from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus, verdict
-from dlt_core.studies.diagnosis import is_truth, least_tried, truth
+from dlt_core.studies.diagnosis import is_truth, least_tried, true_losses
 from dlt_core.studies.rule.rewards import OPTIMISTIC
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
@@ -175,9 +175,8 @@ def measure(
     looks are at one run. Raises ValueError where the maps or the random runs are missing.
     """
     experiment = Experiment.preset("truth", "laptop", epsilon_decay=EPSILON_DECAY)
-    runs = [r for r in records if is_truth(r)]
-    losses = {tie_map: fmean(values) for tie_map, values in truth(runs).items()}
-    random_runs = [r for r in runs if r.method == "random"]
+    losses = true_losses(records)
+    random_runs = [r for r in records if is_truth(r) and r.method == "random"]
     if not losses or not random_runs:
         raise ValueError("the table needs the records of study truth: its maps from scratch, and its random runs")
     noise, trend = noise_and_trend(random_runs)
@@ -240,7 +239,7 @@ def judged(
             str(n): [late(ours, n) - late(theirs, n) for ours, theirs in zip(found, blind, strict=True)]
             for n in decisions
         },
-        "at_the_worst_map": [_at(worst, history) for history in found],
+        "at_the_worst_map": [ends_at(worst, history) for history in found],
         "least_tried": [least / max(1, greedy) for greedy, least, _ in counted],
         "least_tried_by_chance": [chance / max(1, greedy) for greedy, _, chance in counted],
     }
@@ -249,10 +248,11 @@ def judged(
 def of_chance(blind: Sequence[Mapping[str, Sequence[Any]]], losses: Mapping[TieMap, float]) -> dict[str, Any]:
     """The worst map by a table of losses, and how often the late turns of random agents end there."""
     worst = max(losses, key=losses.__getitem__)
-    return {"worst_map": list(worst), "random_at_the_worst_map": [_at(worst, history) for history in blind]}
+    return {"worst_map": list(worst), "random_at_the_worst_map": [ends_at(worst, history) for history in blind]}
 
 
-def _at(wanted: TieMap, history: Mapping[str, Sequence[Any]]) -> float:
+def ends_at(wanted: TieMap, history: Mapping[str, Sequence[Any]]) -> float:
+    """The share of the late turns of a history that end at the map that is asked for."""
     return fmean(tie_map == wanted for tie_map in late_maps(history, len(history["layer"])))
 
 
@@ -261,20 +261,26 @@ def percent(shares: Sequence[float]) -> str:
     return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
 
 
+def judgement(differences: Sequence[float]) -> str:
+    """Paired differences as a table has them, such as "+0.013 ± 0.006: worse"."""
+    return f"{plus_minus(*mean_interval(differences), 3, '+')}: {verdict(differences)}"
+
+
+def regrets(row: Mapping[str, Any]) -> dict[str, str]:
+    """Of a row of `judged`: "after 900 decisions" -> the regret minus the random twin's."""
+    return {f"after {int(n):,} decisions": judgement(values) for n, values in row["regret_minus_random"].items()}
+
+
 def table_world_markdown(measured: Mapping[str, Any]) -> str:
     """What `measure` found, a row for each reward and world, and in words how often the worst map was the last."""
 
     rows = []
     for row in measured["rows"]:
-        cells = {
-            f"after {int(n):,} decisions": f"{plus_minus(*mean_interval(values), 3, '+')}: {verdict(values)}"
-            for n, values in row["regret_minus_random"].items()
-        }
         rows.append(
             {
                 "reward": (LEARNED_FROM | COMPARED)[row["reward"]],
                 "world": WORLDS[row["world"]],
-                **cells,
+                **regrets(row),
                 "turns that end at the worst map": percent(row["at_the_worst_map"]),
                 "choices of what was tried least": percent(row["least_tried"]),
                 "least tried, by chance": percent(row["least_tried_by_chance"]),

@@ -61,14 +61,18 @@ def best_maps(
     n_layer = len(gradients)
     if not 1 <= num_groups <= n_layer:
         raise ValueError(f"num_groups must be between 1 and n_layer={n_layer}, got {num_groups}")
-    if stirling2(n_layer, num_groups, exact=True) <= ALL_MAPS:
+    if _few_enough(n_layer, num_groups):
         maps = list(all_maps(n_layer, num_groups))
         groups = list(dict.fromkeys(group for tie_map in maps for group in tie_map.groups))
         of = dict(zip(groups, norms(gradients, groups, norm=norm), strict=True))
         gains = [(tie_map, sum(of[group] for group in tie_map.groups)) for tie_map in maps]
         return sorted(gains, key=lambda pair: -pair[1])[:top]
-    merged_map, its_gain = _merged(gradients, norm)[n_layer - num_groups]
-    return [(merged_map, its_gain)]
+    return [_merged(gradients, norm)[n_layer - num_groups]]
+
+
+def _few_enough(n_layer: int, num_groups: int) -> bool:
+    """Whether the maps with so many weight sets can all be looked at."""
+    return int(stirling2(n_layer, num_groups, exact=True)) <= ALL_MAPS
 
 
 def _merged(gradients: torch.Tensor, norm: str) -> list[tuple[TieMap, float]]:
@@ -94,7 +98,7 @@ def gain_by_sets(gradients: torch.Tensor, *, norm: str = "l1") -> list[float]:
     path: list[tuple[TieMap, float]] = []
     best = []
     for sets in range(1, len(gradients) + 1):
-        if stirling2(len(gradients), sets, exact=True) <= ALL_MAPS:  # so many maps have so many weight sets
+        if _few_enough(len(gradients), sets):
             best.append(best_maps(gradients, sets, 1, norm=norm)[0][1])
         else:
             path = path or _merged(gradients, norm)

@@ -24,7 +24,7 @@ from dlt_core.experiments import Experiment, build_env, build_learner, load_data
 from dlt_core.learner.training import Learner
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus
-from dlt_core.studies.diagnosis import is_truth, losses_after_actions, rank_correlation, signal_to_noise, truth
+from dlt_core.studies.diagnosis import losses_after_actions, rank_correlation, signal_to_noise, true_losses
 from dlt_core.studies.rule.gain import (
     balanced,
     best_maps,
@@ -80,10 +80,7 @@ def measure(
 
     records: those of the studies in TRUTHS. Raises ValueError where the maps from scratch of one are missing.
     """
-    true = {
-        study: {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, preset, study)]).items()}
-        for study in TRUTHS
-    }
+    true = {study: true_losses(records, preset, study) for study in TRUTHS}
     if missing := [study for study, of in true.items() if not of]:
         raise ValueError(f"the maps of study {missing[0]}, preset {preset}, are needed: they say which maps are good")
     measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
