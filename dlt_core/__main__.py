@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import io
 import itertools
+import json
 import re
 import sys
 import typing
@@ -188,8 +189,8 @@ class TableWorld:
 class ManyDecisions:
     """Let the agent decide 14,100 times in a model of four layers that trains, one step after each decision.
 
-    Five seeds of three runs; two hours of a core. What is finished is not run again, and Ctrl-C stops at a checkpoint.
-    The table in figures/README.md is made of what it writes.
+    Five seeds of three runs; three hours of a core. What is finished is not run again, nor are seeds that OUT has
+    already, and Ctrl-C stops at a checkpoint. The table in figures/README.md is made of what it writes.
     """
 
     records: Path | None = None
@@ -206,8 +207,10 @@ class ManyDecisions:
         from dlt_core.reproduce.outputs import FIGURES
         from dlt_core.studies.many_decisions import many_decisions_markdown, measure
 
-        measured = measure(load_all(self.records or FIGURES / "records"), self.runs, seeds=self.seeds)
-        return _keep(measured, many_decisions_markdown(measured), self.out or FIGURES / "many_decisions.json")
+        out = self.out or FIGURES / "many_decisions.json"
+        known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else None
+        measured = measure(load_all(self.records or FIGURES / "records"), self.runs, seeds=self.seeds, known=known)
+        return _keep(measured, many_decisions_markdown(measured), out)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,13 +47,18 @@ def measure(
     preset: str = "laptop",
     decisions: Sequence[int] = DECISIONS,
     seeds: Sequence[int] = SEEDS,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Agent and random twin with each reward: what figures/many_decisions.json holds, in the form of `table_world`.
 
     records: of the study "truth", whose maps from scratch are the table. runs: folder for this study's own records and
     checkpoints, some 3 MB a run; what is there is not run again, even if older code made it. decisions: to look after
-    so many, in one run. Raises ValueError where maps are missing.
+    so many, in one run. known: what an earlier call returned: its seeds are taken from there, those that are missing
+    are added. Raises ValueError where maps are missing, and where `known` was counted otherwise.
     """
+    seeds = [seed for seed in seeds if known is None or seed not in known["seeds"]]
+    if known is not None and not seeds:
+        return dict(known)
     wanted = experiment(max(decisions), preset=preset)
     losses = true_losses(records, preset)
     if not losses:
@@ -66,7 +71,7 @@ def measure(
         for reward, of in found.items():
             of += compare(wanted.replace(seed=seed, reward=reward), ["dynamic"], **how)
     chance = [record.history for record in blind]
-    return {
+    measured = {
         "seeds": list(seeds),
         "decisions": list(decisions),
         **of_chance(chance, losses),
@@ -84,6 +89,22 @@ def measure(
         ],
         "seconds": round(sum(record.seconds for of in (blind, *found.values()) for record in of)),
     }
+    return measured if known is None else _together(known, measured)
+
+
+def _together(known: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Two measurements with other seeds as one: each list has a number for each seed."""
+    if any(known[name] != measured[name] for name in ("decisions", "worst_map")):
+        raise ValueError(f"known has seeds {known['seeds']} after {known['decisions']} decisions, by another table")
+
+    def one(value: Any, other: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: one(value[name], other[name]) for name in value}
+        return value + other if isinstance(value, list) else value
+
+    by_seed = {name: known[name] + measured[name] for name in ("seeds", "random_at_the_worst_map", "seconds")}
+    rows = [one(row, other) for row, other in zip(known["rows"], measured["rows"], strict=True)]
+    return {**known, **by_seed, "rows": rows}
 
 
 def many_decisions_markdown(measured: Mapping[str, Any]) -> str:

@@ -80,8 +80,9 @@ def test_in_a_kernel_too_the_solved_one_passes_and_the_other_stops_with_one_line
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     how = {"kernel_name": "python3", "progress_bar": False, "execution_timeout": 120, "cwd": str(tmp_path)}
     done = papermill.execute_notebook(str(EXERCISES / "solutions" / f"{stem}.ipynb"), str(tmp_path / "1.ipynb"), **how)
-    of_checks = [cell.outputs for cell in done.cells if "check" in cell.metadata.get("tags", [])]
-    assert all(re.fullmatch(r"✓ Right\. .+\n", output.text) for (output,) in of_checks)
+    # a busy machine's kernel may send one line in two pieces
+    of_checks = ["".join(o.text for o in c.outputs) for c in done.cells if "check" in c.metadata.get("tags", [])]
+    assert all(re.fullmatch(r"✓ Right\. .+\n", text) for text in of_checks), of_checks
     assert len(of_checks) == len(checks(EXERCISES / f"{stem}.ipynb"))
     with pytest.raises(papermill.PapermillExecutionError, match=r"✗ Not yet\. Task 1 is still yours"):
         papermill.execute_notebook(str(EXERCISES / f"{stem}.ipynb"), str(tmp_path / "2.ipynb"), **how)

@@ -75,3 +75,29 @@ def test_agent_and_twin_are_judged_by_the_table(scratch, tmp_path, monkeypatch, 
     assert [row[0] for row in rows] == list(LEARNED_FROM.values())
     with pytest.raises(ValueError, match="records of study truth are needed"):
         small(scratch[-1:], tmp_path / "runs")
+
+
+def test_seeds_that_are_there_are_kept_and_others_added(scratch, tmp_path, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(many_decisions, "measure", functools.partial(measure, preset="smoke", decisions=(8, 32)))
+    monkeypatch.setattr(many_decisions, "compare", lambda w, m, **how: ran.append(w.seed) or never_trained(w, m, **how))
+    monkeypatch.setattr(many_decisions, "load_data", lambda wanted: None)
+    monkeypatch.setattr("dlt_core.records.load_all", lambda folder: scratch)
+
+    def made(out, *seeds):
+        how = ["many-decisions", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / out), "--seeds"]
+        assert main([*how, *map(str, seeds)]) == 0
+        return json.loads((tmp_path / out).read_text(encoding="utf-8"))
+
+    at_once = made("all.json", 0, 1, 2)
+    made("some.json", 0, 1)
+    ran.clear()
+    assert made("some.json", 0, 1, 2) == at_once
+    assert set(ran) == {2}
+    assert [len(row["regret_minus_random"]["32"]) for row in at_once["rows"]] == [3, 3]
+    ran.clear()
+    assert made("some.json", 1) == at_once
+    assert ran == []
+    capsys.readouterr()
+    with pytest.raises(ValueError, match="by another table"):
+        measure(scratch, tmp_path / "runs", preset="smoke", decisions=(8, 16), seeds=[3], known=at_once)
