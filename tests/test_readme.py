@@ -73,7 +73,9 @@ def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast
     (sentence,) = re.findall(rf"^- \*\*{in_words}\.\*\* (.*)$", TEXT[README], re.M)
     assert ("no difference is shown" in sentence) == (not differs)
     if contrast.startswith("agent"):
-        assert f"over both: better in {int('better' in shown)}, worse in {int('worse' in shown)}, " in TEXT[RESULTS]
+        assert (
+            f"over all of them: better in {int('better' in shown)}, worse in {int('worse' in shown)}, " in TEXT[RESULTS]
+        )
         assert f"equal within 3 % in {int('equal' in shown)}, open in {int('open' in shown)}." in TEXT[RESULTS]
 
 

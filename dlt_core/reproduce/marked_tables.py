@@ -32,6 +32,7 @@ from dlt_core.studies import (
     many_decisions,
     moving,
     on_surrogate,
+    regimes,
     table_world,
     tables,
 )
@@ -153,18 +154,35 @@ IN_WORDS = {
 
 
 def in_words(records: Sequence[RunRecord]) -> str:
-    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for no pairs."""
+    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for no pairs. The last one is
+    about a text that is read many times."""
     lines, numbers = [], set()
+
+    def compared(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> list[float]:
+        bits, nats = bits_and_nats(one, other)
+        numbers.update({len(bits)} - {0})
+        return nats
+
     for (one, other), words in IN_WORDS.items():
-        bits, nats = bits_and_nats(_runs(records, "depth", one), _runs(records, "depth", other))
-        if bits:
-            numbers.add(len(bits))
-            open_end = "" if told_apart(nats) else ": no difference is shown"
-            lines.append(f"- {words.format(range_in_words(nats))}{open_end}.")
+        if nats := compared(_runs(records, "depth", one), _runs(records, "depth", other)):
+            lines.append(f"- {words.format(range_in_words(nats))}{_if_open(nats)}.")
+    often = [r for r in records if r.experiment["overrides"] == regimes.MANY_PASSES]
+    of = tables.grouped([r for r in often if r.experiment["name"] == "depth"], lambda r: r.method)
+    if regimes.complete(of):
+        sharing, agent = compared(of["sandwich-2"], of["conventional"]), compared(of["dynamic"], of["random"])
+        lines.append(
+            f"- **Where a small text is read {regimes.passes(often[0]):.0f} times,** perplexity with two sets is "
+            f"{range_in_words(sharing)} than with a set each{_if_open(sharing)}; where the agent decides, it is "
+            f"{range_in_words(agent)} than where chance decides{_if_open(agent)}."
+        )
     if not lines:
         return ""
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     return "\n".join([*lines, "", f"Each range is the 95 % interval over {n} repetitions that differ in chance alone."])
+
+
+def _if_open(differences: Sequence[float]) -> str:
+    return "" if told_apart(differences) else ": no difference is shown"
 
 
 def range_in_words(differences: Sequence[float]) -> str:

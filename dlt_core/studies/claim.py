@@ -108,7 +108,7 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         rows.append({"experiment": name, "corpus": corpus_name(of["dynamic"][0]), "n": str(n), **cells})
     if not rows:
         return ""
-    shown = [c for (_, one, _), c in primary(plain).items() if one == "dynamic"]
+    shown = [c for (row, one, _), c in primary(records).items() if one == "dynamic" and row in gates]
     said = (
         f"Of these {len(rows)} experiments {told or 'none'} can tell, by the rule of the gate; only those are counted."
     )
@@ -117,7 +117,7 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         said += f" Against {WORDS['conventional']}, by the 95 % interval: {words}{_together(counted['conventional'])}."
     if shown:
         said += f" Against {WORDS['random']}, one of the two contrasts that were named in advance, by p after Holm's "
-        said += f"correction over both: {_count(shown)}{_together(counted['random'])}."
+        said += f"correction over all of them: {_count(shown)}{_together(counted['random'])}."
     return (
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
         f"interval: below zero, dynamic tying is better. In brackets what the interval allows of a difference in "

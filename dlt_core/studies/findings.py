@@ -147,10 +147,12 @@ def family_table(rows: Rows, pairs: Mapping[str, tuple[str, str]], heading: str 
 
 
 def gate_of_rows(rows: Rows) -> Gate:
-    """Whether the study that these rows are of, at its unchanged settings, can tell; see `gate`."""
+    """Whether the study that these rows are of can tell: with the settings that all of them share or, where these
+    differ, at its unchanged ones; see `gate`."""
     records = [record for runs in rows.values() for record in runs]
-    experiment, preset, _ = key(records[0])
-    return gate_of(informative(records), experiment, preset)
+    experiment, preset, changes = key(records[0])
+    alike = all(record.changes == changes for record in records)
+    return gate_of(informative(records), experiment, preset, changes if alike else "")
 
 
 def compared(rows: Rows, name: str, other: str, gate: Gate | None = None) -> str:

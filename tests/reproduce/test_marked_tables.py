@@ -15,6 +15,7 @@ from dlt_core.reproduce.marked_tables import (
     regime_gpu,
     write_marked_tables,
 )
+from dlt_core.studies import regimes
 from tests.studies.conftest import made_up, table_cells
 
 
@@ -104,5 +105,21 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     assert "smaller model" not in text, "it was not run"
     assert text.endswith("over 3 repetitions that differ in chance alone.")
     assert in_words(conventional) == ""
+    often = []
+    for runs in (conventional, worse, of("shallow-2", [102, 103, 104]), *(open_end[:3], open_end[3:])):
+        for run in runs[:2]:
+            again = made_up(run.method, run.seed, name="depth", **regimes.MANY_PASSES)
+            again.test["perplexity"], again.corpus["tokens"] = run.test["perplexity"], {"train": 12}
+            often.append(again)
+    *first, last, _, ranges = in_words([*conventional, *worse, *better, *open_end, *often]).splitlines()
+    assert first == text.splitlines()[:-2]
+    assert last == (
+        "- **Where a small text is read 25 times,** perplexity with two sets is between 1.7 % lower and 11.0 % higher "
+        "than with a set each: no difference is shown; where the agent decides, it is between 6.7 % lower and 6.1 % "
+        "higher than where chance decides: no difference is shown."
+    )
+    assert "over 2 to 3 repetitions" in ranges
+    without_agent = [r for r in often if r.method != "dynamic"]
+    assert "is read" not in in_words([*conventional, *worse, *without_agent]), "not all that is needed was run"
     with pytest.raises(ValueError, match="at least two seeds"):
         range_in_words([0.1])

@@ -48,7 +48,7 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others_where_the_row_can_t
     by_p = (
         "Against the random policy, one of the two contrasts that were named in advance, by p after Holm's correction"
     )
-    assert f"{by_p} over both: better in 1, worse in 0, equal within 3 % in 0, open in 0." in text
+    assert f"{by_p} over all of them: better in 1, worse in 0, equal within 3 % in 0, open in 0." in text
     assert text in results_markdown(summary([*can, *cannot]), [*can, *cannot, changed])
     assert agent_markdown([made_up(), made_up("random", seed=1)]) == ""
 
@@ -60,7 +60,7 @@ def test_counts_are_corrected_and_pooled_over_the_rows_that_can_tell_alone():
     cannot = row("gpt2-lambada", dynamic=(9.0, 9.1, 9.2), **{"shallow-2": (1.0, 1.1, 1.2)})
     text = agent_markdown([*rows, *cannot])
     assert "Of these 3 experiments 2 can tell" in text
-    against_random = text.partition("correction over both: ")[2]
+    against_random = text.partition("correction over all of them: ")[2]
     pooled = "all together, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
     assert against_random.startswith(f"better in 0, worse in 0, equal within 3 % in 2, open in 0; {pooled}.")
     assert "none can tell" in agent_markdown(cannot)
@@ -76,7 +76,7 @@ def test_both_tables_say_one_thing_of_the_agent_by_the_correction_over_both_cont
     sharing, agent = table_cells(claim_markdown(runs))
     assert alone < 0.05 < float(agent[-2]) == pytest.approx(2 * alone, abs=1e-3)
     assert (sharing[-1], agent[-1]) == ("worse", claim.OPEN)
-    assert "over both: better in 0, worse in 0, equal within 3 % in 0, open in 1." in agent_markdown(runs)
+    assert "over all of them: better in 0, worse in 0, equal within 3 % in 0, open in 1." in agent_markdown(runs)
 
 
 def runs_of(runs, method):

@@ -110,6 +110,7 @@ def depth(tmp_path):
             if (seed == 2 and method != "conventional") or (seed == 3 and method == "shallow-3"):
                 continue
             run = made_up(method, seed, 2.0 + seed / 100 + more / 10 * (1 + seed / 100), name="depth")
+            run.corpus["tokens"] = {"train": 40}
             if method.startswith("shallow"):
                 run.tie_map = list(range(int(method[-1])))
             run.save(tmp_path)
@@ -124,30 +125,60 @@ def test_depth_is_of_the_seeds_that_all_needed_methods_have(depth, monkeypatch):
     assert {name: [r.seed for r in runs] for name, runs in rows.items()} == {name: [0, 1, 3] for name in there}
     ax = regimes.depth_figure(rows).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["conventional (2.013)", "shallow-2 (2.115)"]
-    assert ax.get_title() == "depth"
+    assert ax.get_title() == "depth, text read 7.5 times"
     assert "n = 3" in ax.get_xlabel()
-    monkeypatch.setattr(findings, "collect", lambda *given, **how: (given, how))
-    given, how = depth_rows("smoke", [4])
-    assert given == ("depth", "smoke", regimes.DEPTH, [4])
-    assert how["recorded"] is False
-    assert depth_rows("laptop", [4], recorded=False)[0][1] == "laptop"
+
+
+def test_where_depth_is_not_recorded_it_is_trained(monkeypatch):
+    asked = []
+
+    def trained(*given, **how):
+        asked.append((given, how))
+        return {"conventional, dropout=0.2": [made_up("conventional", 4, name="depth")]}
+
+    monkeypatch.setattr(findings, "collect", trained)
+    assert list(depth_rows("smoke", [4], dropout=0.2)) == ["conventional"]
+    assert asked.pop() == (
+        ("depth", "smoke", regimes.DEPTH, [4]),
+        {"out_dir": None, "recorded": False, "dropout": 0.2},
+    )
+    depth_rows("laptop", [4], recorded=False)
+    assert asked.pop()[0][1] == "laptop"
+
+
+def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
+    assert depth_rows("laptop", [], recorded=depth, **regimes.MANY_PASSES) == {}
+    for more, method in enumerate(regimes.NEEDED):
+        for seed in (0, 1):
+            run = made_up(method, seed, 3.0 - more / 10 - seed / 100 * more, name="depth", **regimes.MANY_PASSES)
+            run.corpus["tokens"] = {"train": 12}
+            run.tie_map = [0, 1] if method == "shallow-2" else run.tie_map
+            run.save(depth)
+    rows = depth_rows("laptop", [], recorded=depth, **regimes.MANY_PASSES)
+    assert set(rows) == set(regimes.NEEDED)
+    assert all([r.seed for r in runs] == [0, 1] for runs in rows.values())
+    assert regimes.depth_figure(rows).axes[0].get_title() == "depth, text read 25.0 times (cannot tell)"
+    assert regimes.depth_sentence(rows).startswith("the text is read 25.0 times; by the gate it cannot tell; sharing, ")
+    assert findings.gate_of_rows(depth_rows("laptop", [], recorded=depth)).can_tell
+    assert "can tell; sharing" in regimes.depth_sentence(depth_rows("laptop", [], recorded=depth))
 
 
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
-    first, gate, claim = (part.splitlines() for part in re.split(r"\n\n\*\*.*\n\n", text))
+    first, gate = (part.splitlines() for part in re.split(r"\n\n\*\*.*\n\n", text))
     assert len(first) == 2 + len(rows) - 1
     assert (
         f"| `dynamic` | `dynamic` minus `conventional` | {findings.difference(rows, 'dynamic', 'conventional')}" in text
     )
     assert gate[2].endswith("| can tell |")
-    assert [line.split(" | ")[1] for line in claim[2:]] == [
+    assert [row[1] for row in table_cells(regimes.contrasts_markdown(rows, {}))] == [
         "sharing: sandwich-2 minus conventional",
         "agent: dynamic minus random",
     ]
+    assert regimes.contrasts_markdown({}) == ""
     sentence = regimes.depth_sentence(rows)
-    assert sentence.startswith("by the gate it can tell; sharing, ")
+    assert sentence.startswith("the text is read 7.5 times; by the gate it can tell; sharing, ")
     assert findings.difference(rows, "dynamic", "random") in sentence
     assert "not recorded" in regimes.depth_markdown({})
     assert regimes.depth_sentence({}) == "not run."

@@ -27,7 +27,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     within,
 )
-from dlt_core.studies.claim import conclusion
+from dlt_core.studies.claim import conclusion, difference
 from dlt_core.studies.diagnosis import is_truth, regrets, truth
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
@@ -145,6 +145,22 @@ def agents_markdown(
         row[f"bits per byte minus `{baseline}`"] = plus_minus(*mean_interval(bits), 3, "+")
         row["95 % interval"] = allowed(nats)
         rows.append(row)
+    return markdown_table(rows)
+
+
+def deeper_markdown(records: Sequence[RunRecord]) -> str:
+    """The paper's agent with a reward of the rule, in each experiment whose maps cannot all be trained: test bits per
+    byte minus those of its random twin, and of the agent with the paper's reward. Nothing for no such runs."""
+    plain = [r for r in records if r.status == "finished" and not r.changes]
+    gates = informative(plain)
+    rows = []
+    for experiment, runs in grouped(plain, lambda r: r.experiment["name"]).items():
+        of = grouped(runs, lambda r: r.method)
+        for name in of if experiment not in TRUTHS else ():
+            if name.startswith("dynamic_"):
+                gate = gates[key(of[name][0])]
+                minus = {f"minus `{o}`": difference(of[name], of.get(o, []), gate) for o in ("random", "dynamic")}
+                rows.append({"experiment": experiment, "agent": f"`{name}`", "n": str(len(of[name])), **minus})
     return markdown_table(rows)
 
 

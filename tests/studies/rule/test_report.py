@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.rule.report import MARGIN, best_pattern, rule_markdown, two_sets_markdown
+from dlt_core.studies.rule.report import MARGIN, best_pattern, deeper_markdown, rule_markdown, two_sets_markdown
 from tests.studies.conftest import made_up, table_cells
 
 OFFSETS = (0.0, 0.001, -0.001, 0.002)
@@ -71,6 +71,23 @@ def test_another_map_is_compared_like_any_other_method(other):
     study = [r for r in a_study(1.9) if r.method != "sandwich-2"] + runs("sandwich-2", 2.0, other)
     (row,) = [row for row in table_cells(rule_markdown(study)) if row[1] == "`sandwich-2`"]
     assert row[-1] == f"equal within {MARGIN:g}"
+
+
+def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate():
+    of_agent = [*runs("dynamic", 2.08), *runs("dynamic_first_order_gain", 2.11), *runs("dynamic_paired", 2.0)]
+    rows = table_cells(deeper_markdown(a_study(1.9) + of_agent))
+    assert [row[:3] for row in rows] == [
+        ["depth", f"`{name}`", "4"] for name in ("dynamic_first_order_gain", "dynamic_paired")
+    ]
+    assert rows[1][3].startswith("-0.100 ± ")
+    assert rows[1][4].startswith("-0.080 ± ")
+    assert [[": better (" in row[3], ": worse (" in row[3]] for row in rows] == [[False, True], [True, False]]
+    shut = table_cells(deeper_markdown(a_study(2.05) + of_agent))
+    assert all(": cannot tell (" in cell for row in shut for cell in row[3:])
+    assert deeper_markdown(a_study(1.9)) == "", "the paper's reward alone"
+    for run in of_agent:
+        run.experiment["name"] = "truth"
+    assert deeper_markdown(of_agent) == "", "where all maps are known, `agents_markdown` says more"
 
 
 def test_among_two_sets_it_says_whether_there_is_an_order_and_how_good_the_choice_is():
