@@ -177,6 +177,12 @@ class RunRecord:
         return ", ".join(f"{k}={v}" for k, v in sorted(self.experiment.get("overrides", {}).items()))
 
     @property
+    def passes(self) -> float:
+        """How often training read its text: tokens trained on over tokens of the training split. Raises ValueError for a
+        record without them."""
+        return self.budget["tokens"] / self.required(self.corpus.get("tokens"))["train"]
+
+    @property
     def unit(self) -> str:
         """What the perplexity is per; the tokenizer's name for a run that was not finished."""
         return self.test["unit"] if self.test else f"per token ({self.experiment['tokenizer']})"

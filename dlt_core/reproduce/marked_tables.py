@@ -171,7 +171,7 @@ def in_words(records: Sequence[RunRecord]) -> str:
     if regimes.complete(of):
         sharing, agent = compared(of["sandwich-2"], of["conventional"]), compared(of["dynamic"], of["random"])
         lines.append(
-            f"- **Where a small text is read {regimes.passes(often[0]):.0f} times,** perplexity with two sets is "
+            f"- **Where a small text is read {often[0].passes:.0f} times,** perplexity with two sets is "
             f"{range_in_words(sharing)} than with a set each{_if_open(sharing)}; where the agent decides, it is "
             f"{range_in_words(agent)} than where chance decides{_if_open(agent)}."
         )

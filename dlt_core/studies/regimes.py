@@ -136,18 +136,13 @@ def overfitting_table(regimes: Mapping[str, Rows]) -> str:
             {
                 "regime": title,
                 "steps": f"{runs[0].budget['optimizer_steps']:,}",
-                "passes over the text": f"{passes(runs[0]):.1f}",
+                "passes over the text": f"{runs[0].passes:.1f}",
                 "training, end": f"{fmean(fmean(x[tail:]) for x in losses['train']):.2f}",
                 "validation, best": f"{fmean(map(min, losses['validation'])):.2f}",
                 "turned up by": plus_minus(*mean_interval([x[-1] - min(x) for x in losses["validation"]]), 2),
             }
         )
     return markdown_table(lines)
-
-
-def passes(record: RunRecord) -> float:
-    """How often a run reads its text."""
-    return record.budget["tokens"] / record.corpus["tokens"]["train"]
 
 
 def where_table(regimes: Mapping[str, Rows]) -> str:
@@ -230,7 +225,7 @@ def depth_figure(rows: Rows) -> figures.Figure:
     values = {f"{name} ({mean[name]:.3f})": against(rows, name, "conventional") for name in names}
     n = len(rows["conventional"])
     label = f"test bits per byte minus conventional training's\n(mean, 95 % interval, n = {n}; in brackets their own)"
-    title = f"depth, text read {passes(rows['conventional'][0]):.1f} times{findings.gate_of_rows(rows).mark}"
+    title = f"depth, text read {rows['conventional'][0].passes:.1f} times{findings.gate_of_rows(rows).mark}"
     return figures.differences({title: values}, label)
 
 
@@ -266,7 +261,7 @@ def depth_sentence(rows: Rows) -> str:
         return "not run."
     sharing, agent = (difference(rows, *pair) for pair in (("sandwich-2", "conventional"), ("dynamic", "random")))
     return (
-        f"the text is read {passes(rows['conventional'][0]):.1f} times; by the gate it "
+        f"the text is read {rows['conventional'][0].passes:.1f} times; by the gate it "
         f"{findings.gate_of_rows(rows).word}; sharing, `sandwich-2` minus `conventional`: {sharing}; "
         f"the agent, `dynamic` minus `random`: {agent}."
     )

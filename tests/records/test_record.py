@@ -30,6 +30,14 @@ def finished(seed: int = 0) -> RunRecord:
     )
 
 
+def test_how_often_the_text_was_read_is_the_tokens_over_those_of_its_training_split():
+    record = finished()
+    record.budget["tokens"], record.corpus["tokens"] = 300, {"train": 120, "test": 7}
+    assert record.passes == 2.5
+    with pytest.raises(ValueError, match="lacks what a finished run has"):
+        finished().passes  # noqa: B018
+
+
 def test_every_committed_record_is_saved_back_to_the_same_bytes():
     paths = sorted(COMMITTED.glob("*.json"))
     assert len(paths) > 700

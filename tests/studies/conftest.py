@@ -33,7 +33,7 @@ def made_up(
         experiment.to_dict(),
         method,
         seed,
-        {"name": experiment.corpus, "is_sample": is_sample},
+        {"name": experiment.corpus, "is_sample": is_sample, "tokens": {"train": 200}},
         status="finished",
         hardware={"device": "cpu", "machine": "x86_64", "threads": 1, "cores": 2},
         budget={"optimizer_steps": 30, "tokens": 300},

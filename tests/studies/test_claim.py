@@ -99,9 +99,10 @@ def test_the_gates_table_says_what_was_measured():
         row("gpt2-wikitext2") + [r for r in row("gpt2-lm1b") if r.method != "shallow-2"] + [made_up(name="ablations")]
     )
     found = table_cells(gate_markdown(runs))
-    assert found[0] == ["gpt2-wikitext2", "-0.503 ± 0.014 (n = 3) to `shallow-2`", "+0.403 ± 0.014 (n = 3)", "can tell"]
-    assert found[1] == ["gpt2-lm1b", "not measured", "+0.403 ± 0.014 (n = 3)", "cannot tell"]
-    assert len(found) == 2
+    assert found == [
+        ["gpt2-wikitext2", "1.5 times", "-0.503 ± 0.014 (n = 3) to `shallow-2`", "+0.403 ± 0.014 (n = 3)", "can tell"],
+        ["gpt2-lm1b", "1.5 times", "not measured", "+0.403 ± 0.014 (n = 3)", "cannot tell"],
+    ]
 
 
 def test_the_primary_contrasts_are_those_of_rows_that_can_tell():
