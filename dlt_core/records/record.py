@@ -178,8 +178,8 @@ class RunRecord:
 
     @property
     def passes(self) -> float:
-        """How often training read its text: tokens trained on over tokens of the training split. Raises ValueError for a
-        record without them."""
+        """How often training read its text: tokens trained on over tokens of the training split. Raises ValueError if
+        these were not counted."""
         return self.budget["tokens"] / self.required(self.corpus.get("tokens"))["train"]
 
     @property

@@ -64,7 +64,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
     measured = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "figures/benchmark").glob("*.json"))]
     return {
         "README.md": {
-            "result": in_words(records),
+            "result": in_words(records, measured),
             "headline": headline(records),
             "notebooks": notebook_tables.times(root),
             **({"benchmark": benchmark(measured)} if measured else {}),
@@ -133,56 +133,68 @@ def headline(records: Sequence[RunRecord]) -> str:
     return tables.markdown_table(rows)
 
 
-IN_WORDS = {
-    ("sandwich-2", "conventional"): (
-        "**Sharing.** Six layers with two sets of weights between them have a perplexity {} than six layers with "
-        "a set each"
+IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "**Sharing.** Six layers with two sets of weights have a perplexity {} than six layers with a set each": (
+        ("sandwich-2", "conventional"),
     ),
-    ("sandwich-2", "shallow-2"): (
-        "**Beside a smaller model.** Their perplexity is {} than that of two plain layers, which have as many weights"
+    "**Beside a smaller model.** Their perplexity is {} than that of two plain layers, which have as many weights": (
+        ("sandwich-2", "shallow-2"),
     ),
-    ("dynamic", "random"): "**The agent.** Where it decides, perplexity is {} than where chance decides",
-    ("gradient-2-restart", "random"): (
-        "**A rule that is not in the paper.** It looks at the gradients once, and ties for good: its perplexity is {} "
-        "than where chance decides"
-    ),
-    ("gradient-2-restart", "conventional"): (
-        "**And without sharing?** The rule's perplexity is {} than that of six layers with a set each"
-    ),
+    "**The agent.** Where it decides, perplexity is {} than where chance decides": (("dynamic", "random"),),
+    "**A rule that is not in the paper.** It looks at the gradients once, and ties for good: its perplexity is {} than "
+    "where chance decides, and {} than without ties": ((report.RULE, "random"), (report.RULE, "conventional")),
 }
-"""Two methods of the study "depth" -> a sentence about the one minus the other, with a gap for how they compare."""
+"""A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
 
 
-def in_words(records: Sequence[RunRecord]) -> str:
-    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for no pairs. The last one is
-    about a text that is read many times."""
+def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for no pairs. The last ones
+    are about a text that is read many times, and about memory. measured: what `benchmark` is made of."""
     lines, numbers = [], set()
 
-    def compared(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> list[float]:
+    def said(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> str:
         bits, nats = bits_and_nats(one, other)
-        numbers.update({len(bits)} - {0})
-        return nats
+        if not bits:
+            return ""
+        numbers.add(len(bits))
+        return range_in_words(nats) + ("" if told_apart(nats) else " (no difference is shown)")
 
-    for (one, other), words in IN_WORDS.items():
-        if nats := compared(_runs(records, "depth", one), _runs(records, "depth", other)):
-            lines.append(f"- {words.format(range_in_words(nats))}{_if_open(nats)}.")
+    of = tables.grouped([r for r in records if r.experiment["name"] == "depth" and not r.changes], lambda r: r.method)
+    for words, pairs in IN_WORDS.items():
+        if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
+            lines.append(f"- {words.format(*ranges)}{_same_as_first(of) if len(pairs) > 1 else ''}.")
     often = [r for r in records if r.experiment["overrides"] == regimes.MANY_PASSES]
     of = tables.grouped([r for r in often if r.experiment["name"] == "depth"], lambda r: r.method)
     if regimes.complete(of):
-        sharing, agent = compared(of["sandwich-2"], of["conventional"]), compared(of["dynamic"], of["random"])
+        sharing, agent = said(of["sandwich-2"], of["conventional"]), said(of["dynamic"], of["random"])
         lines.append(
-            f"- **Where a small text is read {often[0].passes:.0f} times,** perplexity with two sets is "
-            f"{range_in_words(sharing)} than with a set each{_if_open(sharing)}; where the agent decides, it is "
-            f"{range_in_words(agent)} than where chance decides{_if_open(agent)}."
+            f"- **Where a small text is read {often[0].passes:.0f} times,** perplexity with two sets is {sharing} than "
+            f"with a set each; where the agent decides, it is {agent} than where chance decides."
         )
     if not lines:
         return ""
+    if shares := _memory(measured):
+        lines.append(
+            "- **Memory.** At the paper's size, 6 sets of weights in place of 48 need {state_gb:.0f} % of the memory "
+            "for weights, gradients and optimiser, and {peak_gb:.0f} % at the peak of a training step.".format(**shares)
+        )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     return "\n".join([*lines, "", f"Each range is the 95 % interval over {n} repetitions that differ in chance alone."])
 
 
-def _if_open(differences: Sequence[float]) -> str:
-    return "" if told_apart(differences) else ": no difference is shown"
+def _same_as_first(of: Mapping[str, Sequence[RunRecord]]) -> str:
+    same = "sandwich-2" in of and report.same_maps(of[report.RULE], of["sandwich-2"])
+    return ", as in the first line: it chose the same two sets" if same else ""
+
+
+def _memory(measured: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What 6 sets of weights need of the memory of 48, in percent, at the paper's size, in the last measurement."""
+    shares: dict[str, float] = {}
+    for one in measured:
+        rows = {row["weight_sets"]: row for row in one["parts"].get("paper", {"rows": []})["rows"]}
+        if {6, 48} <= rows.keys() and all(isinstance(rows[n]["peak_gb"], float) for n in (6, 48)):
+            shares = {column: 100 * rows[6][column] / rows[48][column] for column in ("state_gb", "peak_gb")}
+    return shares
 
 
 def range_in_words(differences: Sequence[float]) -> str:
@@ -243,24 +255,23 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
         decision, compiled = (next(iter(parts.get(name, [])), None) for name in ("control", "compiled"))
         step = "ratio_to_conventional"
         ratios = {
-            "a step in a plain PyTorch loop, of one in ours": (steps.get("plain PyTorch loop"), step),
-            "a step in `transformers.Trainer`, of one in ours": (steps.get("Hugging Face Trainer"), step),
-            "a step with all layers tied, of one with all independent": (steps.get("all tied, shared"), step),
-            f"a decision with its {k} steps, of these steps": (decision, "ratio_to_k_steps"),
-            "a step with compiled blocks, of one without": (compiled, "ratio_to_eager"),
+            "a step in a plain PyTorch loop / one in ours": (steps.get("plain PyTorch loop"), step),
+            "a step in `transformers.Trainer` / one in ours": (steps.get("Hugging Face Trainer"), step),
+            "a step with all layers tied / with all independent": (steps.get("all tied, shared"), step),
+            f"a decision and its {k} steps / these steps alone": (decision, "ratio_to_k_steps"),
+            "a step with compiled blocks / without": (compiled, "ratio_to_eager"),
         }
         for what, (row, column) in ratios.items():
             if row and isinstance(row.get(column), float) and math.isfinite(row[column]):
                 shown = f"{row[column]:.2f} ({row[f'{column}_q25']:.2f} to {row[f'{column}_q75']:.2f})"
                 rows.setdefault(what, {"time": what})[device] = shown
-        shape = {row["weight_sets"]: row for row in parts.get("paper", []) if isinstance(row["peak_gb"], float)}
-        if {6, 48} <= shape.keys():
-            for what, column in {"training state": "state_gb", "the peak of a step": "peak_gb"}.items():
-                what = f"{what} with 6 sets of weights, of 48, at the paper's size"
-                rows.setdefault(what, {"time": what})[device] = f"{shape[6][column] / shape[48][column]:.3f}"
+        for column, share in _memory([one]).items():
+            what = {"state_gb": "training state", "peak_gb": "the peak of a step"}[column]
+            what = f"{what} with 6 sets of weights / with 48, at the paper's size"
+            rows.setdefault(what, {"time": what})[device] = f"{share / 100:.3f}"
     devices = [one["hardware"]["device"] for one in measured]
     return tables.markdown_table(
-        [{"of": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
+        [{"A / B": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]
     )
 
 
