@@ -160,6 +160,7 @@ def _alike(plain: Iterable[RunRecord]) -> str:
         "with the same Q-network at the start, and equally many decisions. Of the decisions that neither made at "
         f"random, {same / total:.0%} of {total:,} are the same. Had neither network learned anything, "
         f"{untaught / total:.0%} would be."
+        + (" So the equal start explains what they share." if same <= untaught else "")
     )
 
 

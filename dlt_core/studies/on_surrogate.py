@@ -133,6 +133,6 @@ def measured_markdown(measured: Mapping[str, Any]) -> str:
         f"{side_by_side_markdown(played)}\n\nRegret after {measured['decisions']:,} decisions, nats per token, over "
         f"{len(measured['seeds'])} seeds ± half the width of the 95 % interval; less is better. On seeds that it has "
         f"not seen the surrogate ranks the {error['maps']} maps as training from scratch does, with Spearman's "
-        f"{error['rank_correlation']:+.2f}; a minibatch's loss it misses by {error['rms']:.2f} nats, the trend of "
-        f"training alone by {error['rms_of_trend']:.2f}."
+        f"{error['rank_correlation']:+.2f}; of the loss of one minibatch it is {error['rms']:.2f} nats off, and the "
+        f"trend of training alone {error['rms_of_trend']:.2f}: beside a minibatch's noise the map hardly shows."
     )

@@ -230,11 +230,13 @@ def depth_figure(rows: Rows) -> figures.Figure:
 
 
 def depth_markdown(rows: Rows) -> str:
-    """Each method against conventional training, and the gate's row; if there are no runs, how to have them."""
+    """Each method against conventional training, the sandwich against two plain layers, and the gate's row; if there
+    are no runs, how to have them."""
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
     records = [r for runs in rows.values() for r in runs]
     pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
+    pairs["`sandwich-2`, beside as many weights"] = ("sandwich-2", "shallow-2")
     return "\n\n".join(
         (
             findings.family_table(rows, pairs, "method"),

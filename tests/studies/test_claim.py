@@ -91,6 +91,7 @@ def test_how_alike_decisions_are_is_held_against_networks_that_learned_nothing()
         run.agent = {"class": "QAgent", "hidden": 8, "seed": 0}
     assert agent_markdown(runs).endswith(
         "50% of 2 are the same. Had neither network learned anything, 100% would be."  # both were in the same states
+        " So the equal start explains what they share."
     )
 
 

@@ -167,7 +167,10 @@ def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
     first, gate = (part.splitlines() for part in re.split(r"\n\n\*\*.*\n\n", text))
-    assert len(first) == 2 + len(rows) - 1
+    assert len(first) == 2 + len(rows)
+    assert first[-1].split(" | ")[1:3] == [
+        "`sandwich-2` minus `shallow-2`", findings.difference(rows, "sandwich-2", "shallow-2")
+    ]  # fmt: skip
     assert (
         f"| `dynamic` | `dynamic` minus `conventional` | {findings.difference(rows, 'dynamic', 'conventional')}" in text
     )

@@ -68,6 +68,7 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
                 "n": str(len(bits)),
                 "bits per byte": plus_minus(*mean_interval(bits), 3, "+"),
                 "95 % interval": allowed(nats),
+                "p, Holm": f"{differ[name]:.3f}",
                 "": words[name] or conclusion(fmean(bits), differ[name], equal[name], f"{MARGIN:g}"),
             }
             for name, (bits, nats) in found.items()
@@ -203,8 +204,11 @@ REWARDED = {
 
 def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world: Mapping[str, Any]) -> str:
     """What notebook 15 shows, in sentences made of the measurements; the last one of the test, where there was one."""
-    adam = [r for r in looks["truth"]["rows"] if r["warm_up"] == WARM_UP and "Adam" in r["gain"]]
-    known = plus_minus(*mean_interval([r["correlation"] for r in adam]), 2, "+")
+    known = []
+    for model, study in {"GPT-2": "truth", "BERT": "truth-bert"}.items():
+        rows = [r for r in looks[study]["rows"] if r["warm_up"] == WARM_UP and "Adam" in r["gain"]]
+        both = [[r["correlation"] for r in rows], [r["2 sets"]["correlation"] for r in rows]]
+        known.append(f"{model} {' and '.join(plus_minus(*mean_interval(values), 2, '+') for values in both)}")
     samples = {
         reward: np.median([r["samples"] for r in looks["rewards"]["rows"] if r["reward"] == reward and r["samples"]])
         for reward in dict.fromkeys(r["reward"] for r in looks["rewards"]["rows"])
@@ -218,7 +222,7 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
     few, *_, many = table_world["decisions"]
     lines = [
         f"- A look after {WARM_UP} steps ranks the maps of four layers like their losses from scratch: correlation "
-        f"{known}.",
+        f"over all maps, and among those with two sets: {'; '.join(known)}. (± is over looks; the truth is one.)",
         f"- Rewards that a test of two actions needs, of each, in the middle of the looks: {needed}.",
         "- In the table world, the agent's regret minus its random twin's, in nats per token "
         "(below zero, it has learned):",

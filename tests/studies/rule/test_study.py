@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -114,7 +115,8 @@ def test_a_map_of_many_layers_is_written_as_its_groups():
 def test_the_closing_sentences_are_made_of_the_measurements():
     table_world = json.loads((CHECKOUT / "figures" / "table_world.json").read_text(encoding="utf-8"))
     text = report.in_words(LOOKS, [], table_world)
-    assert "correlation +0.9" in text
+    both = r"two sets: GPT-2 \+0\.9\d ± \S+ and \+0\.\d\d ± \S+; BERT \+0\.\d\d ± \S+ and -0\.\d\d ± \S+\. \("
+    assert re.search(both, text), text
     assert "\n  - `paired`, γ = 0: -0.0" in text
     assert text.count("decisions, ") == len(report.REWARDED), "all of them were measured"
     assert "The test" not in text
