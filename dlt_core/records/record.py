@@ -180,7 +180,8 @@ class RunRecord:
     def passes(self) -> float:
         """How often training read its text: tokens trained on over tokens of the training split. Raises ValueError if
         these were not counted."""
-        return self.budget["tokens"] / self.required(self.corpus.get("tokens"))["train"]
+        tokens: int = self.required(self.corpus.get("tokens"))["train"]
+        return self.budget["tokens"] / tokens
 
     @property
     def unit(self) -> str:
