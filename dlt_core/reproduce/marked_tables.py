@@ -159,24 +159,25 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         numbers.add(len(bits))
         return range_in_words(nats) + ("" if told_apart(nats) else " (no difference is shown)")
 
-    of = tables.grouped([r for r in records if r.experiment["name"] == "depth" and not r.changes], lambda r: r.method)
+    of = findings.rows_of(records, "depth")
     for words, pairs in IN_WORDS.items():
         if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-            lines.append(f"- {words.format(*ranges)}{_same_as_first(of) if len(pairs) > 1 else ''}.")
-    often = [r for r in records if r.experiment["overrides"] == regimes.MANY_PASSES]
-    of = tables.grouped([r for r in often if r.experiment["name"] == "depth"], lambda r: r.method)
-    if regimes.complete(of):
-        sharing, agent = said(of["sandwich-2"], of["conventional"]), said(of["dynamic"], of["random"])
+            as_first = _same_as_first(of) if (report.RULE, "conventional") in pairs else ""
+            lines.append(f"- {words.format(*ranges)}{as_first}.")
+    if often := regimes.depth_of(records, **regimes.MANY_PASSES):
+        sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
+        times = often["conventional"][0].passes
         lines.append(
-            f"- **Where a small text is read {often[0].passes:.0f} times,** perplexity with two sets is {sharing} than "
-            f"with a set each; where the agent decides, it is {agent} than where chance decides."
+            f"- **Where a small text is read {times:.0f} times,** perplexity with two sets is {sharing} than with "
+            f"a set each; where the agent decides, it is {agent} than where chance decides."
         )
     if not lines:
         return ""
-    if shares := _memory(measured):
+    if shares := next(filter(None, map(_memory, reversed(measured))), None):
+        state, peak = (f"{100 * share:.0f} %" for share in shares.values())
         lines.append(
-            "- **Memory.** At the paper's size, 6 sets of weights in place of 48 need {state_gb:.0f} % of the memory "
-            "for weights, gradients and optimiser, and {peak_gb:.0f} % at the peak of a training step.".format(**shares)
+            f"- **Memory.** At the paper's size, 6 sets of weights in place of 48 need {state} of the memory for "
+            f"weights, gradients and optimiser, and {peak} at the peak of a training step."
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     return "\n".join([*lines, "", f"Each range is the 95 % interval over {n} repetitions that differ in chance alone."])
@@ -187,14 +188,15 @@ def _same_as_first(of: Mapping[str, Sequence[RunRecord]]) -> str:
     return ", as in the first line: it chose the same two sets" if same else ""
 
 
-def _memory(measured: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What 6 sets of weights need of the memory of 48, in percent, at the paper's size, in the last measurement."""
-    shares: dict[str, float] = {}
-    for one in measured:
-        rows = {row["weight_sets"]: row for row in one["parts"].get("paper", {"rows": []})["rows"]}
-        if {6, 48} <= rows.keys() and all(isinstance(rows[n]["peak_gb"], float) for n in (6, 48)):
-            shares = {column: 100 * rows[6][column] / rows[48][column] for column in ("state_gb", "peak_gb")}
-    return shares
+def _memory(one: Mapping[str, Any]) -> dict[str, float]:
+    """What 6 sets of weights need of the memory of 48, at the paper's size, by one measurement; nothing if it did not
+    measure that."""
+    rows = one["parts"].get("paper", {"rows": []})["rows"]
+    shape = {row["weight_sets"]: row for row in rows if isinstance(row["peak_gb"], float)}
+    if not {6, 48} <= shape.keys():
+        return {}
+    names = {"training state": "state_gb", "the peak of a step": "peak_gb"}
+    return {what: shape[6][column] / shape[48][column] for what, column in names.items()}
 
 
 def range_in_words(differences: Sequence[float]) -> str:
@@ -265,10 +267,9 @@ def benchmark(measured: Sequence[dict[str, Any]]) -> str:
             if row and isinstance(row.get(column), float) and math.isfinite(row[column]):
                 shown = f"{row[column]:.2f} ({row[f'{column}_q25']:.2f} to {row[f'{column}_q75']:.2f})"
                 rows.setdefault(what, {"time": what})[device] = shown
-        for column, share in _memory([one]).items():
-            what = {"state_gb": "training state", "peak_gb": "the peak of a step"}[column]
+        for what, share in _memory(one).items():
             what = f"{what} with 6 sets of weights / with 48, at the paper's size"
-            rows.setdefault(what, {"time": what})[device] = f"{share / 100:.3f}"
+            rows.setdefault(what, {"time": what})[device] = f"{share:.3f}"
     devices = [one["hardware"]["device"] for one in measured]
     return tables.markdown_table(
         [{"A / B": row["time"], **{d: row.get(d, "not measured") for d in devices}} for row in rows.values()]

@@ -168,15 +168,15 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
     """What the gate says of each experiment and change of settings in which conventional training met the random agent:
     the numbers, how often the text was read, and whether it can tell."""
     rows = []
-    finished = [r for r in _in_order(records) if r.status == "finished"]
-    read = {key(r): r.passes for r in finished if r.method == "conventional"}
-    for (name, preset, changed), gate in informative(finished).items():
+    read = {key(r): r.passes for r in records if r.method == "conventional" and r.status == "finished"}
+    for row, gate in informative(_in_order(records)).items():
         if gate.dynamic_range:
+            name, _, changed = row
             depth = "; ".join(f"{in_words(values)} to `{other}`" for other, values in gate.depth.items())
             rows.append(
                 {
                     "experiment": f"{name}, {changed}" if changed else name,
-                    "the text is read": f"{read[name, preset, changed]:.3g} times",
+                    "the text is read": f"{read[row]:.3g} times",
                     "conventional minus fewer layers": depth or in_words([]),
                     "random minus conventional": in_words(gate.dynamic_range),
                     "": gate.word,

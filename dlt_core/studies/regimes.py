@@ -7,7 +7,7 @@ with the last: a curve that has turned makes the two differ.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -26,7 +26,7 @@ DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dyna
 """The methods of the study "depth"."""
 NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
 """Those without which nothing can be said of it."""
-MANY_PASSES = {"dropout": 0.2, "train_bytes": 2**18}
+MANY_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 2**18}
 """Settings of "depth" in which a small text is read again and again. They were chosen by a look at `conventional` and
 `shallow-2` alone, with a seed that is in no result: without dropout depth was worth nothing on so little text."""
 
@@ -205,9 +205,13 @@ def depth_rows(
     if preset == "smoke" or not recorded:
         rows = findings.collect("depth", preset, DEPTH, seeds, out_dir=out_dir, recorded=False, **changed)
         return {runs[0].method: runs for runs in rows.values()}
-    records = load_all(findings.COMMITTED if recorded is True else recorded)
-    records = [r for r in records if r.experiment["overrides"] == changed]
-    return complete({runs[0].method: runs for runs in findings.rows_of(records, "depth", preset).values()})
+    return depth_of(load_all(findings.COMMITTED if recorded is True else recorded), preset, **changed)
+
+
+def depth_of(records: Iterable[RunRecord], preset: str = "laptop", **changed: Any) -> Rows:
+    """Of the records what `depth_rows` takes."""
+    like = (r for r in records if r.experiment["overrides"] == changed)
+    return complete({runs[0].method: runs for runs in findings.rows_of(like, "depth", preset).values()})
 
 
 def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] = NEEDED) -> Rows:

@@ -52,12 +52,18 @@ def never_trained(wanted, methods, *, data, out_dir, recorded):
     return [RunRecord(wanted.to_dict(), method, wanted.seed, {}, history=history, test={"bits_per_byte": bits})]
 
 
-def test_agent_and_twin_are_judged_by_the_table(scratch, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small(scratch, monkeypatch):
+    """`measure` at its smallest, of runs that never were, also where the command calls it."""
     small = functools.partial(measure, preset="smoke", decisions=(8, 32))
     monkeypatch.setattr(many_decisions, "measure", small)
     monkeypatch.setattr(many_decisions, "compare", never_trained)
     monkeypatch.setattr(many_decisions, "load_data", lambda wanted: None)
     monkeypatch.setattr("dlt_core.records.load_all", lambda folder: scratch)
+    return small
+
+
+def test_agent_and_twin_are_judged_by_the_table(small, scratch, tmp_path, capsys):
     out = tmp_path / "out.json"
     assert main(["many-decisions", "--runs", str(tmp_path / "runs"), "--seeds", "0", "1", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
@@ -77,12 +83,10 @@ def test_agent_and_twin_are_judged_by_the_table(scratch, tmp_path, monkeypatch, 
         small(scratch[-1:], tmp_path / "runs")
 
 
+@pytest.mark.usefixtures("small")
 def test_seeds_that_are_there_are_kept_and_others_added(scratch, tmp_path, monkeypatch, capsys):
     ran = []
-    monkeypatch.setattr(many_decisions, "measure", functools.partial(measure, preset="smoke", decisions=(8, 32)))
     monkeypatch.setattr(many_decisions, "compare", lambda w, m, **how: ran.append(w.seed) or never_trained(w, m, **how))
-    monkeypatch.setattr(many_decisions, "load_data", lambda wanted: None)
-    monkeypatch.setattr("dlt_core.records.load_all", lambda folder: scratch)
 
     def made(out, *seeds):
         how = ["many-decisions", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / out), "--seeds"]
