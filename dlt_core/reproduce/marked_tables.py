@@ -123,6 +123,9 @@ HEADLINE = {
 }
 """Question -> two methods of the study "depth", whose gate is open, and what is compared."""
 
+PATTERN = "And without a look?"
+"""The question of the last row: the rule minus the best fixed pattern that is another map."""
+
 
 def headline(records: Sequence[RunRecord]) -> str:
     """What sharing weights gives, what the agent adds, what would work: a row for each that was run."""
@@ -130,7 +133,17 @@ def headline(records: Sequence[RunRecord]) -> str:
     rows = []
     for question, (one, other, words) in HEADLINE.items():
         rows += _difference(question, words, _runs(records, "depth", one), _runs(records, "depth", other), gates)
+    of = findings.rows_of(records, "depth")
+    if pattern := _other_pattern(of):
+        words = f"the same minus the best other fixed pattern with two sets, `{pattern}`"
+        rows += _difference(PATTERN, words, of[report.RULE], of[pattern], gates)
     return tables.markdown_table(rows)
+
+
+def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
+    """The best fixed pattern, on validation, that is not the rule's choice."""
+    plain = {name: runs for name, runs in of.items() if not tables.changes(runs[0])}
+    return report.best_pattern(plain, others=True) if report.RULE in plain else None
 
 
 IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -144,6 +157,7 @@ IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "**A rule that is not in the paper.** It looks at the gradients once, and ties for good: its perplexity is {} than "
     "where chance decides, and {} than without ties": ((report.RULE, "random"), (report.RULE, "conventional")),
 }
+BESIDE_A_PATTERN = "; beside the best other fixed pattern of two sets, which needs no look, it is {}"
 """A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
 
 
@@ -162,8 +176,12 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     of = findings.rows_of(records, "depth")
     for words, pairs in IN_WORDS.items():
         if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-            as_first = _same_as_first(of) if (report.RULE, "conventional") in pairs else ""
-            lines.append(f"- {words.format(*ranges)}{as_first}.")
+            more = ""
+            if (report.RULE, "conventional") in pairs:
+                more = _same_as_first(of)
+                if pattern := _other_pattern(of):
+                    more += BESIDE_A_PATTERN.format(said(of[report.RULE], of[pattern]))
+            lines.append(f"- {words.format(*ranges)}{more}.")
     if often := regimes.depth_of(records, **regimes.MANY_PASSES):
         sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
         times = often["conventional"][0].passes

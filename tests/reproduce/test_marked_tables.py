@@ -1,6 +1,7 @@
 """The tables in the README files: whole between their marks, and made from the right runs."""
 
 import dataclasses
+import math
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from dlt_core.records.record import load_all
 from dlt_core.reproduce import marked_tables
 from dlt_core.reproduce.marked_tables import (
     HEADLINE,
+    PATTERN,
     headline,
     in_words,
     range_in_words,
@@ -76,7 +78,7 @@ def test_the_gpus_regime_lists_each_runs_values_by_seed():
 def test_the_committed_records_answer_the_headlines_questions_where_they_can_be_told():
     records = [r for r in load_all(CHECKOUT / "figures" / "records") if r.experiment["preset"] == "laptop"]
     questions, compared, parameters, bits = zip(*table_cells(headline(records).partition("\n")[2]), strict=True)
-    assert questions == tuple(HEADLINE)
+    assert questions == (*HEADLINE, PATTERN)
     assert all(", n = " in words for words in compared)
     assert all(words.count("M") == 2 for words in parameters)
     assert not any("cannot tell" in words for words in bits), "two plain layers are worse than six there"
@@ -90,6 +92,7 @@ def test_the_headline_in_words_says_what_the_intervals_say():
         for seed, perplexity in enumerate(perplexities):
             runs.append(made_up(method, seed, name="depth"))
             runs[-1].test["perplexity"] = perplexity
+            runs[-1].curves["validation"]["loss"] = [math.log(perplexity)]
         return runs
 
     conventional = of("conventional", [100, 100, 100])
@@ -107,7 +110,13 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     assert in_words(conventional) == ""
     elsewhere = [dataclasses.replace(run, final_tie_map=[0, 0, 0, 3, 3, 3]) for run in better]
     another = in_words([*conventional, *worse, *elsewhere, *open_end])
-    assert "than without ties.\n" in another, "it chose another map"
+    assert "than without ties; beside the best other" in another, "it chose another map"
+    patterns = [dataclasses.replace(r, final_tie_map=[0, 0, 0, 3, 3, 3]) for r in of("sequence-2", [91, 92, 93])]
+    beside = in_words([*conventional, *worse, *better, *open_end, *patterns])
+    assert "the same two sets; beside the best other fixed pattern of two sets, which needs no look, it is 2" in beside
+    assert "% lower.\n" in beside
+    (row,) = [row for row in table_cells(headline([*better, *patterns])) if row[0] == PATTERN]
+    assert row[1] == "the same minus the best other fixed pattern with two sets, `sequence-2`, n = 3"
     sizes = [{"weight_sets": n, "state_gb": n / 10, "peak_gb": 1.0 + n / 6} for n in (6, 48)]
     with_memory = in_words([*conventional, *worse], [{"parts": {"paper": {"rows": sizes}}}, {"parts": {}}])
     assert "need 12 % of the memory for weights, gradients and optimiser, and 22 % at the peak" in with_memory

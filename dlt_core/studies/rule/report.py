@@ -8,7 +8,7 @@ which have as many parameters and half the work, and conventional training.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -27,7 +27,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     within,
 )
-from dlt_core.studies.claim import conclusion, difference
+from dlt_core.studies.claim import conclusion
 from dlt_core.studies.diagnosis import is_truth, regrets, truth
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
@@ -42,48 +42,77 @@ BESIDE = ("shallow-2", "conventional")
 
 def rule_markdown(records: Sequence[RunRecord]) -> str:
     """The contrasts of each experiment in which the rule was run: bits per byte of the rule minus the other's."""
-    found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    found: Differences = {}
     words: dict[tuple[str, str], str] = {}
+    for experiment, of, told in _with_the_rule(records):
+        pattern = best_pattern(of)
+        for other in filter(None, ("random", pattern, *BESIDE)):
+            name = experiment, f"`{other}`"
+            if len((differences := bits_and_nats(of[RULE], of.get(other, [])))[0]) > 1:
+                found[name] = differences
+                words[name] = "" if told else "cannot tell"
+                if other == pattern and same_maps(of[RULE], of[other]):
+                    words[name] = "the same map, so the same run"
+    return _table(found, words)
+
+
+def patterns_markdown(records: Sequence[RunRecord]) -> str:
+    """The rule minus each named pattern with two weight sets that is another map, in each experiment that can tell. The
+    ties of both stand still, so this is what its choice is worth. Nothing where no such pattern was run."""
+    found: Differences = {}
+    for experiment, of, told in _with_the_rule(records):
+        for other in [f"{name}-2" for name in PATTERNS] if told else ():
+            differences = bits_and_nats(of[RULE], of.get(other, []))
+            if len(differences[0]) > 1 and not same_maps(of[RULE], of[other]):
+                found[experiment, f"`{other}`, {of[other][0].required(of[other][0].final_tie_map)}"] = differences
+    return _table(found, {})
+
+
+Differences = dict[tuple[str, str], tuple[list[float], list[float]]]
+"""(experiment, what is taken off) -> of each seed in bits per byte and in log perplexity."""
+
+
+def _with_the_rule(records: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[RunRecord]], bool]]:
+    """Each experiment in which the rule was run with unchanged settings: its name, method -> finished runs, and whether
+    it can tell, by the gate."""
     gates = informative(records)
     finished = [r for r in records if r.status == "finished" and not r.changes]
     for experiment, runs in grouped(finished, lambda r: r.experiment["name"]).items():
         of = grouped(runs, lambda r: r.method)
-        if RULE not in of:
-            continue
-        pattern = best_pattern(of)
-        told = gates[key(of[RULE][0])].can_tell
-        for other in filter(None, ("random", pattern, *BESIDE)):
-            if len((differences := bits_and_nats(of[RULE], of.get(other, [])))[0]) > 1:
-                found[experiment, other] = differences
-                words[experiment, other] = "" if told else "cannot tell"
-                if other == pattern and same_maps(of[RULE], of[other]):
-                    words[experiment, other] = "the same map, so the same run"
+        if RULE in of:
+            yield experiment, of, gates[key(of[RULE][0])].can_tell
+
+
+def _table(found: Differences, words: Mapping[tuple[str, str], str], compared: str = f"`{RULE}` minus") -> str:
+    """A row for each contrast, corrected over all of them; words: what is said of one instead of what its p shows."""
     differ = holm({name: p_value(bits) for name, (bits, _) in found.items()})
     equal = holm({name: within(bits, -MARGIN, MARGIN) for name, (bits, _) in found.items()})
     return markdown_table(
         [
             {
                 "experiment": name[0],
-                f"`{RULE}` minus": f"`{name[1]}`",
+                compared: name[1],
                 "n": str(len(bits)),
                 "bits per byte": plus_minus(*mean_interval(bits), 3, "+"),
                 "95 % interval": allowed(nats),
                 "p, Holm": f"{differ[name]:.3f}",
-                "": words[name] or conclusion(fmean(bits), differ[name], equal[name], f"{MARGIN:g}"),
+                "": words.get(name) or conclusion(fmean(bits), differ[name], equal[name], f"{MARGIN:g}"),
             }
             for name, (bits, nats) in found.items()
         ]
     )
 
 
-def best_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
+def best_pattern(of: Mapping[str, Sequence[RunRecord]], *, others: bool = False) -> str | None:
     """Of the fixed patterns and maps with two weight sets that were run with every seed of the rule, the best on
-    validation."""
+    validation. others: only of those that are not the rule's own choice."""
     seeds = {r.seed for r in of[RULE]}
     means = {}
     for name, runs in of.items():
+        if not _has_two_sets(name) or (others and same_maps(of[RULE], runs)):
+            continue
         losses = {r.seed: min(r.curves["validation"]["loss"]) for r in runs}
-        if _has_two_sets(name) and seeds <= losses.keys():
+        if seeds <= losses.keys():
             means[name] = fmean(losses[seed] for seed in seeds)
     return min(means, key=means.__getitem__) if means else None
 
@@ -152,17 +181,19 @@ def agents_markdown(
 def deeper_markdown(records: Sequence[RunRecord]) -> str:
     """The paper's agent with a reward of the rule, in each experiment whose maps cannot all be trained: test bits per
     byte minus those of its random twin, and of the agent with the paper's reward. Nothing for no such runs."""
+    found: Differences = {}
+    words: dict[tuple[str, str], str] = {}
     plain = [r for r in records if r.status == "finished" and not r.changes]
     gates = informative(plain)
-    rows = []
     for experiment, runs in grouped(plain, lambda r: r.experiment["name"]).items():
         of = grouped(runs, lambda r: r.method)
-        for name in of if experiment not in TRUTHS else ():
-            if name.startswith("dynamic_"):
-                gate = gates[key(of[name][0])]
-                minus = {f"minus `{o}`": difference(of[name], of.get(o, []), gate) for o in ("random", "dynamic")}
-                rows.append({"experiment": experiment, "agent": f"`{name}`", "n": str(len(of[name])), **minus})
-    return markdown_table(rows)
+        for agent in of if experiment not in TRUTHS else ():
+            for other in ("random", "dynamic") if agent.startswith("dynamic_") else ():
+                if len((differences := bits_and_nats(of[agent], of.get(other, [])))[0]) > 1:
+                    name = experiment, f"`{agent}` minus `{other}`"
+                    found[name] = differences
+                    words[name] = "" if gates[key(of[agent][0])].can_tell else "cannot tell"
+    return _table(found, words, "compared")
 
 
 def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -> str:

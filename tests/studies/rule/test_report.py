@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.rule.report import MARGIN, best_pattern, deeper_markdown, rule_markdown, two_sets_markdown
+from dlt_core.studies.rule.report import (
+    MARGIN,
+    best_pattern,
+    deeper_markdown,
+    patterns_markdown,
+    rule_markdown,
+    two_sets_markdown,
+)
 from tests.studies.conftest import made_up, table_cells
 
 OFFSETS = (0.0, 0.001, -0.001, 0.002)
@@ -53,10 +60,14 @@ def test_nothing_for_records_without_the_rule():
 
 
 def test_the_pattern_is_picked_on_validation_among_those_with_all_seeds():
-    of = {"gradient-2-restart": runs("gradient-2-restart", 2.0), "sequence-2": runs("sequence-2", 1.9, loss=1.5)}
+    of = {
+        "gradient-2-restart": runs("gradient-2-restart", 2.0),
+        "sequence-2": runs("sequence-2", 1.9, (0, 0, 0, 3, 3, 3), 1.5),
+    }
     assert best_pattern(of) == "sequence-2"
     of["sandwich-2"] = runs("sandwich-2", 2.0)
     assert best_pattern(of) == "sandwich-2"
+    assert best_pattern(of, others=True) == "sequence-2", "the other is the rule's own choice"
     of["sandwich-2"] = of["sandwich-2"][:2]
     assert best_pattern(of) == "sequence-2"
     assert best_pattern({"gradient-2-restart": of["gradient-2-restart"]}) is None
@@ -64,6 +75,20 @@ def test_the_pattern_is_picked_on_validation_among_those_with_all_seeds():
     of["map-0-1-2-2-2-2"] = runs("map-0-1-2-2-2-2", 1.8, loss=0.5)
     of["sandwich-3"] = of["shallow-2"] = runs("sandwich-3", 1.8, loss=0.5)
     assert best_pattern(of) == "map-0-0-0-0-0-5", "three sets, or two layers, are another thing"
+
+
+def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule():
+    others = [
+        *runs("cycle-2", 2.03, (0, 1, 0, 1, 0, 1)),
+        *runs("sandwich-3", 1.8, (0, 1, 1, 1, 1, 5)),
+        *runs("map-0-0-0-0-0-5", 1.7, (0, 0, 0, 0, 0, 5)),
+    ]
+    rows = table_cells(patterns_markdown(a_study(1.9) + others))
+    assert [row[1] for row in rows] == ["`sequence-2`, [0, 0, 0, 3, 3, 3]", "`cycle-2`, [0, 1, 0, 1, 0, 1]"]
+    assert [row[-1] for row in rows] == ["worse", "better"]
+    assert [row[3][:6] for row in rows] == ["+0.100", "-0.030"]
+    assert patterns_markdown(a_study(2.05) + others) == "", "cannot tell"
+    assert patterns_markdown([r for r in a_study(1.9) if r.method != "sequence-2"]) == "", "its own map alone"
 
 
 @pytest.mark.parametrize("other", [(0, 1, 0, 0, 0, 0)])
@@ -74,16 +99,16 @@ def test_another_map_is_compared_like_any_other_method(other):
 
 
 def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate():
-    of_agent = [*runs("dynamic", 2.08), *runs("dynamic_first_order_gain", 2.11), *runs("dynamic_paired", 2.0)]
+    of_agent = [*runs("dynamic", 2.08), *runs("dynamic_first_order_gain", 2.13), *runs("dynamic_paired", 2.0)]
     rows = table_cells(deeper_markdown(a_study(1.9) + of_agent))
+    agents = ("dynamic_first_order_gain", "dynamic_paired")
     assert [row[:3] for row in rows] == [
-        ["depth", f"`{name}`", "4"] for name in ("dynamic_first_order_gain", "dynamic_paired")
+        ["depth", f"`{agent}` minus `{other}`", "4"] for agent in agents for other in ("random", "dynamic")
     ]
-    assert rows[1][3].startswith("-0.100 ± ")
-    assert rows[1][4].startswith("-0.080 ± ")
-    assert [[": better (" in row[3], ": worse (" in row[3]] for row in rows] == [[False, True], [True, False]]
+    assert [row[3][:7] for row in rows[2:]] == ["-0.100 ", "-0.080 "]
+    assert [row[-1] for row in rows] == ["worse", "worse", "better", "better"]
     shut = table_cells(deeper_markdown(a_study(2.05) + of_agent))
-    assert all(": cannot tell (" in cell for row in shut for cell in row[3:])
+    assert {row[-1] for row in shut} == {"cannot tell"}
     assert deeper_markdown(a_study(1.9)) == "", "the paper's reward alone"
     for run in of_agent:
         run.experiment["name"] = "truth"
