@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dlt_core.corpora.files import write_text_atomically
+from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import (
     bits_and_nats,
@@ -87,6 +88,8 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "looks_two_sets": report.two_sets_markdown(records, looks) + _bert_in_words(records),
             "looks_rewards": study.signals_markdown(looks),
             "rule": report.rule_markdown(records),
+            "patterns": report.patterns_markdown(records),
+            "deeper": report.deeper_markdown(records),
             "regime_gpu": regime_gpu(everything),
             "images": images.images_markdown(_measured(root, "images")),
         },
@@ -108,13 +111,18 @@ def _measured(root: Path, name: str) -> dict[str, Any]:
 
 
 HEADLINE = {
+    "What does the paper's method give?": (
+        "dynamic",
+        "conventional",
+        "six layers tied by the Q-agent minus six independent ones",
+    ),
+    "What does its agent add?": ("dynamic", "random", "the Q-agent minus the random agent"),
     "What does sharing weights give?": (
         "sandwich-2",
         "conventional",
         "six layers with two sets of weights, `sandwich-2`, minus six independent ones",
     ),
     "And beside a smaller model?": ("sandwich-2", "shallow-2", "the same minus two plain layers: as many weights"),
-    "What does the agent add?": ("dynamic", "random", "the Q-agent minus the random agent"),
     "What would work?": (
         "gradient-2-restart",
         "random",
@@ -147,17 +155,24 @@ def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
 
 
 IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "**Sharing.** Six layers with two sets of weights have a perplexity {} than six layers with a set each": (
+    "**The paper's method.** Where the agent decides, six layers have a perplexity {} than without ties, and {} than "
+    "where chance decides": (("dynamic", "conventional"), ("dynamic", "random")),
+    "**Sharing, without an agent.** With two sets of weights that stay in place, perplexity is {} than without ties": (
         ("sandwich-2", "conventional"),
     ),
-    "**Beside a smaller model.** Their perplexity is {} than that of two plain layers, which have as many weights": (
+    "**Beside a smaller model.** It is {} than with two plain layers, which have as many weights": (
         ("sandwich-2", "shallow-2"),
     ),
-    "**The agent.** Where it decides, perplexity is {} than where chance decides": (("dynamic", "random"),),
-    "**A rule that is not in the paper.** It looks at the gradients once, and ties for good: its perplexity is {} than "
-    "where chance decides, and {} than without ties": ((report.RULE, "random"), (report.RULE, "conventional")),
+    "**A rule that is not in the paper.** It looks at the gradients once, ties the layers, and never moves the ties "
+    "again. Its perplexity is {} than where chance decides, and {} than without ties": (
+        (report.RULE, "random"),
+        (report.RULE, "conventional"),
+    ),
 }
-BESIDE_A_PATTERN = "; beside the best other fixed pattern of two sets, which needs no look, it is {}"
+BESIDE_A_PATTERN = (
+    ". Without a look, with the best other fixed pattern of two sets, perplexity is {} than where chance decides; the "
+    "rule's is {} than with this pattern"
+)
 """A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
 
 
@@ -180,7 +195,7 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             if (report.RULE, "conventional") in pairs:
                 more = _same_as_first(of)
                 if pattern := _other_pattern(of):
-                    more += BESIDE_A_PATTERN.format(said(of[report.RULE], of[pattern]))
+                    more += BESIDE_A_PATTERN.format(said(of[pattern], of["random"]), said(of[report.RULE], of[pattern]))
             lines.append(f"- {words.format(*ranges)}{more}.")
     if often := regimes.depth_of(records, **regimes.MANY_PASSES):
         sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
@@ -195,15 +210,26 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         state, peak = (f"{100 * share:.0f} %" for share in shares.values())
         lines.append(
             f"- **Memory.** At the paper's size, 6 sets of weights in place of 48 need {state} of the memory for "
-            f"weights, gradients and optimiser, and {peak} at the peak of a training step."
+            f"weights, gradients and optimiser, and {peak} at the peak of a training step, measured on a GPU in bf16."
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
-    return "\n".join([*lines, "", f"Each range is the 95 % interval over {n} repetitions that differ in chance alone."])
+    legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone."
+    return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}"])
+
+
+def _decisions(runs: Sequence[RunRecord]) -> str:
+    """How often the agent decides in these runs, and in the paper's setting."""
+    if not runs:
+        return ""
+    paper = Experiment.preset("gpt2-wikitext2", "paper")
+    here = runs[0].experiment["episodes"] * (runs[0].experiment["n_layer"] - 1)
+    there = paper.episodes * (paper.n_layer - 1)
+    return f" The agent decides {here:,} times in each; in the paper's setting {there:,} times."
 
 
 def _same_as_first(of: Mapping[str, Sequence[RunRecord]]) -> str:
     same = "sandwich-2" in of and report.same_maps(of[report.RULE], of["sandwich-2"])
-    return ", as in the first line: it chose the same two sets" if same else ""
+    return ", as with the two sets above: it chose the same ones" if same else ""
 
 
 def _memory(one: Mapping[str, Any]) -> dict[str, float]:

@@ -99,22 +99,26 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     worse, better = of("sandwich-2", [104, 105, 106]), of("gradient-2-restart", [89, 90, 91])
     open_end = [*of("dynamic", [99, 100, 101]), *of("random", [100, 100, 100, 100])]
     text = in_words([*conventional, *worse, *better, *open_end])
-    assert "- **Sharing.** Six layers with two sets of weights have a perplexity 2.5 to 7.5 % higher" in text
+    assert "agent.** With two sets of weights that stay in place, perplexity is 2.5 to 7.5 % higher than w" in text
     assert (
-        "perplexity is 7.5 to 12.5 % lower than where chance decides, and 7.5 to 12.5 % lower than without ties, as in "
-        "the first line: it chose the same two sets.\n" in text
+        "perplexity is 7.5 to 12.5 % lower than where chance decides, and 7.5 to 12.5 % lower than without ties, as "
+        "with the two sets above: it chose the same ones.\n" in text
     )
-    assert "is between 2.5 % lower and 2.5 % higher (no difference is shown) than where chance decides.\n" in text
+    assert "and between 2.5 % lower and 2.5 % higher (no difference is shown) than where chance decides.\n" in text
     assert "smaller model" not in text, "it was not run"
-    assert text.endswith("over 3 repetitions that differ in chance alone.")
+    made = open_end[0].experiment["episodes"] * (open_end[0].experiment["n_layer"] - 1)
+    assert "over 3 repetitions that differ in chance alone. " in text
+    assert text.endswith(f"The agent decides {made:,} times in each; in the paper's setting 14,100 times.")
     assert in_words(conventional) == ""
     elsewhere = [dataclasses.replace(run, final_tie_map=[0, 0, 0, 3, 3, 3]) for run in better]
     another = in_words([*conventional, *worse, *elsewhere, *open_end])
-    assert "than without ties; beside the best other" in another, "it chose another map"
+    assert "than without ties. Without a look" in another, "it chose another map"
     patterns = [dataclasses.replace(r, final_tie_map=[0, 0, 0, 3, 3, 3]) for r in of("sequence-2", [91, 92, 93])]
     beside = in_words([*conventional, *worse, *better, *open_end, *patterns])
-    assert "the same two sets; beside the best other fixed pattern of two sets, which needs no look, it is 2" in beside
-    assert "% lower.\n" in beside
+    assert (
+        "the same ones. Without a look, with the best other fixed pattern of two sets, perplexity is 5.5 to 10.5 % "
+        "lower than where chance decides; the rule's is 2.1 to 2.2 % lower than with this pattern.\n" in beside
+    )
     (row,) = [row for row in table_cells(headline([*better, *patterns])) if row[0] == PATTERN]
     assert row[1] == "the same minus the best other fixed pattern with two sets, `sequence-2`, n = 3"
     sizes = [{"weight_sets": n, "state_gb": n / 10, "peak_gb": 1.0 + n / 6} for n in (6, 48)]

@@ -57,15 +57,19 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
 
 
 def patterns_markdown(records: Sequence[RunRecord]) -> str:
-    """The rule minus each named pattern with two weight sets that is another map, in each experiment that can tell. The
-    ties of both stand still, so this is what its choice is worth. Nothing where no such pattern was run."""
+    """Each named pattern with two weight sets that is not the rule's choice minus the random agent, which is what ties
+    that stand still are worth without a look; and the rule minus it, which is what the look is worth. Only experiments
+    that can tell; nothing where no such pattern was run."""
     found: Differences = {}
     for experiment, of, told in _with_the_rule(records):
         for other in [f"{name}-2" for name in PATTERNS] if told else ():
-            differences = bits_and_nats(of[RULE], of.get(other, []))
-            if len(differences[0]) > 1 and not same_maps(of[RULE], of[other]):
-                found[experiment, f"`{other}`, {of[other][0].required(of[other][0].final_tie_map)}"] = differences
-    return _table(found, {})
+            if other in of and not same_maps(of[RULE], of[other]):
+                its_map = of[other][0].required(of[other][0].final_tie_map)
+                found[experiment, f"`{other}`, {its_map}, minus `random`"] = bits_and_nats(
+                    of[other], of.get("random", [])
+                )
+                found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
+    return _table({name: each for name, each in found.items() if len(each[0]) > 1}, {}, "compared")
 
 
 Differences = dict[tuple[str, str], tuple[list[float], list[float]]]
@@ -105,15 +109,16 @@ def _table(found: Differences, words: Mapping[tuple[str, str], str], compared: s
 
 def best_pattern(of: Mapping[str, Sequence[RunRecord]], *, others: bool = False) -> str | None:
     """Of the fixed patterns and maps with two weight sets that were run with every seed of the rule, the best on
-    validation. others: only of those that are not the rule's own choice."""
+    validation. others: of those that are not the rule's own choice, on the seeds that all of them share with it."""
     seeds = {r.seed for r in of[RULE]}
-    means = {}
-    for name, runs in of.items():
-        if not _has_two_sets(name) or (others and same_maps(of[RULE], runs)):
-            continue
-        losses = {r.seed: min(r.curves["validation"]["loss"]) for r in runs}
-        if seeds <= losses.keys():
-            means[name] = fmean(losses[seed] for seed in seeds)
+    losses = {
+        name: {r.seed: min(r.curves["validation"]["loss"]) for r in runs}
+        for name, runs in of.items()
+        if _has_two_sets(name) and not (others and same_maps(of[RULE], runs))
+    }
+    if others:
+        seeds = seeds.intersection(*losses.values())
+    means = {name: fmean(by[seed] for seed in seeds) for name, by in losses.items() if seeds and seeds <= by.keys()}
     return min(means, key=means.__getitem__) if means else None
 
 

@@ -73,6 +73,10 @@ def test_the_pattern_is_picked_on_validation_among_those_with_all_seeds():
     assert best_pattern({"gradient-2-restart": of["gradient-2-restart"]}) is None
     of["map-0-0-0-0-0-5"] = runs("map-0-0-0-0-0-5", 2.2, loss=1.2)
     of["map-0-1-2-2-2-2"] = runs("map-0-1-2-2-2-2", 1.8, loss=0.5)
+    assert best_pattern(of, others=True) == "sequence-2"
+    of["cycle-2"] = runs("cycle-2", 1.9, (0, 1, 0, 1, 0, 1), 1.3)[1:]
+    assert best_pattern(of, others=True) == "cycle-2", "three seeds are common to all"
+    del of["cycle-2"]
     of["sandwich-3"] = of["shallow-2"] = runs("sandwich-3", 1.8, loss=0.5)
     assert best_pattern(of) == "map-0-0-0-0-0-5", "three sets, or two layers, are another thing"
 
@@ -84,9 +88,14 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
         *runs("map-0-0-0-0-0-5", 1.7, (0, 0, 0, 0, 0, 5)),
     ]
     rows = table_cells(patterns_markdown(a_study(1.9) + others))
-    assert [row[1] for row in rows] == ["`sequence-2`, [0, 0, 0, 3, 3, 3]", "`cycle-2`, [0, 1, 0, 1, 0, 1]"]
-    assert [row[-1] for row in rows] == ["worse", "better"]
-    assert [row[3][:6] for row in rows] == ["+0.100", "-0.030"]
+    assert [row[1] for row in rows] == [
+        "`sequence-2`, [0, 0, 0, 3, 3, 3], minus `random`",
+        "`gradient-2-restart` minus `sequence-2`",
+        "`cycle-2`, [0, 1, 0, 1, 0, 1], minus `random`",
+        "`gradient-2-restart` minus `cycle-2`",
+    ]
+    assert [row[-1] for row in rows] == ["better", "worse", "better", "better"]
+    assert [row[3][:6] for row in rows] == ["-0.200", "+0.100", "-0.070", "-0.030"]
     assert patterns_markdown(a_study(2.05) + others) == "", "cannot tell"
     assert patterns_markdown([r for r in a_study(1.9) if r.method != "sequence-2"]) == "", "its own map alone"
 
