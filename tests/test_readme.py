@@ -28,7 +28,7 @@ MARKS = {
     RESULTS: [
         "results", "gate", "claim", "agent", "learning", "layer_zero", "registered", "frozen", "table_world",
         "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets", "looks_rewards",
-        "rule", "patterns", "deeper", "regime_gpu", "images",
+        "rule", "patterns", "deeper", "habits", "regime_gpu", "images",
     ],
     TEACHING: ["routes", "needs"],
 }  # fmt: skip

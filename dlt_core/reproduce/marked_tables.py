@@ -90,6 +90,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "rule": report.rule_markdown(records),
             "patterns": report.patterns_markdown(records),
             "deeper": report.deeper_markdown(records),
+            "habits": report.habits_markdown(records),
             "regime_gpu": regime_gpu(everything),
             "images": images.images_markdown(_measured(root, "images")),
         },
@@ -157,6 +158,9 @@ def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
 IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "**The paper's method.** Where the agent decides, six layers have a perplexity {} than without ties, and {} than "
     "where chance decides": (("dynamic", "conventional"), ("dynamic", "random")),
+    "**Another reward.** If the same agent is rewarded for what its action changes (`paired`), perplexity is {} than "
+    "where chance decides. It then moves ties less often and keeps more sets of weights, and the search takes more "
+    "steps": (("dynamic_paired", "random"),),
     "**Sharing, without an agent.** With two sets of weights that stay in place, perplexity is {} than without ties": (
         ("sandwich-2", "conventional"),
     ),

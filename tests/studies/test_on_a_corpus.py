@@ -39,7 +39,7 @@ def experiment_of(run):
 def test_the_closing_says_what_the_runs_say(three, tiny_data):
     text = on_a_corpus.closing(three, tiny_data, "More.", "")
     first, at_random, q, more, last = text.splitlines()
-    assert first.startswith("- **Dynamic tying is not better than conventional training in this run**: dynamic 105.0, ")
+    assert first.startswith("- In this one run dynamic tying is not better than conventional training: dynamic 105.0, ")
     assert "conventional 100.0 per token of a 4,096-piece BPE (2.100 and 2.000 bits per byte), with 21% of" in first
     assert "dynamic 105.0, random 110.0" in at_random
     assert "above 1.50, no |reward| below 70" in q

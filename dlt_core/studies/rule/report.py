@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -30,6 +31,7 @@ from dlt_core.records.statistics import (
 from dlt_core.studies.claim import conclusion
 from dlt_core.studies.diagnosis import is_truth, regrets, truth
 from dlt_core.studies.gate import informative, key
+from dlt_core.studies.layer_zero import is_alone
 from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
 from dlt_core.studies.tables import grouped, markdown_table
@@ -143,8 +145,6 @@ def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap
         bits = list(paired_differences(runs, four["random"]).values())
         maps = [TieMap(r.required(r.final_tie_map)) for r in runs]
         apart = [true[m] - min(x for o, x in true.items() if o.num_independent == m.num_independent) for m in maps]
-        cost = [f"{fmean(r.budget.get(key, 0) for r in runs):.0f} {what}" for key, what in COSTS.items()
-                if any(r.budget.get(key) for r in runs)]  # fmt: skip
         rows.append(
             {
                 "method": f"`{name}`",
@@ -153,13 +153,20 @@ def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap
                 "minus `random`": "" if name == "random" else plus_minus(*mean_interval(bits), 3, "+"),
                 "weight sets": f"{fmean(m.num_independent for m in maps):.1f}",
                 "its map from scratch, above the best with as many sets": f"{fmean(apart):.3f} nats",
-                "search, on top": ", ".join(cost) or "none",
+                "search, on top": _search(runs),
             }
         )
     return markdown_table(rows)
 
 
 COSTS = {"search_steps": "steps", "search_passes": "passes"}
+
+
+def _search(runs: Sequence[RunRecord]) -> str:
+    """What a method's search cost on top of its training, on average."""
+    cost = [f"{fmean(r.budget.get(key, 0) for r in runs):.0f} {what}" for key, what in COSTS.items()
+            if any(r.budget.get(key) for r in runs)]  # fmt: skip
+    return ", ".join(cost) or "none"
 
 
 def agents_markdown(
@@ -199,6 +206,30 @@ def deeper_markdown(records: Sequence[RunRecord]) -> str:
                     found[name] = differences
                     words[name] = "" if gates[key(of[agent][0])].can_tell else "cannot tell"
     return _table(found, words, "compared")
+
+
+def habits_markdown(records: Sequence[RunRecord], experiment: str = "depth") -> str:
+    """What the agents of an experiment with a reward of the rule do, beside the paper's and the random one, in the
+    second half of their decisions: how often a decision moves a tie, how many weight sets there are, how often layer 0
+    is alone; and what the search costs on top. Nothing for no such runs."""
+    plain = [r for r in records if r.status == "finished" and not r.changes and r.experiment["name"] == experiment]
+    of = grouped(plain, lambda r: r.method)
+    agents = [name for name in of if name.startswith("dynamic_")]
+    rows = []
+    for name in [n for n in ("random", "dynamic") if n in of] + agents if agents else ():
+        late = [[TieMap(m) for m in r.history["tie_map"][len(r.history["tie_map"]) // 2 :]] for r in of[name]]
+        moved = [fmean(before != after for before, after in pairwise(maps)) for maps in late]
+        rows.append(
+            {
+                "agent": f"`{name}`",
+                "n": str(len(late)),
+                "decisions that move a tie": f"{fmean(moved):.0%}",
+                "weight sets": f"{fmean(m.num_independent for maps in late for m in maps):.1f}",
+                "layer 0 alone": f"{fmean(is_alone(m) for maps in late for m in maps):.0%}",
+                "search, on top": _search(of[name]),
+            }
+        )
+    return markdown_table(rows)
 
 
 def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -> str:

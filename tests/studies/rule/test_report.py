@@ -10,6 +10,7 @@ from dlt_core.studies.rule.report import (
     MARGIN,
     best_pattern,
     deeper_markdown,
+    habits_markdown,
     patterns_markdown,
     rule_markdown,
     two_sets_markdown,
@@ -122,6 +123,19 @@ def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate
     for run in of_agent:
         run.experiment["name"] = "truth"
     assert deeper_markdown(of_agent) == "", "where all maps are known, `agents_markdown` says more"
+
+
+def test_what_the_agents_do_is_read_in_the_second_half_of_their_decisions():
+    made = [*runs("random", 2.0), *runs("dynamic_paired", 2.0), *runs("sandwich-2", 2.0)]
+    still, moving = [[0, 1, 2, 0]] * 4, [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]]
+    for run in made:
+        run.history["tie_map"] = still + (moving if run.method == "random" else [[0, 1, 2, 1]] * 4)
+        run.budget = {"optimizer_steps": 8, "search_steps": 3 * (run.method == "dynamic_paired")}
+    assert table_cells(habits_markdown(made))[1:] == [
+        ["`random`", "4", "100%", "1.5", "25%", "none"],
+        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "3 steps"],
+    ]
+    assert habits_markdown(runs("random", 2.0)) == ""
 
 
 def test_among_two_sets_it_says_whether_there_is_an_order_and_how_good_the_choice_is():
