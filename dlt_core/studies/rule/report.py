@@ -31,7 +31,6 @@ from dlt_core.records.statistics import (
 from dlt_core.studies.claim import conclusion
 from dlt_core.studies.diagnosis import is_truth, regrets, truth
 from dlt_core.studies.gate import informative, key
-from dlt_core.studies.layer_zero import is_alone
 from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
 from dlt_core.studies.tables import grouped, markdown_table
@@ -225,7 +224,7 @@ def habits_markdown(records: Sequence[RunRecord], experiment: str = "depth") -> 
                 "n": str(len(late)),
                 "decisions that move a tie": f"{fmean(moved):.0%}",
                 "weight sets": f"{fmean(m.num_independent for maps in late for m in maps):.1f}",
-                "layer 0 alone": f"{fmean(is_alone(m) for maps in late for m in maps):.0%}",
+                "layer 0 alone": f"{fmean((0,) in m.groups for maps in late for m in maps):.0%}",
                 "search, on top": _search(of[name]),
             }
         )
