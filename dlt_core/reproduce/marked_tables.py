@@ -140,9 +140,9 @@ def headline(records: Sequence[RunRecord]) -> str:
     """What sharing weights gives, what the agent adds, what would work: a row for each that was run."""
     gates = gate.informative(records)
     rows = []
-    for question, (one, other, words) in HEADLINE.items():
-        rows += _difference(question, words, _runs(records, "depth", one), _runs(records, "depth", other), gates)
     of = findings.rows_of(records, "depth")
+    for question, (one, other, words) in HEADLINE.items():
+        rows += _difference(question, words, of.get(one, []), of.get(other, []), gates)
     if pattern := _other_pattern(of):
         words = f"the same minus the best other fixed pattern with two sets, `{pattern}`"
         rows += _difference(PATTERN, words, of[report.RULE], of[pattern], gates)
@@ -173,11 +173,12 @@ IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
         (report.RULE, "conventional"),
     ),
 }
+"""A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
 BESIDE_A_PATTERN = (
-    ". Without a look, with the best other fixed pattern of two sets, perplexity is {} than where chance decides; the "
+    "Without a look, with the best other fixed pattern of two sets, perplexity is {} than where chance decides; the "
     "rule's is {} than with this pattern"
 )
-"""A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
+"""What follows the last of these sentences: the pattern minus the random agent, and the rule minus the pattern."""
 
 
 def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -195,12 +196,12 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     of = findings.rows_of(records, "depth")
     for words, pairs in IN_WORDS.items():
         if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-            more = ""
-            if (report.RULE, "conventional") in pairs:
-                more = _same_as_first(of)
-                if pattern := _other_pattern(of):
-                    more += BESIDE_A_PATTERN.format(said(of[pattern], of["random"]), said(of[report.RULE], of[pattern]))
-            lines.append(f"- {words.format(*ranges)}{more}.")
+            lines.append(
+                f"- {words.format(*ranges)}{_same_ties(of) if (report.RULE, 'conventional') in pairs else ''}."
+            )
+            if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
+                beside = BESIDE_A_PATTERN.format(said(of[pattern], of["random"]), said(of[report.RULE], of[pattern]))
+                lines[-1] += f" {beside}."
     if often := regimes.depth_of(records, **regimes.MANY_PASSES):
         sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
         times = often["conventional"][0].passes
@@ -231,7 +232,7 @@ def _decisions(runs: Sequence[RunRecord]) -> str:
     return f" The agent decides {here:,} times in each; in the paper's setting {there:,} times."
 
 
-def _same_as_first(of: Mapping[str, Sequence[RunRecord]]) -> str:
+def _same_ties(of: Mapping[str, Sequence[RunRecord]]) -> str:
     same = "sandwich-2" in of and report.same_maps(of[report.RULE], of["sandwich-2"])
     return ", as with the two sets above: it chose the same ones" if same else ""
 
@@ -288,12 +289,6 @@ def _parameters(*groups: Sequence[RunRecord]) -> str:
     """Mean number of trained parameters of each group of runs."""
     counts = ([r.parameters["unique"] for r in runs if r.parameters] for runs in groups)
     return " and ".join(f"{mean_interval(of_group)[0] / 1e6:.2f}M" for of_group in counts)
-
-
-def _runs(records: Sequence[RunRecord], experiment: str, method: str) -> list[RunRecord]:
-    """The finished runs of an experiment with unchanged settings."""
-    wanted = experiment, method, "finished"
-    return [r for r in records if (r.experiment["name"], r.method, r.status) == wanted and not tables.changes(r)]
 
 
 def benchmark(measured: Sequence[dict[str, Any]]) -> str:

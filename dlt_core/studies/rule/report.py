@@ -8,7 +8,7 @@ which have as many parameters and half the work, and conventional training.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -45,15 +45,14 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
     """The contrasts of each experiment in which the rule was run: bits per byte of the rule minus the other's."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
-    for experiment, of, told in _with_the_rule(records):
-        pattern = best_pattern(of)
-        for other in filter(None, ("random", pattern, *BESIDE)):
+    for experiment, of, told in _experiments(records):
+        pattern = best_pattern(of) if RULE in of else None
+        for other in filter(None, ("random", pattern, *BESIDE)) if RULE in of else ():
             name = experiment, f"`{other}`"
-            if len((differences := bits_and_nats(of[RULE], of.get(other, [])))[0]) > 1:
-                found[name] = differences
-                words[name] = "" if told else "cannot tell"
-                if other == pattern and same_maps(of[RULE], of[other]):
-                    words[name] = "the same map, so the same run"
+            found[name] = bits_and_nats(of[RULE], of.get(other, []))
+            words[name] = "" if told else "cannot tell"
+            if other == pattern and same_maps(of[RULE], of[other]):
+                words[name] = "the same map, so the same run"
     return _table(found, words)
 
 
@@ -62,34 +61,33 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
     that stand still are worth without a look; and the rule minus it, which is what the look is worth. Only experiments
     that can tell; nothing where no such pattern was run."""
     found: Differences = {}
-    for experiment, of, told in _with_the_rule(records):
-        for other in [f"{name}-2" for name in PATTERNS] if told else ():
+    for experiment, of, told in _experiments(records):
+        for other in [f"{name}-2" for name in PATTERNS] if told and RULE in of else ():
             if other in of and not same_maps(of[RULE], of[other]):
                 its_map = of[other][0].required(of[other][0].final_tie_map)
-                found[experiment, f"`{other}`, {its_map}, minus `random`"] = bits_and_nats(
-                    of[other], of.get("random", [])
-                )
+                by_chance = experiment, f"`{other}`, {its_map}, minus `random`"
+                found[by_chance] = bits_and_nats(of[other], of.get("random", []))
                 found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
-    return _table({name: each for name, each in found.items() if len(each[0]) > 1}, {}, "compared")
+    return _table(found, {}, "compared")
 
 
 Differences = dict[tuple[str, str], tuple[list[float], list[float]]]
 """(experiment, what is taken off) -> of each seed in bits per byte and in log perplexity."""
 
 
-def _with_the_rule(records: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[RunRecord]], bool]]:
-    """Each experiment in which the rule was run with unchanged settings: its name, method -> finished runs, and whether
-    it can tell, by the gate."""
-    gates = informative(records)
-    finished = [r for r in records if r.status == "finished" and not r.changes]
-    for experiment, runs in grouped(finished, lambda r: r.experiment["name"]).items():
-        of = grouped(runs, lambda r: r.method)
-        if RULE in of:
-            yield experiment, of, gates[key(of[RULE][0])].can_tell
+def _experiments(records: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[RunRecord]], bool]]:
+    """Each experiment with unchanged settings: its name, method -> finished runs, and whether it can tell, by the
+    gate."""
+    plain = [r for r in records if r.status == "finished" and not r.changes]
+    gates = informative(plain)
+    for experiment, runs in grouped(plain, lambda r: r.experiment["name"]).items():
+        yield experiment, grouped(runs, lambda r: r.method), gates[key(runs[0])].can_tell
 
 
 def _table(found: Differences, words: Mapping[tuple[str, str], str], compared: str = f"`{RULE}` minus") -> str:
-    """A row for each contrast, corrected over all of them; words: what is said of one instead of what its p shows."""
+    """A row for each contrast of at least two pairs, corrected over all of them; words: what is said of one instead of
+    what its p shows."""
+    found = {name: differences for name, differences in found.items() if len(differences[0]) > 1}
     differ = holm({name: p_value(bits) for name, (bits, _) in found.items()})
     equal = holm({name: within(bits, -MARGIN, MARGIN) for name, (bits, _) in found.items()})
     return markdown_table(
@@ -194,26 +192,26 @@ def deeper_markdown(records: Sequence[RunRecord]) -> str:
     byte minus those of its random twin, and of the agent with the paper's reward. Nothing for no such runs."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
-    plain = [r for r in records if r.status == "finished" and not r.changes]
-    gates = informative(plain)
-    for experiment, runs in grouped(plain, lambda r: r.experiment["name"]).items():
-        of = grouped(runs, lambda r: r.method)
-        for agent in of if experiment not in TRUTHS else ():
-            for other in ("random", "dynamic") if agent.startswith("dynamic_") else ():
-                if len((differences := bits_and_nats(of[agent], of.get(other, [])))[0]) > 1:
-                    name = experiment, f"`{agent}` minus `{other}`"
-                    found[name] = differences
-                    words[name] = "" if gates[key(of[agent][0])].can_tell else "cannot tell"
+    for experiment, of, told in _experiments(records):
+        for agent in _rewarded(of) if experiment not in TRUTHS else ():
+            for other in ("random", "dynamic"):
+                name = experiment, f"`{agent}` minus `{other}`"
+                found[name] = bits_and_nats(of[agent], of.get(other, []))
+                words[name] = "" if told else "cannot tell"
     return _table(found, words, "compared")
 
 
-def habits_markdown(records: Sequence[RunRecord], experiment: str = "depth") -> str:
-    """What the agents of an experiment with a reward of the rule do, beside the paper's and the random one, in the
+def _rewarded(methods: Iterable[str]) -> list[str]:
+    """Those in which the paper's agent has a reward of the rule."""
+    return [method for method in methods if method.startswith("dynamic_")]
+
+
+def habits_markdown(records: Sequence[RunRecord]) -> str:
+    """What the agents of the study "depth" with a reward of the rule do, beside the paper's and the random one, in the
     second half of their decisions: how often a decision moves a tie, how many weight sets there are, how often layer 0
     is alone; and what the search costs on top. Nothing for no such runs."""
-    plain = [r for r in records if r.status == "finished" and not r.changes and r.experiment["name"] == experiment]
-    of = grouped(plain, lambda r: r.method)
-    agents = [name for name in of if name.startswith("dynamic_")]
+    of = next((of for experiment, of, _ in _experiments(records) if experiment == "depth"), {})
+    agents = _rewarded(of)
     rows = []
     for name in [n for n in ("random", "dynamic") if n in of] + agents if agents else ():
         late = [[TieMap(m) for m in r.history["tie_map"][len(r.history["tie_map"]) // 2 :]] for r in of[name]]
