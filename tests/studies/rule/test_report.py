@@ -130,7 +130,7 @@ def test_what_the_agents_do_is_read_in_the_second_half_of_their_decisions():
     still, moving = [[0, 1, 2, 0]] * 4, [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]]
     for run in made:
         run.history["tie_map"] = still + (moving if run.method == "random" else [[0, 1, 2, 1]] * 4)
-        run.budget = {"optimizer_steps": 8, "search_steps": 3 * (run.method == "dynamic_paired")}
+        run.budget["search_steps"] = 3 * (run.method == "dynamic_paired")
     assert table_cells(habits_markdown(made))[1:] == [
         ["`random`", "4", "100%", "1.5", "25%", "none"],
         ["`dynamic_paired`", "4", "0%", "3.0", "100%", "3 steps"],
