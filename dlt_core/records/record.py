@@ -184,6 +184,12 @@ class RunRecord:
         return self.budget["tokens"] / tokens
 
     @property
+    def best_at_the_end(self) -> bool:
+        """Was the model that was tested, the best on validation, the one after the last step? Then training had not
+        come to its end: it might have gone on improving. Raises ValueError for a run that was not tested."""
+        return bool(self.required(self.test)["selected_step"] == self.budget["optimizer_steps"])
+
+    @property
     def unit(self) -> str:
         """What the perplexity is per; the tokenizer's name for a run that was not finished."""
         return self.test["unit"] if self.test else f"per token ({self.experiment['tokenizer']})"

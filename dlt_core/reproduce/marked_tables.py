@@ -219,7 +219,8 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone."
-    return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}"])
+    full = [*of.get("conventional", []), *often.get("conventional", [])]
+    return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}{_still_improving(full)}"])
 
 
 def _decisions(runs: Sequence[RunRecord]) -> str:
@@ -230,6 +231,13 @@ def _decisions(runs: Sequence[RunRecord]) -> str:
     here = runs[0].experiment["episodes"] * (runs[0].experiment["n_layer"] - 1)
     there = paper.episodes * (paper.n_layer - 1)
     return f" The agent decides {here:,} times in each; in the paper's setting {there:,} times."
+
+
+def _still_improving(runs: Sequence[RunRecord]) -> str:
+    """How many of these runs had not come to their end; nothing if all had."""
+    if not (still := sum(r.best_at_the_end for r in runs)):
+        return ""
+    return f" Without ties, the model was still improving when training ended in {still} of {len(runs)} runs."
 
 
 def _same_ties(of: Mapping[str, Sequence[RunRecord]]) -> str:

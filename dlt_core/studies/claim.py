@@ -166,17 +166,20 @@ def _alike(plain: Iterable[RunRecord]) -> str:
 
 def gate_markdown(records: Sequence[RunRecord]) -> str:
     """What the gate says of each experiment and change of settings in which conventional training met the random agent:
-    the numbers, how often the text was read, and whether it can tell."""
+    the numbers, how often the text was read, in how many conventional runs the last model was the best, and whether it
+    can tell."""
     rows = []
-    read = {key(r): r.passes for r in records if r.method == "conventional" and r.status == "finished"}
+    conventional = [r for r in records if r.method == "conventional" and r.status == "finished"]
     for row, gate in informative(_in_order(records)).items():
         if gate.dynamic_range:
             name, _, changed = row
+            full = [r for r in conventional if key(r) == row]
             depth = "; ".join(f"{in_words(values)} to `{other}`" for other, values in gate.depth.items())
             rows.append(
                 {
                     "experiment": f"{name}, {changed}" if changed else name,
-                    "the text is read": f"{read[row]:.3g} times",
+                    "the text is read": f"{full[-1].passes:.3g} times",
+                    "best at the end": f"{sum(r.best_at_the_end for r in full)} of {len(full)}",
                     "conventional minus fewer layers": depth or in_words([]),
                     "random minus conventional": in_words(gate.dynamic_range),
                     "": gate.word,

@@ -102,7 +102,7 @@ def head_start(early: str, late: str, *, improving: bool) -> str:
 def head_start_table(rows: Rows) -> str:
     """The rows against conventional training after a tenth of it and at its end, and `head_start`."""
     full = rows["conventional"]
-    improving = sum(r.required(r.test)["selected_step"] == r.budget["optimizer_steps"] for r in full)
+    improving = sum(r.best_at_the_end for r in full)
     lines = []
     for name in rows:
         if name != "conventional":

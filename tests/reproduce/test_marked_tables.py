@@ -108,7 +108,12 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     assert "smaller model" not in text, "it was not run"
     made = open_end[0].experiment["episodes"] * (open_end[0].experiment["n_layer"] - 1)
     assert "over 3 repetitions that differ in chance alone. " in text
-    assert text.endswith(f"The agent decides {made:,} times in each; in the paper's setting 14,100 times.")
+    decides = f"The agent decides {made:,} times in each; in the paper's setting 14,100 times."
+    assert text.endswith(f"{decides} Without ties, the model was still improving when training ended in 3 of 3 runs.")
+    for run in conventional:
+        run.test["selected_step"] = 15
+    assert in_words([*conventional, *worse, *better, *open_end]).endswith(decides)
+    conventional[0].test["selected_step"] = 30
     assert in_words(conventional) == ""
     elsewhere = [dataclasses.replace(run, final_tie_map=[0, 0, 0, 3, 3, 3]) for run in better]
     another = in_words([*conventional, *worse, *elsewhere, *open_end])
@@ -138,6 +143,7 @@ def test_the_headline_in_words_says_what_the_intervals_say():
         "higher (no difference is shown) than where chance decides."
     )
     assert "over 2 to 3 repetitions" in ranges
+    assert ranges.endswith("still improving when training ended in 3 of 5 runs.")
     without_agent = [r for r in often if r.method != "dynamic"]
     assert "is read" not in in_words([*conventional, *worse, *without_agent]), "not all that is needed was run"
     with pytest.raises(ValueError, match="at least two seeds"):

@@ -99,10 +99,12 @@ def test_the_gates_table_says_what_was_measured():
     runs = (
         row("gpt2-wikitext2") + [r for r in row("gpt2-lm1b") if r.method != "shallow-2"] + [made_up(name="ablations")]
     )
+    runs[0].test["selected_step"] = 15
     found = table_cells(gate_markdown(runs))
+    depth, chance = "-0.503 ± 0.014 (n = 3) to `shallow-2`", "+0.403 ± 0.014 (n = 3)"
     assert found == [
-        ["gpt2-wikitext2", "1.5 times", "-0.503 ± 0.014 (n = 3) to `shallow-2`", "+0.403 ± 0.014 (n = 3)", "can tell"],
-        ["gpt2-lm1b", "1.5 times", "not measured", "+0.403 ± 0.014 (n = 3)", "cannot tell"],
+        ["gpt2-wikitext2", "1.5 times", "2 of 3", depth, chance, "can tell"],
+        ["gpt2-lm1b", "1.5 times", "3 of 3", "not measured", chance, "cannot tell"],
     ]
 
 
