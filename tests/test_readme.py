@@ -78,7 +78,7 @@ def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast
         assert (
             f"over all of them: better in {int('better' in shown)}, worse in {int('worse' in shown)}, " in TEXT[RESULTS]
         )
-        assert f"equal within 3 % in {int('equal' in shown)}, open in {int('open' in shown)}." in TEXT[RESULTS]
+        assert f"equal within 3 % in {int('equal within' in shown)}, open in {int('open' in shown)}." in TEXT[RESULTS]
 
 
 def test_each_table_has_its_marks_and_each_mark_its_table(tables):

@@ -65,7 +65,8 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     """What is paid against what is got: for each name the mean of both over the seeds, with the 95 % interval of y.
 
     points: name -> (x for each seed, y for each seed); of both, less is better. Those that no other one beats in
-    both means, the Pareto front, are joined by a line. Points with nearly the same x stand side by side around it.
+    both means, the Pareto front, are joined by a line. Points with nearly the same x stand side by side around it, and
+    the label says so.
     """
     figure, ax = new_axes(7.4, 4.6)
     means = {name: (float(np.mean(x)), float(np.mean(y))) for name, (x, y) in points.items()}
@@ -85,8 +86,10 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
                     markersize=6, capsize=2, linewidth=1.1, label=name)  # fmt: skip
     gap = float(np.ptp(ax.get_ylim())) / 28
     leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkA": 1}
+    letter = float(np.ptp(ax.get_xlim())) * 0.065 / (ax.get_position().width * figure.get_figwidth())  # of 8 points
     while order:  # names of neighbours stand in one column at their right, each with a line to its point
-        far = (i for i in range(1, len(order)) if places[order[i]] - places[order[i - 1]] > 0.12 * width)
+        longest = [0.06 * width + letter * max(map(len, order[:i])) for i in range(1, len(order))]
+        far = (i for i, name in enumerate(order[1:], 1) if places[name] - places[order[i - 1]] > longest[i - 1])
         cut = next(far, len(order))
         beside, order = order[:cut], order[cut:]
         at = places[beside[-1]] + 0.05 * width
@@ -96,7 +99,8 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
             colour = ax.containers[list(places).index(name)][0].get_color()
             ax.annotate(name, (places[name], means[name][1]), (at, y), fontsize=8, va="center", color=colour,
                         annotation_clip=False, arrowprops=leader)  # fmt: skip
-    ax.set_xlabel(xlabel, fontsize=9)
+    moved = any(places[name] != means[name][0] for name in places)
+    ax.set_xlabel(xlabel + moved * "\n(points with nearly the same stand side by side)", fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
     return figure
 

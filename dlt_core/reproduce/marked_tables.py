@@ -159,12 +159,14 @@ IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "**The paper's method.** Where the agent decides, six layers have a perplexity {} than without ties, and {} than "
     "where chance decides": (("dynamic", "conventional"), ("dynamic", "random")),
     "**Another reward.** If the same agent is rewarded for what its action changes (`paired`), perplexity is {} than "
-    "where chance decides. It then moves ties less often and keeps more sets of weights, and the search takes more "
-    "steps": (("dynamic_paired", "random"),),
+    "where chance decides, and still {} than without ties": (
+        ("dynamic_paired", "random"),
+        ("dynamic_paired", "conventional"),
+    ),
     "**Sharing, without an agent.** With two sets of weights that stay in place, perplexity is {} than without ties": (
         ("sandwich-2", "conventional"),
     ),
-    "**Beside a smaller model.** It is {} than with two plain layers, which have as many weights": (
+    "**Beside a smaller model.** With these two sets it is {} than with two plain layers, which have as many weights": (
         ("sandwich-2", "shallow-2"),
     ),
     "**A rule that is not in the paper.** It looks at the gradients once, ties the layers, and never moves the ties "
@@ -199,6 +201,8 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             lines.append(
                 f"- {words.format(*ranges)}{_same_ties(of) if (report.RULE, 'conventional') in pairs else ''}."
             )
+            if ("dynamic_paired", "random") in pairs:
+                lines[-1] += _price(of)
             if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
                 beside = BESIDE_A_PATTERN.format(said(of[pattern], of["random"]), said(of[report.RULE], of[pattern]))
                 lines[-1] += f" {beside}."
@@ -221,6 +225,19 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone."
     full = [*of.get("conventional", []), *often.get("conventional", [])]
     return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}{_still_improving(full)}"])
+
+
+def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:
+    """What the lead of the agent with the reward `paired` is paid with, and whether a fixed pattern does better."""
+    ours, chance = report.habits(of["dynamic_paired"]), report.habits(of["random"])
+    more = mean_interval([r.budget["search_steps"] / r.budget["optimizer_steps"] for r in of["dynamic_paired"]])[0]
+    bits, _ = bits_and_nats(of.get("sandwich-2", []), of["dynamic_paired"])
+    better = "; and two sets that stay in place do better" if len(bits) > 1 and verdict(bits) == "better" else ""
+    return (
+        f" It moves ties in {100 * ours.moved:.0f} % of its decisions and keeps {ours.sets:.1f} sets of weights "
+        f"(chance: {100 * chance.moved:.0f} %, {chance.sets:.1f}); its rewards take {100 * more:.0f} % more "
+        f"steps{better}."
+    )
 
 
 def _decisions(runs: Sequence[RunRecord]) -> str:

@@ -32,7 +32,7 @@ from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, key
 from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, markdown_table, shown
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
-OPEN = "open: neither a difference nor its absence is shown"
+OPEN = "open: neither a difference nor equality within {} is shown"
 WORDS = {"conventional": "conventional training", "random": "the random policy"}
 DECIDED = ("better", "worse", "not told apart")
 
@@ -140,7 +140,7 @@ def _count(contrasts: Sequence[Contrast]) -> str:
     said = [contrast.conclusion for contrast in contrasts]
     counts = {word: sum(word in words for words in said) for word in ("better", "worse", f"equal within {MARGIN:g} %")}
     shown = ", ".join(f"{word} in {n}" for word, n in counts.items())
-    return f"{shown}, open in {said.count(OPEN)}"
+    return f"{shown}, open in {sum(words.startswith('open') for words in said)}"
 
 
 def _together(differences: Sequence[dict[int, float]]) -> str:
@@ -214,7 +214,7 @@ def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MA
     """A contrast in words, from its two corrected p. margin: within which p_equal asks."""
     word = ("better" if mean < 0 else "worse") if p_differ < 0.05 else ""
     same = f"equal within {margin}" if p_equal < 0.05 else ""
-    return ", though ".join(filter(None, (word, same))) or OPEN
+    return ", though ".join(filter(None, (word, same))) or OPEN.format(margin)
 
 
 def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord] = ()) -> str:

@@ -172,16 +172,16 @@ def where_table(regimes: Mapping[str, Rows]) -> str:
 
 
 def same_map(rows: Rows) -> str:
-    """Is the tested model's map the last one, of dynamic runs; and like with like: the last models of `dynamic` and
-    `retrained`."""
+    """Is the tested model's map the last one, of dynamic runs; like with like: the last models of `dynamic` and
+    `retrained`; and in how many seeds the agent's map is the only one of its size."""
     tested = sum(r.tie_map == r.final_tie_map for r in rows["dynamic"])
-    theirs = {r.seed: r.final_tie_map for r in rows["random_map"]}
-    equal = sum(r.final_tie_map == theirs.get(r.seed) for r in rows["retrained"])
     n = len(rows["dynamic"])
+    only = sum(map(findings.is_the_only_map, rows["dynamic"]))
     return (
         f"In {tested} of {n} dynamic runs the tested model, the best on validation, has the last map. Last with last, "
-        f"`dynamic` minus `retrained`, validation: {end(rows, 'dynamic', 'retrained', last=True)}. In {equal} of {n} "
-        "seeds the random map happens to be the found one, and the difference is exactly 0."
+        f"`dynamic` minus `retrained`, validation: {end(rows, 'dynamic', 'retrained', last=True)}. In {only} of {n} "
+        "seeds the agent left all layers tied, or none. There is one such map only, so no random one can be drawn: "
+        "these seeds have no `random_map`."
     )
 
 

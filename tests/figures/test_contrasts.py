@@ -91,6 +91,7 @@ def test_the_front_is_of_the_means_over_the_seeds():
 def test_points_of_nearly_the_same_cost_stand_side_by_side_around_it():
     points = {"a": ([0.5], [3.0]), "b": ([0.5], [2.0]), "c": ([0.5], [1.0]), "d": ([1.5], [0.5])}
     (ax,) = figures.front(points, "x", "y").axes
+    assert ax.get_xlabel() == "x\n(points with nearly the same stand side by side)"
     x = {bar.get_label(): bar[0].get_xdata()[0] for bar in ax.containers}
     around = sorted(x[name] for name in "abc")
     assert around[1] == pytest.approx(0.5)
@@ -100,6 +101,15 @@ def test_points_of_nearly_the_same_cost_stand_side_by_side_around_it():
     assert x["d"] == pytest.approx(1.5)
     joined = next(line for line in ax.lines if line.get_zorder() == 0)
     assert joined.get_xydata().tolist() == [[x["c"], 1.0], [x["d"], 0.5]], "through the points as drawn"
+
+
+def test_no_name_lies_on_a_point_at_its_right():
+    points = {"a name that is long, as some are": ([0.5], [2.0]), "b": ([0.62], [2.0]), "c": ([1.0], [2.0])}
+    figure = figures.front(points, "x", "y")
+    (ax,) = figure.axes
+    figure.canvas.draw()
+    places = [ax.transData.transform(bar[0].get_xydata()[0]) for bar in ax.containers]
+    assert not any(text.get_window_extent().contains(*place) for text in ax.texts for place in places)
 
 
 def test_twenty_points_have_their_names_beside_them():

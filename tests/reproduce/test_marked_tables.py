@@ -126,6 +126,22 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     )
     (row,) = [row for row in table_cells(headline([*better, *patterns])) if row[0] == PATTERN]
     assert row[1] == "the same minus the best other fixed pattern with two sets, `sequence-2`, n = 3"
+    paired = of("dynamic_paired", [94, 95, 96])
+    with pytest.raises(KeyError, match="tie_map"):  # runs without decisions
+        in_words([*conventional, *open_end, *paired])
+    for run in (*paired, *open_end):
+        run.history["tie_map"] = [[0, 1, 1]] * 4 if run in paired else [[0, 0, 0], [0, 1, 2]] * 2
+        run.budget["search_steps"] = 6
+    price = (
+        "than without ties. It moves ties in 0 % of its decisions and keeps 2.0 sets of weights (chance: 100 %, 2.0); "
+        "its rewards take 20 % more steps"
+    )
+    assert f"{price}.\n" in in_words([*conventional, *open_end, *paired])
+    still = of("sandwich-2", [90, 91, 92])
+    for run in still:
+        run.test["bits_per_byte"] = 1.9 + run.seed / 1000
+    better_still = f"{price}; and two sets that stay in place do better.\n"
+    assert better_still in in_words([*conventional, *open_end, *paired, *still])
     sizes = [{"weight_sets": n, "state_gb": n / 10, "peak_gb": 1.0 + n / 6} for n in (6, 48)]
     with_memory = in_words([*conventional, *worse], [{"parts": {"paper": {"rows": sizes}}}, {"parts": {}}])
     assert "need 12 % of the memory for weights, gradients and optimiser, and 22 % at the peak" in with_memory

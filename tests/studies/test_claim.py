@@ -75,7 +75,7 @@ def test_both_tables_say_one_thing_of_the_agent_by_the_correction_over_both_cont
     )
     sharing, agent = table_cells(claim_markdown(runs))
     assert alone < 0.05 < float(agent[-2]) == pytest.approx(2 * alone, abs=1e-3)
-    assert (sharing[-1], agent[-1]) == ("worse", claim.OPEN)
+    assert (sharing[-1], agent[-1]) == ("worse", claim.OPEN.format("3 %"))
     assert "over all of them: better in 0, worse in 0, equal within 3 % in 0, open in 1." in agent_markdown(runs)
 
 
@@ -126,7 +126,7 @@ def test_the_primary_contrasts_are_those_of_rows_that_can_tell():
         (0.01, 0.01, 0.2, "worse"),
         (-0.01, 0.01, 0.01, "better, though equal within 3 %"),
         (0.0, 0.5, 0.04, "equal within 3 %"),
-        (0.0, 0.5, 0.06, "open: neither a difference nor its absence is shown"),
+        (0.0, 0.5, 0.06, "open: neither a difference nor equality within 3 % is shown"),
     ],
 )
 def test_a_contrast_in_words(mean, differ, equal, expected):

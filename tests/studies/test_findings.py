@@ -382,11 +382,16 @@ def test_the_map_in_a_sentence(made):
     groups = round(findings.expected_independent(made().experiment["n_layer"]))
     rows = {
         "retrained": [turned(made("retrained", s, 2.0), 2.0) for s in (0, 1)],
-        "random_map": [turned(made("random_map", s, 2.0 + s), 2.0) for s in (0, 1)],
+        "random_map": [turned(made("random_map", s, 2.0 + s, final_tie_map=[0, 0, 2]), 2.0) for s in (0, 1)],
         f"sequence-{groups}": [turned(made(f"sequence-{groups}", s, 1.75), 1.5) for s in (0, 1)],
     }
     sentence = findings.is_the_map_good(rows)
-    assert findings.compared(rows, "retrained", "random_map") in sentence
+    both = findings.compared(rows, "retrained", "random_map")
+    assert both in sentence
+    rows["retrained"].append(turned(made("retrained", 2, 2.0), 2.0))
+    rows["random_map"].append(turned(made("random_map", 2, 2.0, final_tie_map=[0, 0, 0]), 2.0))
+    assert both in findings.is_the_map_good(rows), "of one weight set there is one map only"
+    rows = {name: runs[:2] for name, runs in rows.items()}
     assert findings.compared(rows, "retrained", f"sequence-{groups}") in sentence
     assert f"`sequence-{groups}`" in sentence
     assert findings.is_the_map_good({}) == ""
@@ -415,7 +420,8 @@ def test_the_findings_are_the_sentences_of_what_was_run(made, monkeypatch):
     assert found.startswith("- Notebook 12: ")
     assert len(found.splitlines()) == 1
     assert "are +1.500 ± 6.353 (cannot tell, n = 2; perplexity" in found
-    assert "Spearman correlation of +1.00" in found
+    assert "that it sees are not shown to rank" in found, "one run has no interval"
+    assert "Spearman's correlation is +1.00 without the trend of the training, +1.00 with it (n = 1)." in found
     assert findings.findings([*embedded, *small], preset="gpu") == ""
 
 

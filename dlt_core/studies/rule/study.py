@@ -259,8 +259,12 @@ def in_short(sources: Sequence[int]) -> str:
 
 
 def _counted(values: Iterable[object]) -> str:
-    """The three that are there most often, with how often."""
-    return "; ".join(f"{value} ({n} times)" for value, n in Counter(values).most_common(3))
+    """The three that are there most often, with how often, and how many others there are."""
+    every = Counter(values)
+    shown = every.most_common(3)
+    others = every.total() - sum(n for _, n in shown)
+    words = [f"{value} ({f'{n} times' if n > 1 else 'once'})" for value, n in shown]
+    return "; ".join([*words, f"others ({others})"] if others else words)
 
 
 def truth_markdown(measured: Mapping[str, Any], study: str = "truth") -> str:
@@ -291,7 +295,8 @@ def _interval(values: Sequence[float]) -> str:
 
 
 def signals_markdown(measured: Mapping[str, Any]) -> str:
-    """Signal, noise and what a test needs, reward by reward: geometric means over the looks, with their range."""
+    """Signal, noise and what a test needs, reward by reward: geometric means over the moments at which we stopped, with
+    their range; the rank correlation is a mean over the seeds, whose moments are not independent."""
     rows = []
     of = measured["rewards"]["rows"]
     for reward in dict.fromkeys(row["reward"] for row in of):
@@ -300,18 +305,24 @@ def signals_markdown(measured: Mapping[str, Any]) -> str:
         if not found:
             continue
         samples = [row["samples"] for row in found]
+        ranks = [fmean(r["correlation"] for r in of) for of in by_seed(found)]
         rows.append(
             {
                 "reward": reward,
-                "looks": f"{len(found)}" + (f", and {silent} without any signal" if silent else ""),
+                "moments": f"{len(found)}" + (f", and {silent} without any signal" if silent else ""),
                 "signal": f"{np.exp(np.mean(np.log([row['signal'] for row in found]))):.2g}",
                 "noise": f"{np.exp(np.mean(np.log([row['noise'] for row in found]))):.2g}",
                 "rewards of each of two actions that a test needs": f"{rounded(np.median(samples))} "
                 f"({rounded(min(samples))} to {rounded(max(samples))})",
-                "rank correlation with the truth": _interval([row["correlation"] for row in found]),
+                "rank correlation with the truth": f"{_interval(ranks)} (n = {len(ranks)})",
             }
         )
     return markdown_table(rows)
+
+
+def by_seed(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The rows of each seed."""
+    return [[row for row in rows if row["seed"] == seed] for seed in dict.fromkeys(row["seed"] for row in rows)]
 
 
 def rounded(value: float) -> str:

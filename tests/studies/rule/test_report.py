@@ -1,12 +1,15 @@
 """The rule's test from records that never were: contrasts, margin, the gate, and the pattern picked with hindsight."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
 from dlt_core.studies.rule.report import (
+    ADDED,
+    AFTER_A_LOOK,
     MARGIN,
     best_pattern,
     deeper_markdown,
@@ -45,7 +48,7 @@ def a_study(conventional: float) -> list[RunRecord]:
 def test_where_the_gate_is_open_each_contrast_has_a_conclusion():
     rows = table_cells(rule_markdown(a_study(1.9)))
     assert [row[1] for row in rows] == ["`random`", "`sandwich-2`", "`shallow-2`", "`conventional`"]
-    small = f"better, though equal within {MARGIN:g}"
+    small = f"better, though equal within {MARGIN:g} bits per byte"
     assert [row[-1] for row in rows] == ["better", "the same map, so the same run", small, "worse"]
     assert [row[2] for row in rows] == ["4"] * 4
     assert rows[0][3].startswith("-0.10")
@@ -105,7 +108,7 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
 def test_another_map_is_compared_like_any_other_method(other):
     study = [r for r in a_study(1.9) if r.method != "sandwich-2"] + runs("sandwich-2", 2.0, other)
     (row,) = [row for row in table_cells(rule_markdown(study)) if row[1] == "`sandwich-2`"]
-    assert row[-1] == f"equal within {MARGIN:g}"
+    assert row[-1] == f"equal within {MARGIN:g} bits per byte"
 
 
 def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate():
@@ -117,6 +120,14 @@ def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate
     ]
     assert [row[3][:7] for row in rows[2:]] == ["-0.100 ", "-0.080 "]
     assert [row[-1] for row in rows] == ["worse", "worse", "better", "better"]
+    assert AFTER_A_LOOK not in deeper_markdown(a_study(1.9) + of_agent)
+    later = [run for run in of_agent + a_study(1.9) if run.method in ("dynamic_paired", "random") and run.seed > 1]
+    for run in later:
+        run.seed += ADDED[1]
+    added = deeper_markdown(later).partition("\n\n")[2]
+    assert re.fullmatch(rf"{AFTER_A_LOOK}: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added)
+    for run in later:
+        run.seed -= ADDED[1]
     shut = table_cells(deeper_markdown(a_study(2.05) + of_agent))
     assert {row[-1] for row in shut} == {"cannot tell"}
     assert deeper_markdown(a_study(1.9)) == "", "the paper's reward alone"
@@ -132,8 +143,8 @@ def test_what_the_agents_do_is_read_in_the_second_half_of_their_decisions():
         run.history["tie_map"] = still + (moving if run.method == "random" else [[0, 1, 2, 1]] * 4)
         run.budget["search_steps"] = 3 * (run.method == "dynamic_paired")
     assert table_cells(habits_markdown(made))[1:] == [
-        ["`random`", "4", "100%", "1.5", "25%", "none"],
-        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "3 steps"],
+        ["`random`", "4", "100%", "1.5", "25%", "7%", "none"],  # 1/7 of those with two sets, none of those with one
+        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "50%", "3 steps"],
     ]
     assert habits_markdown(runs("random", 2.0)) == ""
 

@@ -99,10 +99,16 @@ def test_the_committed_looks_say_what_the_tables_say():
     assert float(correlations["60 steps"].split(" ")[0]) > 0.8
     needed = {row[0]: row for row in table_cells(study.signals_markdown(LOOKS))[1:]}
     assert set(needed) == {"minus perplexity, its logarithm", "paired", "first_order_gain"}
+    assert all(row[-1].endswith("(n = 5)") for row in needed.values()), "an interval over the seeds"
     assert len(table_cells(study.sets_markdown(LOOKS))[1:]) == len(study.MODELS)
     assert len(table_cells(study.minibatches_markdown(LOOKS))[1:]) == len(study.MODELS)
     lines = study.gain_lines(LOOKS)
     assert all(of[-1] == 1 for panel in lines.values() for _, values in panel.values() for of in values)
+
+
+def test_what_is_chosen_seldom_is_counted_with_the_others():
+    assert study._counted("aaabbcde") == "a (3 times); b (2 times); c (once); others (2)"
+    assert study._counted("aab") == "a (2 times); b (once)"
 
 
 def test_a_map_of_many_layers_is_written_as_its_groups():
