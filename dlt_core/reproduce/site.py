@@ -10,7 +10,6 @@ import base64
 import functools
 import html
 import json
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,7 +190,6 @@ def _exporter() -> Any:
 
         markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
 
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # figures executed before they had words
     exporter = Exporter()
     exporter.register_filter("clean_html", lambda code: code)  # takes seconds a page; all scripts go anyway
     return exporter

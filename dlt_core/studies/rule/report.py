@@ -7,6 +7,7 @@ which have as many parameters and half the work, and conventional training.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,23 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
                 found[by_chance] = bits_and_nats(of[other], of.get("random", []))
                 found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
     return _table(found, {}, "compared")
+
+
+def more_sets_markdown(records: Sequence[RunRecord]) -> str:
+    """The rule with another number of weight sets than two, minus the random agent, itself with two sets, as many plain
+    layers and conventional training; and the maps that it chose. Only experiments that can tell; nothing where it was
+    not run."""
+    found: Differences = {}
+    chosen: list[str] = []
+    for experiment, of, told in _experiments(records):
+        for name, runs in of.items() if told else ():
+            if name == RULE or not (sets := re.fullmatch(r"gradient-(\d+)-restart", name)):
+                continue
+            for other in ("random", RULE, f"shallow-{sets[1]}", "conventional"):
+                found[experiment, f"`{name}` minus `{other}`"] = bits_and_nats(runs, of.get(other, []))
+            maps = Counter(str(r.required(r.final_tie_map)) for r in runs).most_common()
+            chosen.append(f"`{name}` chose {'; '.join(f'`{m}` ({n} of {len(runs)} seeds)' for m, n in maps)}.")
+    return "\n\n".join(filter(None, (_table(found, {}, "compared"), *chosen)))
 
 
 Differences = dict[tuple[str, str], tuple[list[float], list[float]]]

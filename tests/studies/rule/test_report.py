@@ -14,6 +14,7 @@ from dlt_core.studies.rule.report import (
     best_pattern,
     deeper_markdown,
     habits_markdown,
+    more_sets_markdown,
     patterns_markdown,
     rule_markdown,
     two_sets_markdown,
@@ -102,6 +103,20 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
     assert [row[3][:6] for row in rows] == ["-0.200", "+0.100", "-0.070", "-0.030"]
     assert patterns_markdown(a_study(2.05) + others) == "", "cannot tell"
     assert patterns_markdown([r for r in a_study(1.9) if r.method != "sequence-2"]) == "", "its own map alone"
+
+
+def test_the_rule_with_more_sets_stands_beside_itself_with_two():
+    three = [*runs("gradient-3-restart", 1.95, (0, 1, 2, 2, 2, 2)), *runs("shallow-3", 1.97, (0, 1, 2))]
+    three[0].final_tie_map = [0, 1, 1, 3, 3, 3]
+    text = more_sets_markdown(a_study(1.9) + three)
+    rows = table_cells(text)
+    others = ("random", "gradient-2-restart", "shallow-3", "conventional")
+    assert [row[1] for row in rows] == [f"`gradient-3-restart` minus `{other}`" for other in others]
+    assert [row[3][:6] for row in rows] == ["-0.150", "-0.050", "-0.020", "+0.050"]
+    ends = "chose `[0, 1, 2, 2, 2, 2]` (3 of 4 seeds); `[0, 1, 1, 3, 3, 3]` (1 of 4 seeds)."
+    assert text.endswith(f"`gradient-3-restart` {ends}")
+    assert more_sets_markdown(a_study(1.9)) == ""
+    assert more_sets_markdown(a_study(2.05) + three) == "", "cannot tell"
 
 
 @pytest.mark.parametrize("other", [(0, 1, 0, 0, 0, 0)])
