@@ -149,7 +149,7 @@ class Reproduce:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Make all tables and figures anew from records."""
+    """Make all tables and figures anew from records; without options those in the checkout's README files, too."""
 
     records: Path | None = None
     """Folder of records. Without this option: the checkout's figures/records."""
@@ -157,10 +157,14 @@ class Figures:
     """Where they are written. Without this option: the checkout's figures."""
 
     def run(self) -> int:
+        from dlt_core.reproduce.marked_tables import write_marked_tables
         from dlt_core.reproduce.outputs import FIGURES, write_from_folder
 
         for path in write_from_folder(self.records or FIGURES / "records", self.out or FIGURES):
             print(path)
+        if self.records is None and self.out is None:
+            for path in write_marked_tables(FIGURES.parent):
+                print(path)
         return 0
 
 

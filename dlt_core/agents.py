@@ -22,12 +22,13 @@ AGENT = 4  # the agent's random stream of a seed; learner/training.py has the ot
 
 
 class Agent(Protocol):
-    """What Algorithm 1 asks of an agent."""
+    """What Algorithm 1 asks of an agent: `act`, `q_values`, `learn` and `end_episode`. For checkpoints it has
+    `state_dict` and `load_state_dict`, too; the four attributes go into the record, where it has them."""
 
-    method: str  # its name in a record
+    method: str  # its name in a record; without it that of its class
     settings: dict[str, Any]  # what it was made with, JSON-able
-    epsilon: float
-    explored: bool  # whether the last act() was a random one
+    epsilon: float  # without it 0
+    explored: bool  # whether the last act() was a random one; without it never
 
     def act(self, state: State, layer: int) -> int: ...
     def q_values(self, state: State, layer: int) -> np.ndarray: ...

@@ -64,7 +64,8 @@ def train_dynamic(
     run_options = RunOptions(**options)
     agent = agent or build_agent(experiment)
     env = env or build_env(experiment, data)
-    run = Run(experiment, method or agent.method, env.learner, run_options, agent, env)
+    name = method or str(getattr(agent, "method", type(agent).__name__))
+    run = Run(experiment, name, env.learner, run_options, agent, env)
     if run.resume():
         return run.record
     share = experiment.freeze_after

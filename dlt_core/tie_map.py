@@ -93,9 +93,20 @@ class TieMap:
 
     @classmethod
     def from_labels(cls, labels: Iterable[Hashable]) -> TieMap:
-        """The map in which layers with equal labels share weights: `from_labels("abac")` is `TieMap([0, 1, 0, 3])`."""
+        """The map in which layers with equal labels share weights: `from_labels("abac")` is `TieMap([0, 1, 0, 3])`.
+
+        Raises ValueError, naming the layer, for a label that cannot be compared, such as a list."""
+        try:
+            listed = list(labels)
+        except TypeError:  # not iterable
+            raise ValueError(f"a TieMap needs a label for each layer, got {in_short(labels)}") from None
         first: dict[Hashable, int] = {}
-        return cls([first.setdefault(label, i) for i, label in enumerate(labels)])
+        for i, label in enumerate(listed):
+            try:
+                first.setdefault(label, i)
+            except TypeError:
+                raise ValueError(f"label of layer {i} must be hashable, got {in_short(label)}") from None
+        return cls([first[label] for label in listed])
 
     @classmethod
     def pattern(cls, name: str, n_layer: int, num_groups: int | None = None) -> TieMap:
@@ -147,7 +158,7 @@ class TieMap:
         their own lowest index. Raises ValueError for an action that layer i does not have (it has 0..i).
         """
         layer = as_layer_index(layer, "layer")
-        action = as_layer_index(action, "action")
+        action = as_layer_index(action, f"action of layer {in_short(layer)}")
         if orphans not in ORPHANS:
             raise ValueError(f"unknown orphans {orphans!r}; known: {', '.join(ORPHANS)}")
         if not 0 <= layer < len(self):

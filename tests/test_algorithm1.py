@@ -78,6 +78,26 @@ def test_there_is_one_listing_and_the_loop_notebook_03_and_the_stepper_have_it()
     assert all((int(number), line) in listed for number, line in quoted)
 
 
+def test_an_agent_needs_four_methods(smoke, tiny_data):
+    class Stays:
+        def q_values(self, state, layer):
+            return [0.0] * (layer + 1)
+
+        def act(self, state, layer):
+            return 0
+
+        def learn(self, state, layer, action, reward, next_state):
+            return 0.0
+
+        def end_episode(self):
+            pass
+
+    record = train_dynamic(smoke, agent=Stays(), data=tiny_data)
+    assert (record.method, record.agent["class"]) == ("Stays", "Stays")
+    assert {*record.history["explored"], *record.history["epsilon"]} == {0}
+    assert record.curves == train_dynamic(smoke, agent=FixedAgent(TieMap.all_tied(4)), data=tiny_data).curves
+
+
 def test_conventional_and_dynamic_share_data_budget_and_start(smoke, tiny_data):
     conventional = train_conventional(smoke, data=tiny_data)
     independent = train_dynamic(smoke, agent=FixedAgent(TieMap.all_tied(4)), data=tiny_data)

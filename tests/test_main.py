@@ -186,6 +186,15 @@ def test_each_command_says_in_one_line_what_is_wrong(capsys, arguments, message)
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(("options", "own"), [([], True), (["--out", "elsewhere"], False)])
+def test_the_tables_in_the_readme_files_are_made_with_the_checkouts_own_figures(options, own, monkeypatch, capsys):
+    monkeypatch.setattr("dlt_core.reproduce.outputs.write_from_folder", lambda records, out: [out / "results.md"])
+    monkeypatch.setattr("dlt_core.reproduce.marked_tables.write_marked_tables", lambda root: [root / "README.md"])
+    assert main(["figures", *options]) == 0
+    written = capsys.readouterr().out.split()
+    assert [Path(path).name for path in written] == ["results.md", "README.md"][: 1 + own]
+
+
 def test_a_command_that_only_works_through_its_list_stops_with_one_line_too(capsys, monkeypatch):
     def press(**_):
         raise KeyboardInterrupt

@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 TESTED_ELSEWHERE = {
     "__init__.py": "test_package.py",  # names that are loaded late
     "corpora/__init__.py": "test_package.py",
+    "studies/__init__.py": "test_package.py",
     "corpora/hub.py": "corpora/test_sources.py",  # what a hub gives or refuses shows in the corpora
     "learner/out_of_memory.py": "faults/test_run_refusals.py",
     "records/stopping.py": "faults/test_run_stops.py",
@@ -162,6 +163,11 @@ def test_the_environments_are_registered_whichever_is_imported_first(tmp_path):
         "print(*ours, {'torch'} & {*sys.modules})"
     )
     assert python(code, tmp_path, CHECKOUT) == "dlt_core/LayerTying-v0 dlt_core/SurrogateTying-v0 set()"
+
+
+def test_a_module_of_studies_is_there_without_being_imported(tmp_path):
+    code = "import dlt_core; print(dlt_core.studies.released_code.__name__, hasattr(dlt_core.studies, 'nothing'))"
+    assert python(code, tmp_path, CHECKOUT) == "dlt_core.studies.released_code False"
 
 
 def test_every_public_name_is_there():

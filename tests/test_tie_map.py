@@ -119,6 +119,12 @@ def test_layers_with_equal_labels_share_weights():
     assert TieMap.from_labels("abac") == TieMap.from_labels(iter([7, -1, 7, None])) == TieMap([0, 1, 0, 3])
     with pytest.raises(ValueError, match="at least one layer"):
         TieMap.from_labels([])
+    with pytest.raises(ValueError, match=r"label of layer 1 must be hashable, got \[1\]"):
+        TieMap.from_labels(["a", [1]])
+    with pytest.raises(ValueError, match="needs a label for each layer, got 5"):
+        TieMap.from_labels(5)
+    with pytest.raises(ValueError, match="action of layer 1 must be an int, got 'x'"):
+        TieMap.all_tied(2).with_action(1, "x")
 
 
 def test_a_tie_map_cannot_be_changed():

@@ -203,7 +203,8 @@ def _from_files(name: str) -> Corpus | None:
             partial = ", ".join(parts[split].where for split in SPLITS if not files[split])
     if partial:
         raise PartialCopy(
-            f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']} has only a part of {name}: no {partial}; copy that there, too"
+            f"DLT_DATA_DIR={os.environ['DLT_DATA_DIR']} has only a part of {name}: no {partial}; copy that there, too, "
+            "or unset DLT_DATA_DIR to ask the Hugging Face hub"
         )
     return None
 

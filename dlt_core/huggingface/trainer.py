@@ -162,7 +162,7 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
         self.logged = {
             "independent_layers": info["num_independent"],
             "reward": float(reward),
-            "epsilon": float(self.agent.epsilon),
+            "epsilon": float(getattr(self.agent, "epsilon", 0.0)),
         }
         self.decisions.append({"layer": now["layer"], "action": now["action"], "loss": info["loss"], **self.logged})
         self.pending = None

@@ -133,7 +133,9 @@ class Run:
             hardware=records.hardware(learner.device),
         )
         if agent is not None and env is not None:
-            self.record.agent = in_json({"class": type(agent).__name__, **agent.settings, **env.settings}, "settings")
+            self.record.agent = in_json(
+                {"class": type(agent).__name__, **getattr(agent, "settings", {}), **env.settings}, "settings"
+            )
         if learner.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(learner.device)
         path = options.record_path
@@ -353,8 +355,8 @@ class Run:
             info["train_loss"],
             layer=layer,
             action=action,
-            explored=held or self.agent.explored,
-            epsilon=self.agent.epsilon,
+            explored=held or getattr(self.agent, "explored", False),
+            epsilon=getattr(self.agent, "epsilon", 0.0),
             reward=reward,
             loss=info["loss"],
             td_loss=td_loss,

@@ -41,8 +41,10 @@ from dlt_core.studies.diagnosis import true_losses
 from dlt_core.studies.rule import report, study
 
 
-def write_marked_tables(root: Path) -> None:
-    """Put each table between its marks. Raises ValueError, before anything is written, if a file lacks a mark."""
+def write_marked_tables(root: Path) -> list[Path]:
+    """Put each table between its marks; returns the files' paths.
+
+    Raises ValueError, before anything is written, if a file lacks a mark."""
     texts = {}
     for name, tables_of_file in marked_tables(root).items():
         text = (root / name).read_text(encoding="utf-8")
@@ -55,6 +57,7 @@ def write_marked_tables(root: Path) -> None:
         texts[root / name] = text
     for path, text in texts.items():
         write_text_atomically(path, text)
+    return list(texts)
 
 
 def marked_tables(root: Path) -> dict[str, dict[str, str]]:

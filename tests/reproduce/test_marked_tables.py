@@ -37,7 +37,7 @@ def root(tmp_path, monkeypatch):
 def test_each_table_is_put_between_its_marks_and_nothing_else_is_touched(root):
     expected = "a\n<!-- one: begin -->\n| {} |\n<!-- one: end -->\nb\n"
     for _ in range(2):
-        write_marked_tables(root)
+        assert write_marked_tables(root) == [root / "README.md", root / "figures" / "README.md"]
         text = expected.format(1) + "<!-- two-b: begin -->\n| 2 |\n<!-- two-b: end -->\nc"
         assert (root / "README.md").read_text() == text
         assert (root / "figures" / "README.md").read_text() == expected.format(3)
