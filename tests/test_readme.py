@@ -26,9 +26,9 @@ MARKS = {
     README: ["result", "headline", "notebooks", "benchmark"],
     GUIDE: ["released"],
     RESULTS: [
-        "results", "gate", "claim", "agent", "learning", "layer_zero", "registered", "frozen", "table_world",
-        "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets", "looks_rewards",
-        "rule", "patterns", "deeper", "habits", "regime_gpu", "images",
+        "results", "gate", "claim", "depth_looks", "agent", "learning", "layer_zero", "registered", "frozen",
+        "table_world", "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets",
+        "looks_rewards", "rule", "patterns", "more_sets", "deeper", "habits", "regime_gpu", "images",
     ],
     TEACHING: ["routes", "needs"],
 }  # fmt: skip

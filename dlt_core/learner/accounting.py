@@ -45,7 +45,7 @@ def model_parameters(architecture: str, **shape: int) -> int:
 
 
 def training_bytes(num_parameters: int, *, bytes_per_value: int = 4) -> dict[str, int]:
-    """Bytes of the training state under AdamW: a weight, a gradient and two moments for each parameter.
+    """Bytes of the training state under AdamW: a weight, a gradient and two averages for each parameter.
 
     Activations are not in it: they depend on the depth, not on the number of weight sets.
     """
@@ -146,8 +146,8 @@ def model_peak_bytes(
     The four parts of the memory are never all there at once, because a step starts without gradients. With P bytes of
     weights and A of activations, the largest of three moments:
 
-    - the backward pass begins: 3 P (weights and moments) + A + two tensors of the logits' size, the gradient before and
-      after the softmax;
+    - the backward pass begins: 3 P (weights and averages) + A + two tensors of the logits' size, the gradient before
+      and after the softmax;
     - it enters the last block: 3 P + A without the logits + the output matrix's gradient + about three tensors of width
       d; with checkpointing also the block's activations, computed again;
     - it ends: 4 P + two more copies of the embedding's gradient, the sum of its uses at input and output; or, if that

@@ -32,7 +32,7 @@ PRECISIONS = {
     "fp32": "single precision",
     "tf32": "the same, with products in TensorFloat-32 where the device has it",
     "bf16": "products in bfloat16 (autocast), weights in fp32",
-    "bf16-weights": "everything in bfloat16, weights and moments too, as in the released code",
+    "bf16-weights": "everything in bfloat16, weights and averages too, as in the released code",
 }
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
 EVALUATION_TOKENS = 2**15  # in a batch of an evaluation on a GPU, which a training batch would not fill

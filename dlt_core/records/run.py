@@ -210,7 +210,7 @@ class Run:
             if path is None:
                 continue
             weights = sum(p.numel() * p.element_size() for p in self.learner.model.parameters())
-            # weights with two moments and the best weights; twice, and once more while it is written
+            # weights with two averages and the best weights; twice, and once more while it is written
             refuse_unwritable(path.parent, needed=4 * 3 * weights if path == self.checkpoint else 0)
             if self._holding.enter_context(held(path)):
                 remove_leftovers(path)

@@ -77,6 +77,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "results": tables.markdown_table(tables.main_table(tables.summary(records))),
             "gate": claim.gate_markdown(records),
             "claim": claim.claim_markdown(records),
+            "depth_looks": regimes.looks_markdown(records),
             "agent": claim.agent_markdown(records),
             "learning": findings.findings(records),
             "layer_zero": layer_zero.in_a_sentence(records),
@@ -92,6 +93,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "looks_rewards": study.signals_markdown(looks),
             "rule": report.rule_markdown(records),
             "patterns": report.patterns_markdown(records),
+            "more_sets": report.more_sets_markdown(records),
             "deeper": report.deeper_markdown(records),
             "habits": report.habits_markdown(records),
             "regime_gpu": regime_gpu(everything),
@@ -147,7 +149,7 @@ def headline(records: Sequence[RunRecord]) -> str:
     for question, (one, other, words) in HEADLINE.items():
         rows += _difference(question, words, of.get(one, []), of.get(other, []), gates)
     if pattern := _other_pattern(of):
-        words = f"the same minus the best other fixed pattern with two sets, `{pattern}`"
+        words = f"the same minus the best other fixed pattern with two sets (on validation), `{pattern}`"
         rows += _difference(PATTERN, words, of[report.RULE], of[pattern], gates)
     return tables.markdown_table(rows)
 

@@ -80,7 +80,7 @@ def playables() -> dict[str, Playable]:
         "tie_map_editor": Playable(
             "Tie-map editor",
             "Let layers share their weights, and watch parameters and memory follow. "
-            "Which map of the paper's 48 layers needs ten times less for weights, gradients and moments?",
+            "Which map of the paper's 48 layers needs ten times less for weights, gradients and the averages of Adam?",
             lambda: widgets.TieMapEditor("laptop", [0, 0, 2, 2, 2, 5]),
         ),
         "stepper": Playable(

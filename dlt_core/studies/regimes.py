@@ -20,7 +20,7 @@ from dlt_core.studies import findings
 from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import informative, key
-from dlt_core.studies.tables import markdown_table
+from dlt_core.studies.tables import grouped, markdown_table
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
 """The methods of the study "depth"."""
@@ -29,6 +29,9 @@ NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
 MANY_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 2**18}
 """Settings of "depth" in which a small text is read again and again. They were chosen by a look at `conventional` and
 `shallow-2` alone, with a seed that is in no result: without dropout depth was worth nothing on so little text."""
+
+LOOK = 90
+"""The seed of looks at settings; it is in no result."""
 
 
 def regime(
@@ -248,6 +251,32 @@ def depth_markdown(rows: Rows) -> str:
             gate_markdown(records),
         )
     )
+
+
+def looks_markdown(records: Sequence[RunRecord]) -> str:
+    """The looks by which settings of "depth" were sought in which training comes to its end: of each size of text and
+    number of steps conventional training beside two plain layers, with LOOK, a seed that is in no result. The smallest
+    text first; nothing where there are none."""
+    runs = (r for r in records if r.experiment["name"] == "depth" and r.seed == LOOK and r.status == "finished")
+    rows = grouped(runs, lambda r: f"{r.corpus['bytes']['train']:012d} {r.budget['optimizer_steps']:06d}")
+    lines = []
+    for _, of in sorted(rows.items()):
+        found = {r.method: r for r in of}
+        if not {"conventional", "shallow-2"} <= found.keys():
+            continue
+        full, small = found["conventional"], found["shallow-2"]
+        lines.append(
+            {
+                "training text": f"{full.corpus['bytes']['train'] / 1000:,.0f} kB",
+                "steps": f"{full.budget['optimizer_steps']:,}",
+                "the text is read": f"{full.passes:.1f} times",
+                "best after step": f"{full.required(full.test)['selected_step']:,}",
+                "six layers": f"{bits_per_byte(full):.3f}",
+                "two layers": f"{bits_per_byte(small):.3f}",
+                "six minus two": f"{bits_per_byte(full) - bits_per_byte(small):+.3f}",
+            }
+        )
+    return markdown_table(lines)
 
 
 def contrasts_markdown(*studies: Rows) -> str:

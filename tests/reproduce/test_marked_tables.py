@@ -125,7 +125,7 @@ def test_the_headline_in_words_says_what_the_intervals_say():
         "lower than where chance decides; the rule's is 2.1 to 2.2 % lower than with this pattern.\n" in beside
     )
     (row,) = [row for row in table_cells(headline([*better, *patterns])) if row[0] == PATTERN]
-    assert row[1] == "the same minus the best other fixed pattern with two sets, `sequence-2`, n = 3"
+    assert row[1] == "the same minus the best other fixed pattern with two sets (on validation), `sequence-2`, n = 3"
     paired = of("dynamic_paired", [94, 95, 96])
     with pytest.raises(KeyError, match="tie_map"):  # runs without decisions
         in_words([*conventional, *open_end, *paired])

@@ -187,6 +187,22 @@ def test_depth_in_words(depth):
     assert regimes.depth_sentence({}) == "not run."
 
 
+def test_looks_for_a_setting_are_of_one_seed_and_go_by_size():
+    def look(method, size, bits, seed=regimes.LOOK):
+        run = made_up(method, seed, bits, name="depth")
+        run.corpus |= {"bytes": {"train": size}, "tokens": {"train": size // 10}}
+        return run
+
+    runs = [look("conventional", 9000, 2.0), look("shallow-2", 9000, 1.9), look("conventional", 70, 4.0)]
+    runs += [look("shallow-2", 800, 3.25), look("conventional", 800, 3.0), look("conventional", 800, 1.0, seed=0)]
+    runs[0].test["selected_step"] = 15
+    assert table_cells(regimes.looks_markdown(runs))[1:] == [
+        ["1 kB", "30", "3.8 times", "30", "3.000", "3.250", "-0.250"],
+        ["9 kB", "30", "0.3 times", "15", "2.000", "1.900", "+0.100"],
+    ]
+    assert regimes.looks_markdown(runs[:1]) == ""
+
+
 def test_the_last_map_and_the_tested_one():
     def run(method, seed, tested, last):
         return dataclasses.replace(curved(method, seed, [2.0, 1.0, 1.5]), tie_map=tested, final_tie_map=last)
