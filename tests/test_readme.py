@@ -375,6 +375,16 @@ def test_the_front_pages_words_need_no_glossary():
         assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", words), word
 
 
+def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
+    found = {mark: TEXT[RESULTS].partition(f"{mark}: begin -->\n")[2].partition("<!--")[0] for mark in MARKS[RESULTS]}
+    looks = [row.split(" | ") for row in found["depth_looks"].splitlines()[2:]]
+    steps = [[int(row[i].replace(",", "")) for i in (3, 1)] for row in looks]
+    assert [best < 0.9 * last for best, last in steps] == [True, True, False], "come to their end, or nearly"
+    assert [float(row[-1].strip("| ")) < 0 for row in looks] == [False, False, True], "six layers are better"
+    shown = dict(re.findall(r"`gradient-3-restart` minus `([^`]+)` .* \| ([a-z]+) \|\n", found["more_sets"]))
+    assert (shown["gradient-2-restart"], shown["conventional"]) == ("better", "worse")
+
+
 def test_each_link_to_the_glossary_finds_its_word_there_and_each_word_stands_once():
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (\d\d)[\d, ]* \|$", section(TEACHING, "Words and symbols"), re.M)
     words = [word for forms, _ in rows for word in map(_plain, forms.split(", "))]
