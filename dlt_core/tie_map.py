@@ -5,6 +5,7 @@ A `TieMap` is an immutable value. Pure Python, no torch: everything here can be 
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
@@ -95,7 +96,7 @@ class TieMap:
     def from_labels(cls, labels: Iterable[Hashable]) -> TieMap:
         """The map in which layers with equal labels share weights: `from_labels("abac")` is `TieMap([0, 1, 0, 3])`.
 
-        Raises ValueError, naming the layer, for a label that cannot be compared, such as a list."""
+        Raises ValueError, naming the layer, for a label that cannot be hashed, such as a list."""
         try:
             listed = list(labels)
         except TypeError:  # not iterable
@@ -270,24 +271,30 @@ def all_maps(n_layer: int, num_groups: int | None = None) -> Iterator[TieMap]:
     yield from map(TieMap, grow(()))
 
 
+@functools.cache
+def number_of_maps(n_layer: int, num_groups: int) -> int:
+    """How many maps of n >= 0 layers have m >= 0 weight sets: S(n, m), a Stirling number of the second kind. One given
+    layer is alone in S(n - 1, m - 1) of them."""
+    m = num_groups
+    signs = (1, -1)
+    surjections: int = sum(signs[j % 2] * math.comb(m, j) * (m - j) ** n_layer for j in range(m + 1))
+    return surjections // math.factorial(m)
+
+
 def random_map(n_layer: int, num_groups: int, random: Callable[[], float]) -> TieMap:
     """A map drawn uniformly among all those of `n_layer` layers with `num_groups` weight sets.
 
     random: gives numbers evenly distributed in [0, 1), such as `numpy.random.default_rng(0).random`.
-    Layer by layer from the last one: there are S(n, m) maps of n layers with m weight sets (Stirling numbers of the
-    second kind), and in S(n - 1, m - 1) of them the last layer is alone.
+    Layer by layer from the last one, by `number_of_maps`.
     Raises ValueError for an impossible number of weight sets.
     """
     n_layer, num_groups = as_layer_index(n_layer, "n_layer"), as_layer_index(num_groups, "num_groups")
     if not 1 <= num_groups <= n_layer:
         raise ValueError(f"num_groups must be between 1 and n_layer={n_layer}, got {num_groups}")
-    maps = [[1] + [0] * num_groups]
-    for n in range(n_layer):
-        maps.append([0] + [m * maps[n][m] + maps[n][m - 1] for m in range(1, num_groups + 1)])
     labels = [0] * n_layer
     left = num_groups
     for n in range(n_layer, 0, -1):
-        alone = random() < maps[n - 1][left - 1] / maps[n][left]
+        alone = random() < number_of_maps(n - 1, left - 1) / number_of_maps(n, left)
         labels[n - 1] = left - 1 if alone else int(random() * left)
         left -= alone
     return TieMap.from_labels(labels)

@@ -383,6 +383,9 @@ def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
     assert [float(row[-1].strip("| ")) < 0 for row in looks] == [False, False, True], "six layers are better"
     shown = dict(re.findall(r"`gradient-3-restart` minus `([^`]+)` .* \| ([a-z]+) \|\n", found["more_sets"]))
     assert (shown["gradient-2-restart"], shown["conventional"]) == ("better", "worse")
+    (bits,) = re.findall(r"`gradient-3-restart` minus `shallow-2` \| \d+ \| (\S+) ± (\S+) \|", found["more_sets"])
+    assert abs(float(bits[0])) < float(bits[1]), "not told apart"
+    assert "minus `shallow-3`" not in found["more_sets"]
 
 
 def test_each_link_to_the_glossary_finds_its_word_there_and_each_word_stands_once():

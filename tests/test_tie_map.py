@@ -19,6 +19,7 @@ from dlt_core.tie_map import (
     all_maps,
     expected_independent,
     from_actions,
+    number_of_maps,
     random_map,
     weight_set_colour,
 )  # fmt: skip
@@ -113,6 +114,15 @@ def test_repr_can_be_pasted_back_and_sequence_access_agrees(tie_map):
     assert TieMap(np.array(list(tie_map))) == tie_map
     assert list(tie_map) == [tie_map[i] for i in range(len(tie_map))]
     assert all(type(j) is int for j in TieMap(np.array(list(tie_map))))
+
+
+@pytest.mark.parametrize("n_layer", [1, 2, 3, 4, 5, 6])
+def test_as_many_maps_as_are_listed(n_layer):
+    sizes = [m.num_independent for m in all_maps(n_layer)]
+    assert [number_of_maps(n_layer, sets) for sets in range(n_layer + 2)] == [
+        sizes.count(k) for k in range(n_layer + 2)
+    ]
+    assert number_of_maps(0, 0) == 1
 
 
 def test_layers_with_equal_labels_share_weights():

@@ -186,7 +186,9 @@ class RunRecord:
     @property
     def best_at_the_end(self) -> bool:
         """Was the model that was tested, the best on validation, the one after the last step? Then training had not
-        come to its end: it might have gone on improving. Raises ValueError for a run that was not tested."""
+        come to its end: it might have gone on improving. (If not, that does not show that it had.)
+
+        Raises ValueError for a run that was not tested."""
         return bool(self.required(self.test)["selected_step"] == self.budget["optimizer_steps"])
 
     @property

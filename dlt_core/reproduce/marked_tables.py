@@ -189,13 +189,13 @@ BESIDE_A_PATTERN = (
 
 
 def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for no pairs. The last ones
-    are about a text that is read many times, and about memory. measured: what `benchmark` is made of."""
+    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for fewer than two pairs. The
+    last ones are about a text that is read many times, and about memory. measured: what `benchmark` is made of."""
     lines, numbers = [], set()
 
     def said(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> str:
         bits, nats = bits_and_nats(one, other)
-        if not bits:
+        if len(bits) < 2:
             return ""
         numbers.add(len(bits))
         return range_in_words(nats) + ("" if told_apart(nats) else " (no difference is shown)")
@@ -209,11 +209,12 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             if ("dynamic_paired", "random") in pairs:
                 lines[-1] += _price(of)
             if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
-                beside = BESIDE_A_PATTERN.format(said(of[pattern], of["random"]), said(of[report.RULE], of[pattern]))
-                lines[-1] += f" {beside}."
+                beside = said(of[pattern], of["random"]), said(of[report.RULE], of[pattern])
+                lines[-1] += f" {BESIDE_A_PATTERN.format(*beside)}." if all(beside) else ""
     if often := regimes.depth_of(records, **regimes.MANY_PASSES):
         sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
         times = often["conventional"][0].passes
+    if often and sharing and agent:
         lines.append(
             f"- **Where a small text is read {times:.0f} times,** perplexity with two sets is {sharing} than with "
             f"a set each; where the agent decides, it is {agent} than where chance decides."
@@ -239,9 +240,9 @@ def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:
     bits, _ = bits_and_nats(of.get("sandwich-2", []), of["dynamic_paired"])
     better = "; and two sets that stay in place do better" if len(bits) > 1 and verdict(bits) == "better" else ""
     return (
-        f" It moves ties in {100 * ours.moved:.0f} % of its decisions and keeps {ours.sets:.1f} sets of weights "
-        f"(chance: {100 * chance.moved:.0f} %, {chance.sets:.1f}); its rewards take {100 * more:.0f} % more "
-        f"steps{better}."
+        f" In the second half of its decisions it moves ties in {100 * ours.moved:.0f} % of them and keeps "
+        f"{ours.sets:.1f} sets of weights (chance: {100 * chance.moved:.0f} %, {chance.sets:.1f}); its rewards take "
+        f"{100 * more:.0f} % more steps{better}."
     )
 
 

@@ -13,6 +13,6 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """A module of this room, loaded when it is first used: `import dlt_core` alone is enough for
     `dlt_core.studies.released_code`."""
-    if name.startswith("_") or find_spec(full := f"{__name__}.{name}") is None:
+    if name.startswith("_") or not name.isidentifier() or find_spec(full := f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(full)

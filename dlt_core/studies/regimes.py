@@ -31,7 +31,7 @@ MANY_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 2**18}
 `shallow-2` alone, with a seed that is in no result: without dropout depth was worth nothing on so little text."""
 
 LOOK = 90
-"""The seed of looks at settings; it is in no result."""
+"""The seed of looks at settings; it counts in no verdict."""
 
 
 def regime(
@@ -182,9 +182,12 @@ def same_map(rows: Rows) -> str:
     only = sum(map(findings.is_the_only_map, rows["dynamic"]))
     return (
         f"In {tested} of {n} dynamic runs the tested model, the best on validation, has the last map. Last with last, "
-        f"`dynamic` minus `retrained`, validation: {end(rows, 'dynamic', 'retrained', last=True)}. In {only} of {n} "
-        "seeds the agent left all layers tied, or none. There is one such map only, so no random one can be drawn: "
-        "these seeds have no `random_map`."
+        f"`dynamic` minus `retrained`, validation: {end(rows, 'dynamic', 'retrained', last=True)}."
+    ) + (
+        f" In {only} of {n} seeds the agent left all layers tied, or none. No other map has as many sets, so that "
+        "`random_map` is the agent's map again: these seeds are left out of its rows."
+        if only
+        else ""
     )
 
 
@@ -255,10 +258,10 @@ def depth_markdown(rows: Rows) -> str:
 
 def looks_markdown(records: Sequence[RunRecord]) -> str:
     """The looks by which settings of "depth" were sought in which training comes to its end: of each size of text and
-    number of steps conventional training beside two plain layers, with LOOK, a seed that is in no result. The smallest
-    text first; nothing where there are none."""
+    number of steps conventional training beside two plain layers, with LOOK, a seed that counts in no verdict. The
+    smallest text first; nothing where there are none."""
     runs = (r for r in records if r.experiment["name"] == "depth" and r.seed == LOOK and r.status == "finished")
-    rows = grouped(runs, lambda r: f"{r.corpus['bytes']['train']:012d} {r.budget['optimizer_steps']:06d}")
+    rows = grouped(runs, lambda r: f"{r.corpus['bytes']['train']:012d} {r.budget['optimizer_steps']:06d} {r.changes}")
     lines = []
     for _, of in sorted(rows.items()):
         found = {r.method: r for r in of}

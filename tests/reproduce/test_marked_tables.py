@@ -115,6 +115,7 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     assert in_words([*conventional, *worse, *better, *open_end]).endswith(decides)
     conventional[0].test["selected_step"] = 30
     assert in_words(conventional) == ""
+    assert in_words([r for r in (*conventional, *worse, *better, *open_end) if r.seed == 0]) == "", "no interval"
     elsewhere = [dataclasses.replace(run, final_tie_map=[0, 0, 0, 3, 3, 3]) for run in better]
     another = in_words([*conventional, *worse, *elsewhere, *open_end])
     assert "than without ties. Without a look" in another, "it chose another map"
@@ -133,7 +134,8 @@ def test_the_headline_in_words_says_what_the_intervals_say():
         run.history["tie_map"] = [[0, 1, 1]] * 4 if run in paired else [[0, 0, 0], [0, 1, 2]] * 2
         run.budget["search_steps"] = 6
     price = (
-        "than without ties. It moves ties in 0 % of its decisions and keeps 2.0 sets of weights (chance: 100 %, 2.0); "
+        "than without ties. In the second half of its decisions it moves ties in 0 % of them and keeps 2.0 sets of "
+        "weights (chance: 100 %, 2.0); "
         "its rewards take 20 % more steps"
     )
     assert f"{price}.\n" in in_words([*conventional, *open_end, *paired])

@@ -217,6 +217,8 @@ def test_the_last_map_and_the_tested_one():
     assert text.startswith("In 1 of 2 dynamic runs the tested model, the best on validation, has the last map.")
     assert "validation: +0.000 ± 0.000 (exactly equal, n = 2; perplexity equal)." in text
     assert "In 2 of 2 seeds the agent left all layers tied, or none." in text
+    some = {name: [run(name, 0, b, b)] for name in rows}
+    assert "of 1 seeds" not in regimes.same_map(some)
     kept = findings.with_choice(rows)["random_map"]
     assert [run.final_tie_map for run in kept] == [b], "of one weight set there is one map"
     assert "random_map" not in findings.with_choice(rows | {"random_map": rows["random_map"][:1]})

@@ -36,18 +36,20 @@ from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
 from dlt_core.studies.tables import grouped, markdown_table
-from dlt_core.tie_map import PATTERNS, TieMap, all_maps
+from dlt_core.tie_map import PATTERNS, TieMap, number_of_maps
 
 RULE = "gradient-2-restart"
 MARGIN = 0.01  # bits per byte; what is less does not matter to us
 BESIDE = ("shallow-2", "conventional")
-ADDED = (
-    "depth",
-    105,
-)  # of an agent with the rule's rewards, the seeds from this one on were run after a look at others
-AFTER_A_LOOK = (
-    "We looked at the five first seeds of `depth`, which left it open, and then ran more. So these p are somewhat too "
-    "small. The later seeds alone, on which nothing was decided"
+ADDED = 105  # the seeds of "depth" from this one on were run after a look at the first five
+OF_PATTERNS = (
+    "Ten seeds of `depth` were planned; we looked after five, which left the rule against each pattern open. So these "
+    "p are somewhat too small. The later seeds alone"
+)
+OF_AGENTS = (
+    "We looked at the seeds of `depth` twice: after five, which left both rewards open against `random`, and after "
+    "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small. The later "
+    "seeds alone"
 )
 
 
@@ -71,6 +73,7 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
     that stand still are worth without a look; and the rule minus it, which is what the look is worth. Only experiments
     that can tell; nothing where no such pattern was run."""
     found: Differences = {}
+    later: dict[str, str] = {}
     for experiment, of, told in _experiments(records):
         for other in [f"{name}-2" for name in PATTERNS] if told and RULE in of else ():
             if other in of and not same_maps(of[RULE], of[other]):
@@ -78,20 +81,36 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
                 by_chance = experiment, f"`{other}`, {its_map}, minus `random`"
                 found[by_chance] = bits_and_nats(of[other], of.get("random", []))
                 found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
-    return _table(found, {}, "compared")
+                later |= _later(experiment, RULE, other, of)
+    return _with_later(_table(found, {}, "compared"), OF_PATTERNS, later)
+
+
+def _later(experiment: str, one: str, other: str, of: Mapping[str, Sequence[RunRecord]]) -> dict[str, str]:
+    """What the seeds of "depth" that were run after a first look say alone; nothing for fewer than two."""
+    runs = [r for r in of[one] if r.seed >= ADDED] if experiment == "depth" else []
+    bits = list(paired_differences(runs, of.get(other, [])).values())
+    said = f"{plus_minus(*mean_interval(bits), 3, '+')} (n = {len(bits)})" if len(bits) > 1 else ""
+    return {f"`{one}` minus `{other}`": said} if said else {}
+
+
+def _with_later(table: str, words: str, later: Mapping[str, str]) -> str:
+    said = "; ".join(f"{pair} {found}" for pair, found in later.items())
+    return f"{table}\n\n{words}: {said}." if said else table
 
 
 def more_sets_markdown(records: Sequence[RunRecord]) -> str:
-    """The rule with another number of weight sets than two, minus the random agent, itself with two sets, as many plain
-    layers and conventional training; and the maps that it chose. Only experiments that can tell; nothing where it was
-    not run."""
+    """The rule with another number of weight sets than two, minus the random agent, itself with two sets, two plain
+    layers, as many as it has sets, and conventional training; and the maps that it chose. Only experiments that can
+    tell; nothing where it was not run, or with one seed."""
     found: Differences = {}
     chosen: list[str] = []
     for experiment, of, told in _experiments(records):
         for name, runs in of.items() if told else ():
             if name == RULE or not (sets := re.fullmatch(r"gradient-(\d+)-restart", name)):
                 continue
-            for other in ("random", RULE, f"shallow-{sets[1]}", "conventional"):
+            if len(runs) < 2:
+                continue
+            for other in dict.fromkeys(("random", RULE, "shallow-2", f"shallow-{sets[1]}", "conventional")):
                 found[experiment, f"`{name}` minus `{other}`"] = bits_and_nats(runs, of.get(other, []))
             maps = Counter(str(r.required(r.final_tie_map)) for r in runs).most_common()
             chosen.append(f"`{name}` chose {'; '.join(f'`{m}` ({n} of {len(runs)} seeds)' for m, n in maps)}.")
@@ -220,18 +239,15 @@ def deeper_markdown(records: Sequence[RunRecord]) -> str:
     added after a first look. Nothing for no such runs."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
-    added = []
+    later: dict[str, str] = {}
     for experiment, of, told in _experiments(records):
         for agent in _rewarded(of) if experiment not in TRUTHS else ():
-            later = [r for r in of[agent] if experiment == ADDED[0] and r.seed >= ADDED[1]]
-            if len(bits := list(paired_differences(later, of.get("random", [])).values())) > 1:
-                added.append(f"`{agent}` minus `random` {plus_minus(*mean_interval(bits), 3, '+')} (n = {len(bits)})")
+            later |= _later(experiment, agent, "random", of)
             for other in ("random", "dynamic"):
                 name = experiment, f"`{agent}` minus `{other}`"
                 found[name] = bits_and_nats(of[agent], of.get(other, []))
                 words[name] = "" if told else "cannot tell"
-    table = _table(found, words, "compared")
-    return f"{table}\n\n{AFTER_A_LOOK}: {'; '.join(added)}." if added else table
+    return _with_later(_table(found, words, "compared"), OF_AGENTS, later)
 
 
 def _rewarded(methods: Iterable[str]) -> list[str]:
@@ -253,8 +269,10 @@ class Habits:
     """... and how often it would be in maps drawn blindly with as many weight sets."""
 
 
-def habits(runs: Iterable[RunRecord]) -> Habits:
-    """Those of an agent's runs. Raises KeyError for runs without decisions."""
+def habits(runs: Sequence[RunRecord]) -> Habits:
+    """Those of an agent's runs. Raises KeyError for runs without decisions, ValueError for fewer than three of them."""
+    if any(len(r.history["tie_map"]) < 3 for r in runs):
+        raise ValueError("a run with fewer than three decisions has no habits")
     late = [[TieMap(m) for m in r.history["tie_map"][len(r.history["tie_map"]) // 2 :]] for r in runs]
     every = [m for maps in late for m in maps]
     counts = Counter((len(m), m.num_independent) for m in every)
@@ -267,8 +285,10 @@ def habits(runs: Iterable[RunRecord]) -> Habits:
 
 
 def alone_by_chance(n_layer: int, sets: int) -> float:
-    """Of all maps with so many weight sets the share in which layer 0 shares with nobody."""
-    return fmean((0,) in m.groups for m in all_maps(n_layer) if m.num_independent == sets)
+    """Of all maps with so many weight sets the share in which layer 0 shares with nobody: the others have one set less.
+
+    S(n, k) maps of n layers have k sets (Stirling numbers of the second kind)."""
+    return number_of_maps(n_layer - 1, sets - 1) / number_of_maps(n_layer, sets)
 
 
 def habits_markdown(records: Sequence[RunRecord]) -> str:
@@ -353,7 +373,7 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
     lines = [
         f"- A look after {WARM_UP} steps ranks the maps of four layers like their losses from scratch: correlation "
         f"over all maps, and among those with two sets: {'; '.join(known)}. (± is over looks; the truth is one.)",
-        f"- Rewards that a test of two actions needs, of each, in the middle of the looks: {needed}.",
+        f"- Rewards that a test of two actions needs, of each, the median over the moments: {needed}.",
         "- In the table world, the agent's regret minus its random twin's, in nats per token "
         "(below zero, it has learned):",
         *(

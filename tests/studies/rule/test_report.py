@@ -9,8 +9,10 @@ import pytest
 from dlt_core.records.record import RunRecord
 from dlt_core.studies.rule.report import (
     ADDED,
-    AFTER_A_LOOK,
     MARGIN,
+    OF_AGENTS,
+    OF_PATTERNS,
+    alone_by_chance,
     best_pattern,
     deeper_markdown,
     habits_markdown,
@@ -19,6 +21,7 @@ from dlt_core.studies.rule.report import (
     rule_markdown,
     two_sets_markdown,
 )
+from dlt_core.tie_map import all_maps
 from tests.studies.conftest import made_up, table_cells
 
 OFFSETS = (0.0, 0.001, -0.001, 0.002)
@@ -101,6 +104,11 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
     ]
     assert [row[-1] for row in rows] == ["better", "worse", "better", "better"]
     assert [row[3][:6] for row in rows] == ["-0.200", "+0.100", "-0.070", "-0.030"]
+    later = a_study(1.9) + others
+    for run in later:
+        run.seed += ADDED
+    of_later = patterns_markdown(later).partition(f"{OF_PATTERNS}: ")[2]
+    assert [part.split(" -0.03")[0] for part in of_later.split("; ")][1:] == ["`gradient-2-restart` minus `cycle-2`"]
     assert patterns_markdown(a_study(2.05) + others) == "", "cannot tell"
     assert patterns_markdown([r for r in a_study(1.9) if r.method != "sequence-2"]) == "", "its own map alone"
 
@@ -110,12 +118,13 @@ def test_the_rule_with_more_sets_stands_beside_itself_with_two():
     three[0].final_tie_map = [0, 1, 1, 3, 3, 3]
     text = more_sets_markdown(a_study(1.9) + three)
     rows = table_cells(text)
-    others = ("random", "gradient-2-restart", "shallow-3", "conventional")
+    others = ("random", "gradient-2-restart", "shallow-2", "shallow-3", "conventional")
     assert [row[1] for row in rows] == [f"`gradient-3-restart` minus `{other}`" for other in others]
-    assert [row[3][:6] for row in rows] == ["-0.150", "-0.050", "-0.020", "+0.050"]
+    assert [row[3][:6] for row in rows] == ["-0.150", "-0.050", "-0.055", "-0.020", "+0.050"]
     ends = "chose `[0, 1, 2, 2, 2, 2]` (3 of 4 seeds); `[0, 1, 1, 3, 3, 3]` (1 of 4 seeds)."
     assert text.endswith(f"`gradient-3-restart` {ends}")
     assert more_sets_markdown(a_study(1.9)) == ""
+    assert more_sets_markdown(a_study(1.9) + three[:1]) == "", "one seed has no interval"
     assert more_sets_markdown(a_study(2.05) + three) == "", "cannot tell"
 
 
@@ -135,14 +144,14 @@ def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate
     ]
     assert [row[3][:7] for row in rows[2:]] == ["-0.100 ", "-0.080 "]
     assert [row[-1] for row in rows] == ["worse", "worse", "better", "better"]
-    assert AFTER_A_LOOK not in deeper_markdown(a_study(1.9) + of_agent)
+    assert OF_AGENTS not in deeper_markdown(a_study(1.9) + of_agent)
     later = [run for run in of_agent + a_study(1.9) if run.method in ("dynamic_paired", "random") and run.seed > 1]
     for run in later:
-        run.seed += ADDED[1]
+        run.seed += ADDED
     added = deeper_markdown(later).partition("\n\n")[2]
-    assert re.fullmatch(rf"{AFTER_A_LOOK}: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added)
+    assert re.fullmatch(rf"{OF_AGENTS}: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added)
     for run in later:
-        run.seed -= ADDED[1]
+        run.seed -= ADDED
     shut = table_cells(deeper_markdown(a_study(2.05) + of_agent))
     assert {row[-1] for row in shut} == {"cannot tell"}
     assert deeper_markdown(a_study(1.9)) == "", "the paper's reward alone"
@@ -162,6 +171,14 @@ def test_what_the_agents_do_is_read_in_the_second_half_of_their_decisions():
         ["`dynamic_paired`", "4", "0%", "3.0", "100%", "50%", "3 steps"],
     ]
     assert habits_markdown(runs("random", 2.0)) == ""
+    made[0].history["tie_map"] = still[:2]
+    with pytest.raises(ValueError, match="fewer than three decisions"):
+        habits_markdown(made)
+    maps = list(all_maps(6))
+    for sets in range(1, 7):
+        of_size = [m for m in maps if m.num_independent == sets]
+        assert alone_by_chance(6, sets) == pytest.approx(sum((0,) in m.groups for m in of_size) / len(of_size))
+    assert 0 < alone_by_chance(48, 6) < 1, "without trying them all"
 
 
 def test_among_two_sets_it_says_whether_there_is_an_order_and_how_good_the_choice_is():
