@@ -88,8 +88,8 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkA": 1}
     letter = float(np.ptp(ax.get_xlim())) * 0.065 / (ax.get_position().width * figure.get_figwidth())  # of 8 points
     while order:  # names of neighbours stand in one column at their right, each with a line to its point
-        longest = [0.06 * width + letter * max(map(len, order[:i])) for i in range(1, len(order))]
-        far = (i for i, name in enumerate(order[1:], 1) if places[name] - places[order[i - 1]] > longest[i - 1])
+        gaps = ((i, places[order[i]] - places[order[i - 1]]) for i in range(1, len(order)))
+        far = (i for i, apart in gaps if apart > 0.06 * width + letter * max(map(len, order[:i])))
         cut = next(far, len(order))
         beside, order = order[:cut], order[cut:]
         at = places[beside[-1]] + 0.05 * width

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ PAPER = {
     ("gpt2-wikitext2", "dynamic"): "perplexity 49.37 per GPT-2 BPE token, 264M parameters, 13.75 h "
     "(48 layers, width 1600; quoted by Basis Sharing, arXiv 2410.03765, table 5)",
 }
+Item = TypeVar("Item")
 MAIN_METHODS = ("dynamic", "random", "conventional")
 DIFFERENCES = ("differences-embedded", "differences-wikitext2")
 LEARNING = ("agents-embedded", "agents-wikitext2", "truth", "regime")
@@ -35,8 +36,8 @@ OF_THE_PAPER = tuple(name for name in EXPERIMENTS if name not in STUDIES and not
 MIB = 2**20
 
 
-def grouped(records: Iterable[RunRecord], name: Callable[[RunRecord], str]) -> dict[str, list[RunRecord]]:
-    """The records by their name, in the order in which they come."""
+def grouped(records: Iterable[Item], name: Callable[[Item], object]) -> dict[str, list[Item]]:
+    """The records, or what else there is, by their name, in the order in which they come."""
     runs = pd.Series(list(records), dtype=object)
     return {str(key): group.tolist() for key, group in runs.groupby(runs.map(name), sort=False)}
 

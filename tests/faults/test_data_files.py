@@ -92,7 +92,11 @@ TRAIN = ["train", "--experiment", "gpt2-wikitext2", "--preset", "smoke"]
     [
         (b"", "wiki.valid.tokens is empty: copy the validation text of wikitext-2 there again"),
         ("caf\u00e9\n".encode("latin-1"), "wiki.valid.tokens is not UTF-8 text (byte 0xe9 at 3)"),
-        (None, "no wikitext-2/wiki.valid.tokens; copy that there, too, or unset DLT_DATA_DIR to ask the"),
+        (
+            None,
+            "has only a part of wikitext-2: no wikitext-2/wiki.valid.tokens; copy that there, too, or unset "
+            "DLT_DATA_DIR to ask the Hugging Face hub",
+        ),
         ("folder", "wiki.valid.tokens is a folder: put the file itself there"),
         (b"too short\n", "the train split of wikitext-2 has "),
     ],

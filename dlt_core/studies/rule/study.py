@@ -36,7 +36,7 @@ from dlt_core.studies.rule.gain import (
     worth_having,
 )
 from dlt_core.studies.rule.looks import put_back
-from dlt_core.studies.tables import markdown_table
+from dlt_core.studies.tables import grouped, markdown_table
 from dlt_core.tie_map import TieMap
 
 SEEDS = tuple(range(5))
@@ -305,7 +305,7 @@ def signals_markdown(measured: Mapping[str, Any]) -> str:
         if not found:
             continue
         samples = [row["samples"] for row in found]
-        ranks = [fmean(r["correlation"] for r in of) for of in by_seed(found)]
+        ranks = [fmean(r["correlation"] for r in ours) for ours in grouped(found, lambda r: r["seed"]).values()]
         rows.append(
             {
                 "reward": reward,
@@ -318,11 +318,6 @@ def signals_markdown(measured: Mapping[str, Any]) -> str:
             }
         )
     return markdown_table(rows)
-
-
-def by_seed(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The rows of each seed."""
-    return [[row for row in rows if row["seed"] == seed] for seed in dict.fromkeys(row["seed"] for row in rows)]
 
 
 def rounded(value: float) -> str:
