@@ -186,6 +186,12 @@ BESIDE_A_PATTERN = (
     "rule's is {} than with this pattern"
 )
 """What follows the last of these sentences: the pattern minus the random agent, and the rule minus the pattern."""
+READ_OFTEN = (
+    "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each; where the agent "
+    "decides, it is {} than where chance decides."
+)
+READ_AGAIN = " Where it is read {} times, it is {} with two sets, and {} where the agent decides."
+"""A sentence about a text that is read many times, and the one after it: how often, sharing, and the agent."""
 
 
 def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -211,14 +217,17 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
                 beside = said(of[pattern], of["random"]), said(of[report.RULE], of[pattern])
                 lines[-1] += f" {BESIDE_A_PATTERN.format(*beside)}." if all(beside) else ""
-    if often := regimes.depth_of(records, **regimes.MANY_PASSES):
-        sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
-        times = often["conventional"][0].passes
-    if often and sharing and agent:
-        lines.append(
-            f"- **Where a small text is read {times:.0f} times,** perplexity with two sets is {sharing} than with "
-            f"a set each; where the agent decides, it is {agent} than where chance decides."
-        )
+    full = list(of.get("conventional", []))
+    small = ""
+    for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
+        if often := regimes.depth_of(records, **settings):
+            full += often["conventional"]
+            sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
+            words = READ_AGAIN if small else READ_OFTEN
+            if sharing and agent:
+                small += words.format(f"{often['conventional'][0].passes:.0f}", sharing, agent)
+    if small:
+        lines.append(f"- {small}")
     if not lines:
         return ""
     if shares := next(filter(None, map(_memory, reversed(measured))), None):
@@ -229,7 +238,6 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone."
-    full = [*of.get("conventional", []), *often.get("conventional", [])]
     return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}{_still_improving(full)}"])
 
 

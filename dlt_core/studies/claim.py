@@ -28,7 +28,7 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
-from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, key
+from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, is_a_look, key
 from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, markdown_table, shown
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
@@ -169,7 +169,7 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
     the numbers, how often the text was read, in how many conventional runs the last model was the best, and whether it
     can tell."""
     rows = []
-    conventional = [r for r in records if r.method == "conventional" and r.status == "finished"]
+    conventional = [r for r in records if r.method == "conventional" and r.status == "finished" and not is_a_look(r)]
     for row, gate in informative(_in_order(records)).items():
         if gate.dynamic_range:
             name, _, changed = row

@@ -41,7 +41,7 @@ Rows = dict[str, list[RunRecord]]
 LEARNERS = ("dynamic", "dqn", "dqn_plus", "thompson")  # methods
 WINDOW = 15  # decisions over which the trend of rewards is taken
 COMMITTED = CHECKOUT / "figures" / "records"
-# With another k, or less text, as many steps make another number of turns: what goes with it is not said.
+# With another k as many steps make another number of turns: what goes with it is not said.
 _GOES_WITH = ("episodes", "evaluate_every", "epsilon_decay")
 
 
@@ -82,7 +82,7 @@ def more_decisions(experiment: Experiment) -> dict[str, Any]:
 def label(record: RunRecord) -> str:
     """A run's method and changed settings, such as "thompson, log_improvement, k=3"."""
     overrides = dict(record.experiment["overrides"])
-    if {"steps_per_action", "train_bytes"} & overrides.keys():
+    if "steps_per_action" in overrides:
         overrides = {name: value for name, value in overrides.items() if name not in _GOES_WITH}
     words = {"reward": "{}", "steps_per_action": "k={}", "price": "price {}"}
     known = [how.format(overrides.pop(name)) for name, how in words.items() if name in overrides]

@@ -25,6 +25,8 @@ from dlt_core.records.statistics import mean_interval, paired_differences, plus_
 Key = tuple[str, str, str]
 """Experiment, preset and changed settings, as in `RunRecord.changes`."""
 NOT_MEASURED = "not measured"
+LOOK = 90
+"""The seed of looks at settings of the study "depth"."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,20 @@ def in_words(values: Sequence[float]) -> str:
 
 def informative(records: Iterable[RunRecord]) -> dict[Key, Gate]:
     """The gate of each experiment, preset and change of settings of which there are finished runs, by the rule above.
+    Looks do not count.
 
     A pair has one seed, and as many tokens in training; a model as deep as the conventional one is not shallow.
     """
     rows: dict[Key, dict[str, list[RunRecord]]] = {}
     for record in records:
-        if record.status == "finished":
+        if record.status == "finished" and not is_a_look(record):
             rows.setdefault(key(record), {}).setdefault(record.method, []).append(record)
     return {name: _gate(methods) for name, methods in rows.items()}
+
+
+def is_a_look(record: RunRecord) -> bool:
+    """Was this run made to choose the settings of others? Then it counts in no verdict beside them."""
+    return record.experiment["name"] == "depth" and record.seed == LOOK
 
 
 def key(record: RunRecord) -> Key:

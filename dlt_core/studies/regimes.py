@@ -19,7 +19,7 @@ from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, pl
 from dlt_core.studies import findings
 from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown
 from dlt_core.studies.findings import Rows, against, difference, said
-from dlt_core.studies.gate import informative, key
+from dlt_core.studies.gate import informative, is_a_look, key
 from dlt_core.studies.tables import grouped, markdown_table
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
@@ -29,9 +29,8 @@ NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
 MANY_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 2**18}
 """Settings of "depth" in which a small text is read again and again. They were chosen by a look at `conventional` and
 `shallow-2` alone, with a seed that is in no result: without dropout depth was worth nothing on so little text."""
-
-LOOK = 90
-"""The seed of looks at settings; it counts in no verdict."""
+TO_ITS_END: dict[str, Any] = {**MANY_PASSES, "episodes": 80}
+"""The same with twice the steps, until the model hardly improves. Chosen likewise, see `looks_markdown`."""
 
 
 def regime(
@@ -260,7 +259,7 @@ def looks_markdown(records: Sequence[RunRecord]) -> str:
     """The looks by which settings of "depth" were sought in which training comes to its end: of each size of text and
     number of steps conventional training beside two plain layers, with LOOK, a seed that counts in no verdict. The
     smallest text first; nothing where there are none."""
-    runs = (r for r in records if r.experiment["name"] == "depth" and r.seed == LOOK and r.status == "finished")
+    runs = (r for r in records if is_a_look(r) and r.status == "finished")
     rows = grouped(runs, lambda r: f"{r.corpus['bytes']['train']:012d} {r.budget['optimizer_steps']:06d} {r.changes}")
     lines = []
     for _, of in sorted(rows.items()):

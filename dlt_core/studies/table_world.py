@@ -26,7 +26,7 @@ from dlt_core.agents import QAgent, RandomAgent, q_slice
 from dlt_core.env import BASELINE_RATE, REWARDS
 from dlt_core.experiments import Experiment, build_agent
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import mean_interval, plus_minus, verdict
+from dlt_core.records.statistics import hedged, mean_interval, plus_minus
 from dlt_core.studies.diagnosis import is_truth, least_tried, true_losses
 from dlt_core.studies.rule.rewards import OPTIMISTIC
 from dlt_core.studies.tables import markdown_table
@@ -263,7 +263,7 @@ def percent(shares: Sequence[float]) -> str:
 
 def judgement(differences: Sequence[float]) -> str:
     """Paired differences as a table has them, such as "+0.013 ± 0.006: worse"."""
-    return f"{plus_minus(*mean_interval(differences), 3, '+')}: {verdict(differences)}"
+    return f"{plus_minus(*mean_interval(differences), 3, '+')}: {hedged(differences)}"
 
 
 def regrets(row: Mapping[str, Any]) -> dict[str, str]:

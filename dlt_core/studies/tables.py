@@ -15,7 +15,7 @@ from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import step_flops
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, plus_minus
-from dlt_core.studies.gate import gate_of, informative
+from dlt_core.studies.gate import gate_of, informative, is_a_look
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.tie_map import TieMap
 
@@ -132,13 +132,13 @@ def _cell(text: str) -> str:
 
 def summary(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """A row for each experiment x preset x method x changed settings x corpus x unit: means with 95 % intervals over
-    the seeds.
+    the seeds. Looks are left out.
 
     Student's t over the seeds; with one seed there is no interval. "gate" says whether the experiment can tell. "peak
     bytes" is the largest number of bytes held in
     tensors during one optimiser step at the end of the run.
     """
-    runs = run_rows(records)
+    runs = run_rows(r for r in records if not is_a_look(r))
     identity = ["experiment", "preset", "method", "changes", "corpus", "unit"]
     gates = informative(records)
     rows = [_row(group) for _, group in runs.groupby(identity, sort=False)] if len(runs) else []

@@ -64,7 +64,10 @@ def made(real):
             {"steps_per_action": 3, "evaluate_every": 5, "price": 0.5, "gamma": 0.0},
             "thompson, k=3, price 0.5, gamma=0.0",
         ),
-        ({"train_bytes": 4096, "episodes": 2, "evaluate_every": 1}, "thompson, train_bytes=4096"),
+        (
+            {"train_bytes": 4096, "episodes": 2, "evaluate_every": 1},
+            "thompson, episodes=2, evaluate_every=1, train_bytes=4096",
+        ),
         ({"episodes": 2}, "thompson, episodes=2"),
         ({"n_layer": 8, "episodes": 2, "gamma": 0.5}, "thompson, episodes=2, gamma=0.5, n_layer=8"),
     ],

@@ -2,7 +2,9 @@
 
 import pytest
 
-from dlt_core.studies.gate import gate_of, informative, key
+from dlt_core.studies.claim import gate_markdown
+from dlt_core.studies.gate import LOOK, gate_of, informative, key
+from dlt_core.studies.tables import summary
 from tests.studies.conftest import made_up
 
 NOISE = (0.01, -0.01, 0.0)
@@ -62,6 +64,23 @@ def test_only_finished_runs_on_equal_tokens_count_and_dynamic_tying_has_no_part(
     assert gate(unfinished).reason == "what random ties cost is not measured"
     with_dynamic = [*runs(shallow2=2.1), *(made_up("dynamic", seed, 9.0) for seed in range(3))]
     assert gate(with_dynamic) == gate(runs(shallow2=2.1))
+
+
+def test_looks_at_settings_count_in_no_verdict():
+    def depth(method, seed, bits):
+        run = made_up(method, seed, bits, name="depth")
+        run.tie_map = [0, 1] if method == "shallow-2" else run.tie_map
+        return run
+
+    counted = [depth("conventional", s, 2.0) for s in (1, 2)] + [depth("random", s, 2.1) for s in (1, 2)]
+    counted += [depth("shallow-2", s, 2.2) for s in (1, 2)]
+    looks = [depth("conventional", LOOK, 3.0), depth("shallow-2", LOOK, 2.0), depth("random", LOOK, 2.0)]
+    assert informative([*counted, *looks]) == informative(counted)
+    assert informative(looks) == {}
+    assert gate_markdown([*counted, *looks]) == gate_markdown(counted)
+    assert [row["n"] for row in summary([*counted, *looks])] == [2, 2, 2]
+    elsewhere = [made_up("conventional", LOOK, 2.0), made_up("random", LOOK, 2.1)]
+    assert gate(elsewhere).dynamic_range == pytest.approx([0.1]), "in another study it is a seed like others"
 
 
 def test_each_experiment_preset_and_change_has_a_gate_of_its_own():

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from dlt_core.studies import findings, regimes
+from dlt_core.studies.gate import LOOK
 from dlt_core.studies.regimes import at, depth_rows, end, head_start, regime
 from dlt_core.studies.tables import grouped
 from tests.studies.conftest import made_up, table_cells
@@ -188,7 +189,7 @@ def test_depth_in_words(depth):
 
 
 def test_looks_for_a_setting_are_of_one_seed_and_go_by_size():
-    def look(method, size, bits, seed=regimes.LOOK):
+    def look(method, size, bits, seed=LOOK):
         run = made_up(method, seed, bits, name="depth")
         run.corpus |= {"bytes": {"train": size}, "tokens": {"train": size // 10}}
         return run

@@ -64,7 +64,7 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
             found[name] = bits_and_nats(of[RULE], of.get(other, []))
             words[name] = "" if told else "cannot tell"
             if other == pattern and same_maps(of[RULE], of[other]):
-                words[name] = "the same map, so the same run"
+                words[name] = f"the same map, so the same run{' but for rounding' if any(found[name][0]) else ''}"
     return _table(found, words)
 
 
@@ -202,7 +202,7 @@ def peers_markdown(four: Mapping[str, Sequence[RunRecord]], true: Mapping[TieMap
     return markdown_table(rows)
 
 
-COSTS = {"search_steps": "steps", "search_passes": "passes"}
+COSTS = {"search_steps": "steps", "search_passes": "backward passes"}
 
 
 def _search(runs: Sequence[RunRecord]) -> str:

@@ -138,7 +138,7 @@ def test_peers_and_agents_are_held_against_the_random_agent_and_the_truth():
     rows = {row[0]: row for row in table_cells(report.peers_markdown(four, true))}
     assert rows["`random`"][3] == ""
     assert rows["`gradient-2`"][4] == "2.0"
-    assert rows["`gradient-2`"][-1] == "16 passes"
+    assert rows["`gradient-2`"][-1] == "16 backward passes"
     assert rows["`dynamic`"][-1] == "none"
     _, agent = table_cells(
         report.agents_markdown({"dynamic": four["dynamic"], "random": four["random"]}, "random", true)
