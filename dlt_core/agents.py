@@ -23,7 +23,8 @@ AGENT = 4  # the agent's random stream of a seed; learner/training.py has the ot
 
 class Agent(Protocol):
     """What Algorithm 1 asks of an agent: `act`, `q_values`, `learn` and `end_episode`. For checkpoints it has
-    `state_dict` and `load_state_dict`, too; the four attributes go into the record, where it has them."""
+    `state_dict` and `load_state_dict`, too: without them a run that is interrupted begins anew. The four attributes go
+    into the record, where it has them."""
 
     method: str  # its name in a record; without it that of its class
     settings: dict[str, Any]  # what it was made with, JSON-able

@@ -190,15 +190,21 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
 
     def _saved(self) -> dict[str, Any]:
         assert self.env is not None
-        agent = self.agent.state_dict()
-        tensors = {name: tensor.contiguous() for name, tensor in agent["tensors"].items()}
         return {
             "env": self.env.state_dict(),
-            "agent": {"tensors": base64.b64encode(pack(tensors)).decode(), "values": agent["values"]},
+            "agent": self._saved_agent(),
             "pending": self.pending and dict(self.pending),
             "decisions": [dict(decision) for decision in self.decisions],
             "logged": dict(self.logged),
         }
+
+    def _saved_agent(self) -> dict[str, Any] | None:
+        """None for an agent that cannot be saved: the checkpoint has the model all the same."""
+        if not hasattr(self.agent, "state_dict"):
+            return None
+        agent = self.agent.state_dict()
+        tensors = {name: tensor.contiguous() for name, tensor in agent["tensors"].items()}
+        return {"tensors": base64.b64encode(pack(tensors)).decode(), "values": agent["values"]}
 
     def _restore(self, saved: dict[str, Any]) -> None:
         assert self.env is not None
@@ -206,6 +212,11 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
             raise ValueError(
                 f"the checkpoint was written with the ties {saved['env']['tie_map']}, its weights brought "
                 f"{list(self.env.tie_map)}: they are not those that were saved"
+            )
+        if saved["agent"] is None:
+            raise ValueError(
+                f"the checkpoint has the model, but not its agent: {type(self.agent).__name__} has no state_dict and "
+                "load_state_dict"
             )
         self.env.load_state_dict(saved["env"])
         tensors = unpack(base64.b64decode(saved["agent"]["tensors"]))

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "gymnasium", "numpy")
 # What does not decide the course of a run, of all that lies in dlt_core: what looks at runs, and what starts them.
-ONLOOKERS = ("__main__.py", "figures", "reproduce", "studies/benchmark", "studies/diagnosis.py",
-             "studies/contrasts.py", "studies/findings.py", "studies/first_light.py", "studies/side_by_side.py",
-             "studies/tables.py")  # fmt: skip
+ONLOOKERS = ("__main__.py", "figures", "records/statistics.py", "reproduce", "studies/benchmark", "studies/claim.py",
+             "studies/contrasts.py", "studies/diagnosis.py", "studies/findings.py", "studies/first_light.py",
+             "studies/gate.py", "studies/layer_zero.py", "studies/moving.py", "studies/regimes.py",
+             "studies/released_tables.py", "studies/rivals.py", "studies/rule/report.py", "studies/seeds.py",
+             "studies/side_by_side.py", "studies/tables.py", "widgets")  # fmt: skip
 
 
 def decisive() -> list[Path]:

@@ -92,7 +92,8 @@ class Run:
     """The record, the best model, checkpoints, limits and the progress bar of one run.
 
     agent, env: of a dynamic run; they are described in the record and saved in checkpoints.
-    A context manager: however the block ends, the record says so and is written.
+    A context manager: however the block ends, the record says so and is written. Raises ValueError for a learner whose
+    model is not of the experiment's architecture.
     """
 
     def __init__(
@@ -105,11 +106,19 @@ class Run:
         env: LayerTyingEnv | None = None,
     ) -> None:
         self.experiment = experiment = experiment.on(learner.data)
+        kind = getattr(learner.model.config, "model_type", None)
+        if kind != experiment.architecture:
+            raise ValueError(
+                f"the model is a {kind}, and the experiment's architecture {experiment.architecture}: the record would "
+                "be of another model. A model of your own is trained by transformers.Trainer with "
+                "DynamicLayerTyingCallback, see 'Compare on your own model' in dlt_core/README.md"
+            )
         self.learner = learner
         self.options = options
         self.agent, self.env = agent, env
         self.selection = "validation" if env is None else env.selection
         self.checkpoint = Path(options.checkpoint) if options.checkpoint is not None else None
+        self.can_go_on = self.checkpoint is not None and not self._has_no_state()
         self._holding = contextlib.ExitStack()  # the files that this run alone may write
         self._asked = Asked()
         self.total = experiment.episodes * (experiment.n_layer - 1)
@@ -140,6 +149,18 @@ class Run:
             torch.cuda.reset_peak_memory_stats(learner.device)
         path = options.record_path
         self.record_file = self.record.path_in(path) if path is not None else None
+
+    def _has_no_state(self) -> bool:
+        """Whether the agent cannot be saved, so that there are no checkpoints: with a warning, since a run that is
+        interrupted begins anew then. Raises ValueError where a limit would stop it."""
+        lacks = [name for name in ("state_dict", "load_state_dict") if not hasattr(self.agent, name)]
+        if self.agent is None or self.env is None or not lacks:
+            return False
+        has_not = f"{type(self.agent).__name__} has no {' and no '.join(lacks)}"
+        if self.options.max_seconds is not None or self.options.max_decisions is not None:
+            raise ValueError(f"max_seconds and max_decisions stop at a checkpoint, and {has_not}")
+        warnings.warn(f"{has_not}: no checkpoint is written, and a run that is interrupted begins anew", stacklevel=5)
+        return True
 
     def resume(self) -> bool:
         """Take up the checkpoint, if there is one; True if this very run was finished before, and has its record.
@@ -256,7 +277,7 @@ class Run:
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint, if there is to be one; of several processes the first does."""
-        if parallel.rank() > 0 or self.checkpoint is None:
+        if parallel.rank() > 0 or self.checkpoint is None or not self.can_go_on:
             return
         parts = {"learner": self.learner.state_dict()}
         if self.best is not None:
@@ -295,10 +316,10 @@ class Run:
             self.record.seconds = self.seconds_before + now - self.started
             # asked of all processes, so that they stop at the same decision; without a checkpoint the last is the end
             asked = parallel.largest(self._asked.number)
-            if asked and (self.done < self.total or self.checkpoint is not None):
+            if asked and (self.done < self.total or self.can_go_on):
                 self._asked.number, self.record.status = asked, "stopped"
                 return
-            if self.done == self.total or self.checkpoint is None:
+            if self.done == self.total or not self.can_go_on:
                 continue
             too_long = options.max_seconds is not None and now - self.started >= options.max_seconds
             if options.max_seconds is not None:  # processes must not disagree, and their clocks do
@@ -450,10 +471,11 @@ class Run:
         key, so_far = self.record.key, f"{self.done} of {self.total} decisions"
         if self.record.status == "finished":
             kept = f"{key} was finished before it was asked to stop"
-        elif self.checkpoint is not None:
+        elif self.can_go_on:
             kept = f"{key} was stopped after {so_far}. They are kept in {self.checkpoint}: the same call goes on there"
         else:
-            kept = f"{key} was stopped after {so_far}. Its model is not kept, since no checkpoint=... was named"
+            why = "no checkpoint=... was named" if self.checkpoint is None else "its agent cannot be saved"
+            kept = f"{key} was stopped after {so_far}. Its model is not kept, since {why}"
         if _in_notebook():
             kept += ". The record so far is sys.last_value.record"
         stopped = RunStopped(kept)

@@ -151,7 +151,23 @@ def headline(records: Sequence[RunRecord]) -> str:
     if pattern := _other_pattern(of):
         words = f"the same minus the best other fixed pattern with two sets (on validation), `{pattern}`"
         rows += _difference(PATTERN, words, of[report.RULE], of[pattern], gates)
-    return tables.markdown_table(rows)
+    return tables.markdown_table(rows) + _not_shown_later(of)
+
+
+def _not_shown_later(of: Mapping[str, Sequence[RunRecord]]) -> str:
+    """Which rows of `headline` the repetitions that were added after a look do not show alone; nothing if there are
+    none of them."""
+    later = {
+        f"`{one}` minus `{other}` {gate.in_words(alone)}": verdict(alone)
+        for one, other, _ in HEADLINE.values()
+        if told_apart(bits_and_nats(of.get(one, []), of.get(other, []))[0] or [0.0])
+        and (alone := claim.later_alone(of.get(one, []), of.get(other, [])))
+    }
+    if not later:
+        return ""
+    not_shown = [pair for pair, word in later.items() if word == "not told apart"]
+    said = f"do not show {' and '.join(not_shown)}" if not_shown else "show the same"
+    return f"\n\nTen repetitions were planned, and looked at after five and nine. The later ones alone {said}."
 
 
 def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
@@ -182,8 +198,8 @@ IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
 BESIDE_A_PATTERN = (
-    "Without a look, with the best other fixed pattern of two sets, perplexity is {} than where chance decides; the "
-    "rule's is {} than with this pattern"
+    "Without a look, with the best other fixed pattern of two sets (picked afterwards), perplexity is {} than where "
+    "chance decides; the rule's is {} than with this pattern"
 )
 """What follows the last of these sentences: the pattern minus the random agent, and the rule minus the pattern."""
 READ_OFTEN = (
@@ -204,7 +220,11 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         if len(bits) < 2:
             return ""
         numbers.add(len(bits))
-        return range_in_words(nats) + ("" if told_apart(nats) else " (no difference is shown)")
+        if not told_apart(nats):
+            return f"{range_in_words(nats)} (no difference is shown)"
+        alone = claim.later_alone(one, other)
+        not_again = " (the later repetitions alone do not show it)" if alone and not told_apart(alone) else ""
+        return range_in_words(nats) + not_again
 
     of = findings.rows_of(records, "depth")
     for words, pairs in IN_WORDS.items():
@@ -237,8 +257,13 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             f"weights, gradients and optimiser, and {peak} at the peak of a training step, measured on a GPU in bf16."
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
-    legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone."
+    legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{_looked(of)}."
     return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}{_still_improving(full)}"])
+
+
+def _looked(of: Mapping[str, Sequence[RunRecord]]) -> str:
+    added = claim.later_alone(of.get("dynamic", []), of.get("random", []))
+    return " (ten were planned, and looked at after five and nine)" if added else ""
 
 
 def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:
@@ -378,7 +403,11 @@ def regime_gpu(records: Sequence[RunRecord]) -> str:
     if not rows:
         return ""
     said = {f"{found.word}{found.reason and ', since ' + found.reason}" for found in gate.informative(runs).values()}
-    return f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}."
+    steps = " or ".join(f"{n:,}" for n in sorted({r.budget["optimizer_steps"] for r in runs}))
+    return (
+        f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}. Each run took {steps} steps."
+        f"{_decisions(runs)}"
+    )
 
 
 def _best_validation(record: RunRecord) -> float:

@@ -42,7 +42,8 @@ _PAIRED = (
 )
 _AGENTS = (
     "Test bits per byte minus those of the random agent with the same seed: below zero is better. Student's t ± half "
-    "the width of the 95 % interval, the bootstrap's ends, and the interquartile mean; parameters of the tested model, "
+    "the width of the 95 % interval, the bootstrap's ends (of ten seeds or more; with fewer it is too narrow), and the "
+    "interquartile mean; parameters of the tested model, "
     "of conventional; FLOPs of all optimiser steps. See notebooks 12, 13 and 14."
 )
 

@@ -7,7 +7,7 @@ Holm's method: whatever is said of one of them, on whichever page, is said by `p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -35,6 +35,12 @@ MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
 OPEN = "open: neither a difference nor equality within {} is shown"
 WORDS = {"conventional": "conventional training", "random": "the random policy"}
 DECIDED = ("better", "worse", "not told apart")
+ADDED = 105  # the seeds of "depth" from this one on were run after a look at the first five
+LOOKED = (
+    "Ten seeds of `depth` were planned; we looked after five and after nine. So these p are "
+    "somewhat too small. The later seeds alone"
+)
+"""What is said beside a table of ten seeds, before `later_alone`."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,20 @@ def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast
     differ = holm({name: p_value(nats) for name, (_, nats) in found.items()})
     equal = holm({name: equivalence(nats, MARGIN) for name, (_, nats) in found.items()})
     return {name: Contrast(*found[name], differ[name], equal[name]) for name in found}
+
+
+def later_alone(runs: Sequence[RunRecord], baseline: Sequence[RunRecord]) -> list[float]:
+    """Paired differences in test bits per byte of those seeds of the study "depth" that were run after a first look;
+    none for fewer than two, or where there were no others before."""
+    plain = [r for r in runs if r.experiment["name"] == "depth" and not r.changes]
+    later = list(paired_differences([r for r in plain if r.seed >= ADDED], baseline).values())
+    return later if 1 < len(later) < len(paired_differences(plain, baseline)) else []
+
+
+def with_later(table: str, words: str, later: Mapping[str, Sequence[float]]) -> str:
+    """A table, and below it in words what is compared and what `later_alone` has of it; the table alone for none."""
+    said = "; ".join(f"{pair} {in_words(values)}" for pair, values in later.items() if values)
+    return f"{table}\n\n{words}: {said}." if said else table
 
 
 def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: Gate) -> str:
@@ -190,10 +210,15 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
 
 def claim_markdown(records: Sequence[RunRecord]) -> str:
     """The two primary contrasts of each row that can tell: with p of the difference and of equivalence within MARGIN,
-    both corrected over all that are shown; if none can tell, that."""
+    both corrected over all that are shown; if none can tell, that. Below, the seeds that were run after a look."""
     if not (found := primary(records)):
         return "No experiment here can tell and has the runs for it, so the claim is not tested yet."
-    return markdown_table(
+    later: dict[str, list[float]] = {}
+    for row, one, other in found:
+        of = [r for r in records if key(r) == row and r.status == "finished"]
+        if alone := later_alone([r for r in of if r.method == one], [r for r in of if r.method == other]):
+            later[f"`{one}` minus `{other}`"] = alone
+    table = markdown_table(
         [
             {
                 "experiment": f"{name}, {changed}" if changed else name,
@@ -208,6 +233,7 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
             for ((name, _, changed), one, other), contrast in found.items()
         ]
     )
+    return with_later(table, LOOKED, later)
 
 
 def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MARGIN:g} %") -> str:

@@ -14,6 +14,7 @@ from dlt_core import CHECKOUT
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
+    FEW,
     Key,
     allowed,
     bits_per_byte,
@@ -191,14 +192,15 @@ def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
 
 
 def table(rows: Rows, names: Sequence[str], other: str) -> str:
-    """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's, the
-    interquartile mean, the verdict or that the study cannot tell, what the first interval allows, and the costs."""
+    """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's where
+    there are seeds enough for it, the interquartile mean, the verdict or that the study cannot tell, what the first
+    interval allows, and the costs."""
     lines = []
     differences = {name: values for name in names if (values := against(rows, name, other))}
     gate = gate_of_rows(rows) if differences else None
     for name, values in sorted(differences.items(), key=lambda item: fmean(item[1])):
         runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
-        ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) > 1 else ""
+        ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) >= FEW else ""
         lines.append(
             {
                 "row": f"`{name}`",

@@ -1,6 +1,6 @@
 """Does it carry over to images? A small ViT on CIFAR-10 or on your own folders of images, in transformers' Trainer.
 
-The paper has no experiment with images. A GPT-2 and a ViT differ in all but their stack of layers, so this shows that
+We know of no such result in the paper. A GPT-2 and a ViT differ in all but their stack of layers, so this shows that
 nothing in tying, agent and callback is about text. The measure is accuracy: the share of test images that get the right
 label, of the model after the last step.
 """

@@ -17,9 +17,9 @@ from dlt_core import figures
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, plus_minus
 from dlt_core.studies import findings
-from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown
+from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown, later_alone
 from dlt_core.studies.findings import Rows, against, difference, said
-from dlt_core.studies.gate import informative, is_a_look, key
+from dlt_core.studies.gate import in_words, informative, is_a_look, key
 from dlt_core.studies.tables import grouped, markdown_table
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
@@ -239,16 +239,19 @@ def depth_figure(rows: Rows) -> figures.Figure:
 
 
 def depth_markdown(rows: Rows) -> str:
-    """Each method against conventional training, the sandwich against two plain layers, and the gate's row; if there
-    are no runs, how to have them."""
+    """Each method against conventional training, the sandwich against two plain layers, by its own interval, and the
+    gate's row; if there are no runs, how to have them."""
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
     records = [r for runs in rows.values() for r in runs]
     pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
-    pairs["`sandwich-2`, beside as many weights"] = ("sandwich-2", "shallow-2")
+    beside = later_alone(rows["sandwich-2"], rows["shallow-2"])
     return "\n\n".join(
         (
             findings.family_table(rows, pairs, "method"),
+            "**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, which nothing corrects: "
+            f"{difference(rows, 'sandwich-2', 'shallow-2')}."
+            + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
             f"**The gate.** {RULE}",
             gate_markdown(records),
         )

@@ -12,6 +12,7 @@ from dlt_core import Experiment, QAgent, TieMap, build_learner, load_data, train
 from dlt_core.huggingface.pretrained import from_pretrained
 from dlt_core.huggingface.trainer import DynamicLayerTyingCallback
 from dlt_core.tying import read_tie_map, tie_layers
+from tests.conftest import AlwaysIndependent
 from tests.huggingface.families import inputs, tiny
 
 STEPS, K = 18, 3
@@ -144,6 +145,20 @@ def test_a_checkpoint_is_a_plain_model_and_a_tied_one(run):
     assert torch.equal(plain(**inputs("gpt2")).logits, expected)
     assert torch.equal(tied(**inputs("gpt2")).logits, expected)
     assert read_tie_map(tied) == run.tying.tie_map
+
+
+def test_an_agent_that_cannot_be_saved_trains_and_keeps_its_model_but_does_not_go_on(setting, tmp_path):
+    def trainer(out):
+        callback = DynamicLayerTyingCallback(AlwaysIndependent(), steps_per_action=K, seed=1)
+        return setting.trainer(out, callback=callback)
+
+    trained = trainer(tmp_path / "out")
+    trained.train()
+    folder = tmp_path / "out" / "checkpoint-7"
+    assert [d["action"] for d in trained.tying.decisions][:3] == [1, 2, 3]
+    assert from_pretrained(folder).num_parameters() > 0
+    with pytest.raises(ValueError, match="not its agent: AlwaysIndependent has no state_dict and load_state_dict"):
+        trainer(tmp_path / "again").train(resume_from_checkpoint=str(folder))
 
 
 def test_a_checkpoint_of_a_run_without_the_callback_is_refused(setting, run, tmp_path):

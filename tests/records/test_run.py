@@ -8,11 +8,12 @@ import torch
 
 from dlt_core.agents import RandomAgent
 from dlt_core.algorithm1 import train_conventional, train_dynamic
+from dlt_core.experiments import build_learner
 from dlt_core.learner.training import Learner, TrainingDiverged
 from dlt_core.records.record import RunRecord
-from dlt_core.records.run import RunKeywords, RunOptions
+from dlt_core.records.run import Run, RunKeywords, RunOptions
 from dlt_core.tie_map import TieMap
-from tests.conftest import explode_after, untimed
+from tests.conftest import AlwaysIndependent, explode_after, untimed
 
 
 def test_an_unknown_option_is_named_before_anything_is_built(smoke):
@@ -92,6 +93,30 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_pa
     assert untimed(train_dynamic(twenty, data=tiny_data, checkpoint=path)) == untimed(
         train_dynamic(twenty, data=tiny_data)
     )
+
+
+def test_a_model_of_another_architecture_than_the_experiments_is_refused(smoke, tiny_data):
+    data_of_bert = smoke.replace(architecture="bert")
+    learner = build_learner(data_of_bert, tiny_data)
+    with pytest.raises(ValueError, match="the model is a bert, and the experiment's architecture gpt2: the"):
+        Run(smoke, "conventional", learner, RunOptions())
+    assert Run(data_of_bert, "conventional", learner, RunOptions()).record.experiment["architecture"] == "bert"
+
+
+def test_an_agent_that_cannot_be_saved_runs_to_its_end_without_checkpoints(twenty, tiny_data, tmp_path):
+    path, seen = tmp_path / "checkpoint", []
+
+    def look(record):
+        seen.extend(p.name for p in tmp_path.iterdir() if p.suffix != ".lock")
+
+    with pytest.warns(UserWarning, match="AlwaysIndependent has no state_dict and no load_state_dict: no check"):
+        record = train_dynamic(
+            twenty, agent=AlwaysIndependent(), data=tiny_data, checkpoint=path, checkpoint_seconds=0, on_decision=look
+        )
+    assert (record.status, record.method, seen) == ("finished", "AlwaysIndependent", [])
+    assert untimed(record) == untimed(train_dynamic(twenty, agent=AlwaysIndependent(), data=tiny_data))
+    with pytest.raises(ValueError, match="stop at a checkpoint, and AlwaysIndependent has no state_dict"):
+        train_dynamic(twenty, agent=AlwaysIndependent(), data=tiny_data, checkpoint=path, max_decisions=1)
 
 
 def test_another_runs_checkpoint_and_a_broken_one_are_refused(twenty, tiny_data, tmp_path):

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from dlt_core.studies import findings, regimes
+from dlt_core.studies.claim import ADDED
 from dlt_core.studies.gate import LOOK
 from dlt_core.studies.regimes import at, depth_rows, end, head_start, regime
 from dlt_core.studies.tables import grouped
@@ -167,11 +168,15 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
-    first, gate = (part.splitlines() for part in re.split(r"\n\n\*\*.*\n\n", text))
-    assert len(first) == 2 + len(rows)
-    assert first[-1].split(" | ")[1:3] == [
-        "`sandwich-2` minus `shallow-2`", findings.difference(rows, "sandwich-2", "shallow-2")
-    ]  # fmt: skip
+    first, beside, *_, gate = (part.splitlines() for part in text.split("\n\n"))
+    assert len(first) == 2 + len(rows) - 1
+    assert beside[0].startswith("**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, ")
+    assert beside[0].endswith(f"nothing corrects: {findings.difference(rows, 'sandwich-2', 'shallow-2')}.")
+    for runs in rows.values():
+        for run in runs:
+            run.seed += ADDED if run.seed else 0
+    again = regimes.depth_markdown(rows).split("\n\n")[1]
+    assert re.search(r"\. The seeds that were run after a first look, alone: \+0\.\d+ ± \S+ \(n = 2\)\.$", again)
     assert (
         f"| `dynamic` | `dynamic` minus `conventional` | {findings.difference(rows, 'dynamic', 'conventional')}" in text
     )

@@ -30,8 +30,9 @@ from dlt_core.records.statistics import (
     plus_minus,
     within,
 )
-from dlt_core.studies.claim import conclusion
+from dlt_core.studies.claim import LOOKED, conclusion, later_alone, with_later
 from dlt_core.studies.diagnosis import is_truth, regrets, truth
+from dlt_core.studies.gate import in_words as with_interval
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
@@ -41,11 +42,6 @@ from dlt_core.tie_map import PATTERNS, TieMap, number_of_maps
 RULE = "gradient-2-restart"
 MARGIN = 0.01  # bits per byte; what is less does not matter to us
 BESIDE = ("shallow-2", "conventional")
-ADDED = 105  # the seeds of "depth" from this one on were run after a look at the first five
-OF_PATTERNS = (
-    "Ten seeds of `depth` were planned; we looked after five, which left the rule against each pattern open. So these "
-    "p are somewhat too small. The later seeds alone"
-)
 OF_AGENTS = (
     "We looked at the seeds of `depth` twice: after five, which left both rewards open against `random`, and after "
     "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small. The later "
@@ -54,18 +50,23 @@ OF_AGENTS = (
 
 
 def rule_markdown(records: Sequence[RunRecord]) -> str:
-    """The contrasts of each experiment in which the rule was run: bits per byte of the rule minus the other's."""
+    """The contrasts of each experiment in which the rule was run: bits per byte of the rule minus the other's; and
+    those of the seeds that were added after a first look."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
+    later: dict[str, list[float]] = {}
     for experiment, of, told in _experiments(records):
         pattern = best_pattern(of) if RULE in of else None
         for other in filter(None, ("random", pattern, *BESIDE)) if RULE in of else ():
             name = experiment, f"`{other}`"
             found[name] = bits_and_nats(of[RULE], of.get(other, []))
             words[name] = "" if told else "cannot tell"
+            if alone := later_alone(of[RULE], of.get(other, [])):
+                later[f"minus `{other}`"] = alone
             if other == pattern and same_maps(of[RULE], of[other]):
                 words[name] = f"the same map, so the same run{' but for rounding' if any(found[name][0]) else ''}"
-    return _table(found, words)
+                later.pop(f"minus `{other}`", None)
+    return with_later(_table(found, words), LOOKED, later)
 
 
 def patterns_markdown(records: Sequence[RunRecord]) -> str:
@@ -73,7 +74,7 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
     that stand still are worth without a look; and the rule minus it, which is what the look is worth. Only experiments
     that can tell; nothing where no such pattern was run."""
     found: Differences = {}
-    later: dict[str, str] = {}
+    later: dict[str, list[float]] = {}
     for experiment, of, told in _experiments(records):
         for other in [f"{name}-2" for name in PATTERNS] if told and RULE in of else ():
             if other in of and not same_maps(of[RULE], of[other]):
@@ -81,21 +82,9 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
                 by_chance = experiment, f"`{other}`, {its_map}, minus `random`"
                 found[by_chance] = bits_and_nats(of[other], of.get("random", []))
                 found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
-                later |= _later(experiment, RULE, other, of)
-    return _with_later(_table(found, {}, "compared"), OF_PATTERNS, later)
-
-
-def _later(experiment: str, one: str, other: str, of: Mapping[str, Sequence[RunRecord]]) -> dict[str, str]:
-    """What the seeds of "depth" that were run after a first look say alone; nothing for fewer than two."""
-    runs = [r for r in of[one] if r.seed >= ADDED] if experiment == "depth" else []
-    bits = list(paired_differences(runs, of.get(other, [])).values())
-    said = f"{plus_minus(*mean_interval(bits), 3, '+')} (n = {len(bits)})" if len(bits) > 1 else ""
-    return {f"`{one}` minus `{other}`": said} if said else {}
-
-
-def _with_later(table: str, words: str, later: Mapping[str, str]) -> str:
-    said = "; ".join(f"{pair} {found}" for pair, found in later.items())
-    return f"{table}\n\n{words}: {said}." if said else table
+                if alone := later_alone(of[RULE], of[other]):
+                    later[f"`{RULE}` minus `{other}`"] = alone
+    return with_later(_table(found, {}, "compared"), LOOKED, later)
 
 
 def more_sets_markdown(records: Sequence[RunRecord]) -> str:
@@ -239,15 +228,16 @@ def deeper_markdown(records: Sequence[RunRecord]) -> str:
     added after a first look. Nothing for no such runs."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
-    later: dict[str, str] = {}
+    later: dict[str, list[float]] = {}
     for experiment, of, told in _experiments(records):
         for agent in _rewarded(of) if experiment not in TRUTHS else ():
-            later |= _later(experiment, agent, "random", of)
+            if alone := later_alone(of[agent], of.get("random", [])):
+                later[f"`{agent}` minus `random`"] = alone
             for other in ("random", "dynamic"):
                 name = experiment, f"`{agent}` minus `{other}`"
                 found[name] = bits_and_nats(of[agent], of.get(other, []))
                 words[name] = "" if told else "cannot tell"
-    return _with_later(_table(found, words, "compared"), OF_AGENTS, later)
+    return with_later(_table(found, words, "compared"), OF_AGENTS, later)
 
 
 def _rewarded(methods: Iterable[str]) -> list[str]:
@@ -294,8 +284,8 @@ def alone_by_chance(n_layer: int, sets: int) -> float:
 def habits_markdown(records: Sequence[RunRecord]) -> str:
     """What the agents of the study "depth" with a reward of the rule do, beside the paper's and the random one, in the
     second half of their decisions: how often a decision moves a tie, how many weight sets there are, how often layer 0
-    is alone, and how often it would be in maps drawn blindly with as many weight sets; and what the search costs on
-    top. Nothing for no such runs."""
+    is alone, and how often it would be in maps drawn blindly with as many weight sets; how many parameters the tested
+    model has, what the search costs on top, and the bits per byte beside two plain layers. Nothing for no such runs."""
     of = next((of for experiment, of, _ in _experiments(records) if experiment == "depth"), {})
     agents = _rewarded(of)
     rows = []
@@ -309,7 +299,9 @@ def habits_markdown(records: Sequence[RunRecord]) -> str:
                 "weight sets": f"{found.sets:.1f}",
                 "layer 0 alone": f"{found.alone:.0%}",
                 "by chance, with as many sets": f"{found.alone_by_chance:.0%}",
+                "trained parameters": f"{fmean(r.required(r.parameters)['unique'] for r in of[name]) / 1e6:.2f}M",
                 "search, on top": _search(of[name]),
+                "bits per byte minus `shallow-2`": with_interval(bits_and_nats(of[name], of.get("shallow-2", []))[0]),
             }
         )
     return markdown_table(rows)

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
+from dlt_core.studies.claim import ADDED, LOOKED
 from dlt_core.studies.rule.report import (
-    ADDED,
     MARGIN,
     OF_AGENTS,
-    OF_PATTERNS,
     alone_by_chance,
     best_pattern,
     deeper_markdown,
@@ -53,14 +52,23 @@ def test_where_the_gate_is_open_each_contrast_has_a_conclusion():
     rows = table_cells(rule_markdown(a_study(1.9)))
     assert [row[1] for row in rows] == ["`random`", "`sandwich-2`", "`shallow-2`", "`conventional`"]
     small = f"better, though equal within {MARGIN:g} bits per byte"
-    assert [row[-1] for row in rows] == ["better", "the same map, so the same run", small, "worse"]
+    same = "the same map, so the same run"
+    assert [row[-1] for row in rows] == ["better", f"{same} but for rounding", small, "worse"]
+    equal = a_study(1.9)
+    for ours, theirs in zip(equal[:4], equal[8:12], strict=True):
+        theirs.test["bits_per_byte"] = ours.test["bits_per_byte"]
+    assert table_cells(rule_markdown(equal))[1][-1] == same
+    for run in equal:
+        run.seed += ADDED if run.seed > 1 else 0
+    added = rule_markdown(equal).partition(f"{LOOKED}: ")[2]
+    assert re.findall(r"minus `([^`]+)` \S+ ± \S+ \(n = 2\)", added) == ["random", "shallow-2", "conventional"]
     assert [row[2] for row in rows] == ["4"] * 4
     assert rows[0][3].startswith("-0.10")
 
 
 def test_where_the_gate_is_shut_nothing_is_concluded():
     rows = table_cells(rule_markdown(a_study(2.05)))
-    assert {row[-1] for row in rows} == {"cannot tell", "the same map, so the same run"}
+    assert {row[-1] for row in rows} == {"cannot tell", "the same map, so the same run but for rounding"}
 
 
 def test_nothing_for_records_without_the_rule():
@@ -105,9 +113,10 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
     assert [row[-1] for row in rows] == ["better", "worse", "better", "better"]
     assert [row[3][:6] for row in rows] == ["-0.200", "+0.100", "-0.070", "-0.030"]
     later = a_study(1.9) + others
+    assert LOOKED not in patterns_markdown(later), "all were run at once"
     for run in later:
-        run.seed += ADDED
-    of_later = patterns_markdown(later).partition(f"{OF_PATTERNS}: ")[2]
+        run.seed += ADDED if run.seed > 1 else 0
+    of_later = patterns_markdown(later).partition(f"{LOOKED}: ")[2]
     assert [part.split(" -0.03")[0] for part in of_later.split("; ")][1:] == ["`gradient-2-restart` minus `cycle-2`"]
     assert patterns_markdown(a_study(2.05) + others) == "", "cannot tell"
     assert patterns_markdown([r for r in a_study(1.9) if r.method != "sequence-2"]) == "", "its own map alone"
@@ -145,10 +154,11 @@ def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate
     assert [row[3][:7] for row in rows[2:]] == ["-0.100 ", "-0.080 "]
     assert [row[-1] for row in rows] == ["worse", "worse", "better", "better"]
     assert OF_AGENTS not in deeper_markdown(a_study(1.9) + of_agent)
-    later = [run for run in of_agent + a_study(1.9) if run.method in ("dynamic_paired", "random") and run.seed > 1]
+    both = [run for run in of_agent + a_study(1.9) if run.method in ("dynamic_paired", "random")]
+    later = [run for run in both if run.seed > 1]
     for run in later:
         run.seed += ADDED
-    added = deeper_markdown(later).partition("\n\n")[2]
+    added = deeper_markdown(both).partition("\n\n")[2]
     assert re.fullmatch(rf"{OF_AGENTS}: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added)
     for run in later:
         run.seed -= ADDED
@@ -166,10 +176,14 @@ def test_what_the_agents_do_is_read_in_the_second_half_of_their_decisions():
     for run in made:
         run.history["tie_map"] = still + (moving if run.method == "random" else [[0, 1, 2, 1]] * 4)
         run.budget["search_steps"] = 3 * (run.method == "dynamic_paired")
-    assert table_cells(habits_markdown(made))[1:] == [
-        ["`random`", "4", "100%", "1.5", "25%", "7%", "none"],  # 1/7 of those with two sets, none of those with one
-        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "50%", "3 steps"],
+        run.parameters["unique"] = 23_456
+    made += runs("shallow-2", 1.9, (0, 1))
+    rows = table_cells(habits_markdown(made))[1:]
+    assert [row[:-1] for row in rows] == [  # 1/7 of those with two sets, none of those with one
+        ["`random`", "4", "100%", "1.5", "25%", "7%", "0.02M", "none"],
+        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "50%", "0.02M", "3 steps"],
     ]
+    assert all(row[-1].startswith("+0.100 ± ") and row[-1].endswith("(n = 4)") for row in rows)
     assert habits_markdown(runs("random", 2.0)) == ""
     made[0].history["tie_map"] = still[:2]
     with pytest.raises(ValueError, match="fewer than three decisions"):
