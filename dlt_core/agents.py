@@ -1,6 +1,6 @@
 """The agents that decide about layer ties. They know layers, actions and rewards, and nothing of transformers.
 
-Every agent has `act(state, layer)`, `q_values(state, layer)`, `learn(state, layer, action, reward, next_state)` and
+Each here has `act(state, layer)`, `q_values(state, layer)`, `learn(state, layer, action, reward, next_state)` and
 `end_episode()`, and a `state_dict` / `load_state_dict` pair for checkpoints. A `state` is a TieMap, or any sequence of
 its L entries. Layer i has the actions 0..i: tie to layer j < i, or (action i) be independent.
 """
@@ -22,21 +22,15 @@ AGENT = 4  # the agent's random stream of a seed; learner/training.py has the ot
 
 
 class Agent(Protocol):
-    """What Algorithm 1 asks of an agent: `act`, `q_values`, `learn` and `end_episode`. For checkpoints it has
-    `state_dict` and `load_state_dict`, too: without them a run that is interrupted begins anew. The four attributes go
-    into the record, where it has them."""
-
-    method: str  # its name in a record; without it that of its class
-    settings: dict[str, Any]  # what it was made with, JSON-able
-    epsilon: float  # without it 0
-    explored: bool  # whether the last act() was a random one; without it never
+    """What Algorithm 1 asks of an agent. Four attributes go into the record, where it has them: `method`, its name
+    (without it that of its class); `settings`, what it was made with, JSON-able; `epsilon` (without it 0); and
+    `explored`, whether the last act() was a random one (without it never). For checkpoints it has `state_dict` and
+    `load_state_dict`, too: see `records.checkpoints.Saved`."""
 
     def act(self, state: State, layer: int) -> int: ...
     def q_values(self, state: State, layer: int) -> np.ndarray: ...
     def learn(self, state: State, layer: int, action: int, reward: float, next_state: State) -> float: ...
     def end_episode(self) -> None: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def q_slice(layer: int) -> slice:

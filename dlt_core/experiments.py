@@ -141,11 +141,12 @@ class Experiment:
     reward: Literal["neg_perplexity", "neg_loss", "neg_perplexity_clipped", "log_improvement"] = "neg_perplexity"
     """Computed from one training minibatch after the k steps, see `env.REWARDS`."""
     price: Annotated[float, _AS_GIVEN] = 0.0
-    """Taken off the reward for each independent layer. The paper has none."""
+    """Taken off the reward for each independent layer. The paper has none that we know of."""
     orphans: Literal["follow", "promote"] = "follow"
     """What layers do whose root is tied away, see `TieMap.with_action`."""
     freeze_after: Annotated[float, Field(gt=0, lt=1), _AS_GIVEN] | None = None
-    """Share of the training after which no decision is made and all ties stay; None: never. The paper has none."""
+    """Share of the training after which no decision is made and all ties stay; None: never. The paper has none that
+    we know of."""
 
     evaluate_every: PositiveInt = 1
     """Turns between two evaluations on the validation split."""

@@ -11,6 +11,7 @@ import base64
 import functools
 import math
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from dlt_core.env import STARTS, LayerTyingEnv
 from dlt_core.huggingface.pretrained import save_pretrained
 from dlt_core.learner.evaluation import perplexity
 from dlt_core.learner.training import PROBING, TrainingDiverged
+from dlt_core.records.checkpoints import Saved, cannot_be_saved
 from dlt_core.tie_map import TieMap
 from dlt_core.tying import follow_state_dicts, read_tie_map, tie_layers
 from dlt_core.tying.layout import FSDP
@@ -138,6 +140,8 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
         agent = self.settings["agent"]
         self.agent = AGENTS[agent](len(layers), seed=seed) if isinstance(agent, str) else agent
         self.pending, self.decisions, self.logged = None, [], {}
+        if args.save_strategy != "no" and (why := cannot_be_saved(self.agent)):
+            warnings.warn(f"{why}: checkpoints keep the model, but training cannot go on from them", stacklevel=2)
         if state.global_step:
             self._restore(saved)
         self.saved = None
@@ -200,7 +204,7 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
 
     def _saved_agent(self) -> dict[str, Any] | None:
         """None for an agent that cannot be saved: the checkpoint has the model all the same."""
-        if not hasattr(self.agent, "state_dict"):
+        if not isinstance(self.agent, Saved):
             return None
         agent = self.agent.state_dict()
         tensors = {name: tensor.contiguous() for name, tensor in agent["tensors"].items()}
@@ -208,15 +212,13 @@ class DynamicLayerTyingCallback(TrainerCallback, ExportableState):
 
     def _restore(self, saved: dict[str, Any]) -> None:
         assert self.env is not None
+        if saved["agent"] is None or not isinstance(self.agent, Saved):
+            why = cannot_be_saved(self.agent) or "it could not be saved"
+            raise ValueError(f"the checkpoint has the model, but not its agent: {why}. Begin anew, without it")
         if list(self.env.tie_map) != saved["env"]["tie_map"]:
             raise ValueError(
                 f"the checkpoint was written with the ties {saved['env']['tie_map']}, its weights brought "
                 f"{list(self.env.tie_map)}: they are not those that were saved"
-            )
-        if saved["agent"] is None:
-            raise ValueError(
-                f"the checkpoint has the model, but not its agent: {type(self.agent).__name__} has no state_dict and "
-                "load_state_dict"
             )
         self.env.load_state_dict(saved["env"])
         tensors = unpack(base64.b64decode(saved["agent"]["tensors"]))

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,24 @@ from safetensors.torch import save_file
 from dlt_core.corpora.files import write_atomically
 
 FORMAT = "dlt-checkpoint-2"
+
+
+@runtime_checkable
+class Saved(Protocol):
+    """What a checkpoint can keep. A state is {"tensors": name -> tensor, "values": what goes into JSON}."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def cannot_be_saved(one: object) -> str:
+    """Why a checkpoint cannot keep this, in words; nothing if it can.
+
+    >>> cannot_be_saved(())
+    'tuple has no state_dict and no load_state_dict'
+    """
+    lacks = [name for name in ("state_dict", "load_state_dict") if not hasattr(one, name)]
+    return f"{type(one).__name__} has no {' and no '.join(lacks)}" if lacks else ""
 
 
 def save(path: str | os.PathLike[str], parts: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:

@@ -91,9 +91,9 @@ class RunKeywords(TypedDict, total=False):
 class Run:
     """The record, the best model, checkpoints, limits and the progress bar of one run.
 
-    agent, env: of a dynamic run; they are described in the record and saved in checkpoints.
+    agent, env: of a dynamic run; they are described in the record and saved in checkpoints, if the agent can be.
     A context manager: however the block ends, the record says so and is written. Raises ValueError for a learner whose
-    model is not of the experiment's architecture.
+    model is not of the experiment's architecture and width.
     """
 
     def __init__(
@@ -106,11 +106,14 @@ class Run:
         env: LayerTyingEnv | None = None,
     ) -> None:
         self.experiment = experiment = experiment.on(learner.data)
-        kind = getattr(learner.model.config, "model_type", None)
-        if kind != experiment.architecture:
+        config = learner.model.config
+        model, ours = (config.model_type, config.hidden_size), (experiment.architecture, experiment.n_embd)
+        if model != ours:
             raise ValueError(
-                f"the model is a {kind}, and the experiment's architecture {experiment.architecture}: the record would "
-                "be of another model. A model of your own is trained by transformers.Trainer with "
+                "the model is a {} of width {}, and the experiment's a {} of width {}: the record would ".format(
+                    *model, *ours
+                )
+                + "be of another model. A model of your own is trained by transformers.Trainer with "
                 "DynamicLayerTyingCallback, see 'Compare on your own model' in dlt_core/README.md"
             )
         self.learner = learner
@@ -153,13 +156,11 @@ class Run:
     def _has_no_state(self) -> bool:
         """Whether the agent cannot be saved, so that there are no checkpoints: with a warning, since a run that is
         interrupted begins anew then. Raises ValueError where a limit would stop it."""
-        lacks = [name for name in ("state_dict", "load_state_dict") if not hasattr(self.agent, name)]
-        if self.agent is None or self.env is None or not lacks:
+        if self.agent is None or self.env is None or not (has_not := checkpoints.cannot_be_saved(self.agent)):
             return False
-        has_not = f"{type(self.agent).__name__} has no {' and no '.join(lacks)}"
         if self.options.max_seconds is not None or self.options.max_decisions is not None:
             raise ValueError(f"max_seconds and max_decisions stop at a checkpoint, and {has_not}")
-        warnings.warn(f"{has_not}: no checkpoint is written, and a run that is interrupted begins anew", stacklevel=5)
+        warnings.warn(f"{has_not}: no checkpoint is written, and a run that is interrupted begins anew", stacklevel=4)
         return True
 
     def resume(self) -> bool:
@@ -232,7 +233,7 @@ class Run:
                 continue
             weights = sum(p.numel() * p.element_size() for p in self.learner.model.parameters())
             # weights with two averages and the best weights; twice, and once more while it is written
-            refuse_unwritable(path.parent, needed=4 * 3 * weights if path == self.checkpoint else 0)
+            refuse_unwritable(path.parent, needed=4 * 3 * weights if path == self.checkpoint and self.can_go_on else 0)
             if self._holding.enter_context(held(path)):
                 remove_leftovers(path)
 
@@ -258,7 +259,7 @@ class Run:
             raise ValueError(f"it is of decision {self.done!r}, and its record of another")
         self.best = saved.get("best")
         self.learner.load_state_dict(saved["learner"])
-        if self.agent is not None and self.env is not None:
+        if isinstance(self.agent, checkpoints.Saved) and self.env is not None:
             self.agent.load_state_dict(saved["agent"])
             self.env.load_state_dict(values["env"])
 
@@ -284,7 +285,7 @@ class Run:
             best = {name: tensor.cpu() for name, tensor in self.best["tensors"].items()}
             parts["best"] = {**self.best, "tensors": best}
         values: dict[str, Any] = {"record": self.record.to_json(), "done": self.done}
-        if self.agent is not None and self.env is not None:
+        if isinstance(self.agent, checkpoints.Saved) and self.env is not None:
             parts["agent"] = self.agent.state_dict()
             values["env"] = self.env.state_dict()
         began = time.perf_counter()

@@ -157,17 +157,21 @@ def headline(records: Sequence[RunRecord]) -> str:
 def _not_shown_later(of: Mapping[str, Sequence[RunRecord]]) -> str:
     """Which rows of `headline` the repetitions that were added after a look do not show alone; nothing if there are
     none of them."""
-    later = {
-        f"`{one}` minus `{other}` {gate.in_words(alone)}": verdict(alone)
-        for one, other, _ in HEADLINE.values()
-        if told_apart(bits_and_nats(of.get(one, []), of.get(other, []))[0] or [0.0])
-        and (alone := claim.later_alone(of.get(one, []), of.get(other, [])))
-    }
+    pairs = [(one, other) for one, other, _ in HEADLINE.values()]
+    if pattern := _other_pattern(of):
+        pairs.append((report.RULE, pattern))
+    later = {}
+    for one, other in pairs:
+        bits, _ = bits_and_nats(of.get(one, []), of.get(other, []))
+        alone = claim.later_alone(of.get(one, []), of.get(other, []))
+        if alone and told_apart(bits):
+            later[f"`{one}` minus `{other}` {gate.in_words(alone)}"] = verdict(alone) == verdict(bits)
     if not later:
         return ""
-    not_shown = [pair for pair, word in later.items() if word == "not told apart"]
+    not_shown = [pair for pair, again in later.items() if not again]
     said = f"do not show {' and '.join(not_shown)}" if not_shown else "show the same"
-    return f"\n\nTen repetitions were planned, and looked at after five and nine. The later ones alone {said}."
+    when = claim.looked_at(of.get("conventional", []))
+    return f"\n\nWe looked at the repetitions {when}, and then ran more. The later ones alone {said}."
 
 
 def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
@@ -190,7 +194,7 @@ IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "**Beside a smaller model.** With these two sets it is {} than with two plain layers, which have as many weights": (
         ("sandwich-2", "shallow-2"),
     ),
-    "**A rule that is not in the paper.** It looks at the gradients once, ties the layers, and never moves the ties "
+    "**A rule of ours.** It looks at the gradients once, ties the layers, and never moves the ties "
     "again. Its perplexity is {} than where chance decides, and {} than without ties": (
         (report.RULE, "random"),
         (report.RULE, "conventional"),
@@ -206,7 +210,10 @@ READ_OFTEN = (
     "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each; where the agent "
     "decides, it is {} than where chance decides."
 )
-READ_AGAIN = " Where it is read {} times, it is {} with two sets, and {} where the agent decides."
+READ_AGAIN = (
+    " Where it is read {} times, it is {} with two sets than with a set each, and {} where the agent decides than "
+    "where chance does."
+)
 """A sentence about a text that is read many times, and the one after it: how often, sharing, and the agent."""
 
 
@@ -223,7 +230,7 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         if not told_apart(nats):
             return f"{range_in_words(nats)} (no difference is shown)"
         alone = claim.later_alone(one, other)
-        not_again = " (the later repetitions alone do not show it)" if alone and not told_apart(alone) else ""
+        not_again = " (the later repetitions alone do not show it)" if alone and verdict(alone) != verdict(bits) else ""
         return range_in_words(nats) + not_again
 
     of = findings.rows_of(records, "depth")
@@ -238,10 +245,11 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
                 beside = said(of[pattern], of["random"]), said(of[report.RULE], of[pattern])
                 lines[-1] += f" {BESIDE_A_PATTERN.format(*beside)}." if all(beside) else ""
     full = list(of.get("conventional", []))
-    small = ""
+    small, small_texts = "", []
     for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
         if often := regimes.depth_of(records, **settings):
             full += often["conventional"]
+            small_texts.append(often)
             sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
             words = READ_AGAIN if small else READ_OFTEN
             if sharing and agent:
@@ -257,13 +265,16 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             f"weights, gradients and optimiser, and {peak} at the peak of a training step, measured on a GPU in bf16."
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
-    legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{_looked(of)}."
+    looked = _looked(of, *small_texts)
+    legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
     return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}{_still_improving(full)}"])
 
 
-def _looked(of: Mapping[str, Sequence[RunRecord]]) -> str:
-    added = claim.later_alone(of.get("dynamic", []), of.get("random", []))
-    return " (ten were planned, and looked at after five and nine)" if added else ""
+def _looked(*studies: Mapping[str, Sequence[RunRecord]]) -> str:
+    """When the studies, method -> runs, were looked at before all their seeds were run."""
+    runs = [of.get("conventional", []) for of in studies]
+    said = [f"of {len(full)}, we looked {when}" for full in runs if (when := claim.looked_at(full))]
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:
@@ -406,7 +417,7 @@ def regime_gpu(records: Sequence[RunRecord]) -> str:
     steps = " or ".join(f"{n:,}" for n in sorted({r.budget["optimizer_steps"] for r in runs}))
     return (
         f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}. Each run took {steps} steps."
-        f"{_decisions(runs)}"
+        f"{_decisions([r for r in runs if r.method == 'dynamic'])}"
     )
 
 

@@ -7,6 +7,7 @@ Holm's method: whatever is said of one of them, on whichever page, is said by `p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -29,18 +30,20 @@ from dlt_core.records.statistics import (
 )
 from dlt_core.studies.diagnosis import shared_decisions
 from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, is_a_look, key
-from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, markdown_table, shown
+from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, grouped, markdown_table, shown
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
 OPEN = "open: neither a difference nor equality within {} is shown"
 WORDS = {"conventional": "conventional training", "random": "the random policy"}
 DECIDED = ("better", "worse", "not told apart")
-ADDED = 105  # the seeds of "depth" from this one on were run after a look at the first five
-LOOKED = (
-    "Ten seeds of `depth` were planned; we looked after five and after nine. So these p are "
-    "somewhat too small. The later seeds alone"
-)
-"""What is said beside a table of ten seeds, before `later_alone`."""
+LOOKED_AT = {
+    ("depth", ""): (105, "after five and after nine"),
+    ("depth", "dropout=0.2, train_bytes=262144"): (104, "after four"),
+    ("agents-embedded", "freeze_after=0.5"): (4, "after four and after five"),
+}
+"""Rows of the results that were looked at before all their seeds were run: experiment and changed settings -> the first
+seed that was added, and when we looked."""
+LOOKED = "We looked at the seeds of `{}` {}, and then ran more of them. So these p are somewhat too small."
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,31 @@ def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast
     return {name: Contrast(*found[name], differ[name], equal[name]) for name in found}
 
 
-def later_alone(runs: Sequence[RunRecord], baseline: Sequence[RunRecord]) -> list[float]:
-    """Paired differences in test bits per byte of those seeds of the study "depth" that were run after a first look;
-    none for fewer than two, or where there were no others before."""
-    plain = [r for r in runs if r.experiment["name"] == "depth" and not r.changes]
-    later = list(paired_differences([r for r in plain if r.seed >= ADDED], baseline).values())
-    return later if 1 < len(later) < len(paired_differences(plain, baseline)) else []
+def _added(runs: Sequence[RunRecord]) -> tuple[float, str]:
+    """Of the runs of one row: the first seed that was added after a look, and when we looked."""
+    row = (runs[0].experiment["name"], runs[0].changes) if runs else ("", "")
+    return LOOKED_AT.get(row, (math.inf, ""))
 
 
-def with_later(table: str, words: str, later: Mapping[str, Sequence[float]]) -> str:
-    """A table, and below it in words what is compared and what `later_alone` has of it; the table alone for none."""
+def looked_at(runs: Sequence[RunRecord]) -> str:
+    """When the runs of one row were looked at before more of them were made; nothing if they were not."""
+    first, when = _added(runs)
+    return when if any(r.seed < first for r in runs) and any(r.seed >= first for r in runs) else ""
+
+
+def later_alone(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], first: float | None = None) -> list[float]:
+    """Paired differences in test bits per byte of those seeds that were run after a look; none for fewer than two, or
+    where there were no others before. first: such a seed, where it is not the one of LOOKED_AT."""
+    first = _added(runs)[0] if first is None else first
+    later = list(paired_differences([r for r in runs if r.seed >= first], baseline).values())
+    return later if 1 < len(later) < len(paired_differences(runs, baseline)) else []
+
+
+def with_later(text: str, words: str, later: Mapping[str, Sequence[float]]) -> str:
+    """A table, and below it that it was looked at and what `later_alone` has of what is compared; the table alone
+    where nothing has."""
     said = "; ".join(f"{pair} {in_words(values)}" for pair, values in later.items() if values)
-    return f"{table}\n\n{words}: {said}." if said else table
+    return f"{text}\n\n{words} The later seeds alone: {said}." if said else text
 
 
 def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: Gate) -> str:
@@ -138,11 +154,18 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     if shown:
         said += f" Against {WORDS['random']}, one of the two contrasts that were named in advance, by p after Holm's "
         said += f"correction over all of them: {_count(shown)}{_together(counted['random'])}."
+    said += "".join(f" We looked at the seeds of `{name}` {when}." for name, when in _looks(plain))
     return (
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "
         f"interval: below zero, dynamic tying is better. In brackets what the interval allows of a difference in "
         f"perplexity. {said}{_alike(plain)}"
     )
+
+
+def _looks(plain: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """The experiments with unchanged settings that were looked at before all their seeds were run, and when."""
+    of = grouped([r for r in plain if r.method == "dynamic"], lambda r: r.experiment["name"])
+    return [(name, when) for name, runs in of.items() if (when := looked_at(runs))]
 
 
 def _in_order(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -213,11 +236,9 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
     both corrected over all that are shown; if none can tell, that. Below, the seeds that were run after a look."""
     if not (found := primary(records)):
         return "No experiment here can tell and has the runs for it, so the claim is not tested yet."
-    later: dict[str, list[float]] = {}
-    for row, one, other in found:
-        of = [r for r in records if key(r) == row and r.status == "finished"]
-        if alone := later_alone([r for r in of if r.method == one], [r for r in of if r.method == other]):
-            later[f"`{one}` minus `{other}`"] = alone
+    notes = [
+        _note(records, row, [pair for of, *pair in found if of == row]) for row in dict.fromkeys(r for r, *_ in found)
+    ]
     table = markdown_table(
         [
             {
@@ -233,7 +254,18 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
             for ((name, _, changed), one, other), contrast in found.items()
         ]
     )
-    return with_later(table, LOOKED, later)
+    return "\n\n".join([table, *filter(None, notes)])
+
+
+def _note(records: Sequence[RunRecord], row: Key, pairs: Sequence[Sequence[str]]) -> str:
+    """That a row was looked at before all its seeds were run, and what those that were added say alone."""
+    of = grouped([r for r in records if key(r) == row and r.status == "finished"], lambda r: r.method)
+    if not (when := looked_at([r for one, _ in pairs for r in of[one]])):
+        return ""
+    name, _, changed = row
+    later = {f"`{one}` minus `{other}`": later_alone(of[one], of[other]) for one, other in pairs}
+    words = LOOKED.format(f"{name}, {changed}" if changed else name, when)
+    return with_later("", words, later).strip() or words
 
 
 def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MARGIN:g} %") -> str:

@@ -175,7 +175,7 @@ def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
     lines = []
     for title, rows in panels.items():
         bits, nats = against(rows, name, other), _nats(rows, name, other)
-        ends = " to ".join(f"{end:+.3f}" for end in bootstrap_interval(bits)) if len(bits) > 1 else ""
+        ends = " to ".join(f"{end:+.3f}" for end in bootstrap_interval(bits)) if len(bits) >= FEW else ""
         lines.append(
             {
                 "corpus": title,

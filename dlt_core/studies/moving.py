@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import allowed, bits_and_nats, holm, mean_interval, p_value, plus_minus
+from dlt_core.studies.claim import LOOKED, later_alone, looked_at, with_later
 from dlt_core.studies.tables import changes, grouped, markdown_table
 
 
@@ -15,6 +16,8 @@ def frozen_markdown(records: Sequence[RunRecord]) -> str:
     over all rows. Nothing for no pairs."""
     finished = [r for r in records if r.status == "finished"]
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    later: dict[str, list[float]] = {}
+    when = ""
     for experiment, runs in grouped(finished, lambda r: r.experiment["name"]).items():
         frozen = [r for r in runs if r.experiment.get("freeze_after") is not None and r.changes.count("=") == 1]
         plain = grouped([r for r in runs if not changes(r)], lambda r: r.method)
@@ -25,8 +28,10 @@ def frozen_markdown(records: Sequence[RunRecord]) -> str:
             for name, (ours, theirs) in pairs.items():
                 if len((differences := bits_and_nats(ours, theirs))[0]) > 1:
                     found[f"{experiment}, {change}", name] = differences
+                if alone := later_alone(ours, theirs):
+                    later[name], when = alone, LOOKED.format(f"{experiment}, {change}", looked_at(ours))
     corrected = holm({name: p_value(bits) for name, (bits, _) in found.items()})
-    return markdown_table(
+    table = markdown_table(
         [
             {
                 "experiment": name[0],
@@ -39,3 +44,4 @@ def frozen_markdown(records: Sequence[RunRecord]) -> str:
             for name, (bits, nats) in found.items()
         ]
     )
+    return with_later(table, when, later)

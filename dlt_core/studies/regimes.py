@@ -17,7 +17,7 @@ from dlt_core import figures
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, plus_minus
 from dlt_core.studies import findings
-from dlt_core.studies.claim import MARGIN, RULE, claim_markdown, gate_markdown, later_alone
+from dlt_core.studies.claim import LOOKED, MARGIN, RULE, claim_markdown, gate_markdown, later_alone, looked_at
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
 from dlt_core.studies.tables import grouped, markdown_table
@@ -246,9 +246,10 @@ def depth_markdown(rows: Rows) -> str:
     records = [r for runs in rows.values() for r in runs]
     pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
     beside = later_alone(rows["sandwich-2"], rows["shallow-2"])
+    when = looked_at(rows["conventional"])
     return "\n\n".join(
         (
-            findings.family_table(rows, pairs, "method"),
+            findings.family_table(rows, pairs, "method") + (f"\n\n{LOOKED.format('depth', when)}" if when else ""),
             "**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, which nothing corrects: "
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),

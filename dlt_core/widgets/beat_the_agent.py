@@ -11,6 +11,7 @@ from dlt_core.agents import Agent, FixedAgent, RandomAgent
 from dlt_core.corpora.tokenization import TokenizedCorpus
 from dlt_core.env import LayerTyingEnv
 from dlt_core.experiments import Experiment, build_agent, build_env, load_data
+from dlt_core.records.checkpoints import Saved
 from dlt_core.tie_map import TieMap
 from dlt_core.widgets.base import Widget, module
 
@@ -59,7 +60,7 @@ class Player:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the player's future."""
-        agent = self.agent.state_dict() if self.agent is not None else None
+        agent = self.agent.state_dict() if isinstance(self.agent, Saved) else None
         return {"learner": self.env.learner.state_dict(), "env": self.env.state_dict(), "agent": agent,
                 "losses": list(self.losses)}  # fmt: skip
 
@@ -67,7 +68,7 @@ class Player:
         """Restore what `state_dict` saved."""
         self.env.learner.load_state_dict(state["learner"])
         self.env.load_state_dict(state["env"])
-        if self.agent is not None:
+        if isinstance(self.agent, Saved):
             self.agent.load_state_dict(state["agent"])
         self.losses = list(state["losses"])
 

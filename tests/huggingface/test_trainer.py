@@ -147,17 +147,21 @@ def test_a_checkpoint_is_a_plain_model_and_a_tied_one(run):
     assert read_tie_map(tied) == run.tying.tie_map
 
 
-def test_an_agent_that_cannot_be_saved_trains_and_keeps_its_model_but_does_not_go_on(setting, tmp_path):
+def test_an_agent_that_cannot_be_saved_trains_and_keeps_its_model_but_does_not_go_on(setting, tmp_path, monkeypatch):
     def trainer(out):
         callback = DynamicLayerTyingCallback(AlwaysIndependent(), steps_per_action=K, seed=1)
         return setting.trainer(out, callback=callback)
 
     trained = trainer(tmp_path / "out")
-    trained.train()
+    with pytest.warns(UserWarning, match="no load_state_dict: checkpoints keep the model, but training cannot go on"):
+        trained.train()
     folder = tmp_path / "out" / "checkpoint-7"
     assert [d["action"] for d in trained.tying.decisions][:3] == [1, 2, 3]
     assert from_pretrained(folder).num_parameters() > 0
-    with pytest.raises(ValueError, match="not its agent: AlwaysIndependent has no state_dict and load_state_dict"):
+    with pytest.raises(ValueError, match="not its agent: AlwaysIndependent has no state_dict and no load_state_dict"):
+        trainer(tmp_path / "again").train(resume_from_checkpoint=str(folder))
+    monkeypatch.setattr(AlwaysIndependent, "state_dict", lambda self: {"tensors": {}, "values": {}}, raising=False)
+    with pytest.raises(ValueError, match="not its agent: AlwaysIndependent has no load_state_dict"):
         trainer(tmp_path / "again").train(resume_from_checkpoint=str(folder))
 
 

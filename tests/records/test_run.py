@@ -98,8 +98,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(twenty, tiny_data, tmp_pa
 def test_a_model_of_another_architecture_than_the_experiments_is_refused(smoke, tiny_data):
     data_of_bert = smoke.replace(architecture="bert")
     learner = build_learner(data_of_bert, tiny_data)
-    with pytest.raises(ValueError, match="the model is a bert, and the experiment's architecture gpt2: the"):
+    with pytest.raises(
+        ValueError, match="the model is a bert of width 32, and the experiment's a gpt2 of width 32: the"
+    ):
         Run(smoke, "conventional", learner, RunOptions())
+    with pytest.raises(ValueError, match="a bert of width 32, and the experiment's a bert of width 64"):
+        Run(data_of_bert.replace(n_embd=64), "conventional", learner, RunOptions())
     assert Run(data_of_bert, "conventional", learner, RunOptions()).record.experiment["architecture"] == "bert"
 
 

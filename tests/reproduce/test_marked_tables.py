@@ -19,7 +19,6 @@ from dlt_core.reproduce.marked_tables import (
     write_marked_tables,
 )
 from dlt_core.studies import regimes
-from dlt_core.studies.claim import ADDED
 from tests.studies.conftest import made_up, table_cells
 
 
@@ -69,7 +68,7 @@ def test_the_gpus_regime_lists_each_runs_values_by_seed():
     others = [made_up(name="regime-gpu"), made_up(preset="gpu")]
     text = regime_gpu([*runs, *others])
     cannot = "By the gate this cannot tell, since what depth is worth is not measured."
-    assert f"\n\n{cannot} Each run took 30 steps. The agent decides " in text
+    assert f"\n\n{cannot} Each run took 30 steps." in text
     assert table_cells(text.partition("\n")[2]) == [
         ["`sandwich-2`", "2", "2.50M", "50.0, 100.0", "41.0, 30.0", "20, 30", "41.0, 35.0"],
         ["`conventional`", "1", "2.00M", "50.0", "50.0", "20", "70.0"],
@@ -174,26 +173,28 @@ def test_the_headline_in_words_says_what_the_intervals_say():
 def test_what_the_repetitions_after_a_look_do_not_show_again_is_said():
     def of(method, bits, added=(0.0, 0.001, -0.001)):
         runs = [made_up(method, seed, bits + seed / 10_000, name="depth", independent=2) for seed in (1, 2, 3)]
-        runs += [made_up(method, ADDED + n, bits + more, name="depth", independent=2) for n, more in enumerate(added)]
+        runs += [made_up(method, 105 + n, bits + more, name="depth", independent=2) for n, more in enumerate(added)]
         for run in runs:
             run.test["perplexity"] = math.exp(run.test["bits_per_byte"])
             run.tie_map = [0, 1] if method == "shallow-2" else run.tie_map
         return runs
 
     small, chance = of("shallow-2", 2.0), [*of("random", 2.2), *of("dynamic", 2.2, (0.01, -0.01, 0.0))]
+    chance += of("conventional", 1.9)
     text = {}
-    for when, added in {"gone": (-0.05, -0.03, -0.04), "there": (0.0, 0.001, 0.0)}.items():
+    lots = {"gone": (-0.05, -0.03, -0.04), "there": (0.0, 0.001, 0.0)}
+    for when, added in lots.items():
         sharing = of("sandwich-2", 2.05, added)
-        text[when] = headline([*sharing, *small]), in_words([*sharing, *small, *chance])
+        text[when] = headline([*sharing, *small, *chance]), in_words([*sharing, *small, *chance])
     first, words = text["gone"]
     assert first.endswith(
-        "looked at after five and nine. The later ones alone do not show "
+        "We looked at the repetitions after five and after nine, and then ran more. The later ones alone do not show "
         "`sandwich-2` minus `shallow-2` +0.010 ± 0.024 (n = 3)."
     )
     assert "(the later repetitions alone do not show it) than with two plain layers" in words
-    assert "in chance alone (ten were planned, and looked at after five and nine)" in words
+    assert "in chance alone (of 6, we looked after five and after nine)." in words
     first, words = text["there"]
     assert first.endswith("The later ones alone show the same.")
     assert "do not show it" not in words
-    before = [r for r in (*of("sandwich-2", 2.05), *small) if r.seed < ADDED]
-    assert "planned" not in headline(before) + in_words(before)
+    before = [r for r in (*of("sandwich-2", 2.05), *small) if r.seed < 105]
+    assert "looked" not in headline(before) + in_words(before)

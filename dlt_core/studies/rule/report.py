@@ -30,7 +30,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     within,
 )
-from dlt_core.studies.claim import LOOKED, conclusion, later_alone, with_later
+from dlt_core.studies.claim import LOOKED, LOOKED_AT, conclusion, later_alone, looked_at, with_later
 from dlt_core.studies.diagnosis import is_truth, regrets, truth
 from dlt_core.studies.gate import in_words as with_interval
 from dlt_core.studies.gate import informative, key
@@ -44,9 +44,14 @@ MARGIN = 0.01  # bits per byte; what is less does not matter to us
 BESIDE = ("shallow-2", "conventional")
 OF_AGENTS = (
     "We looked at the seeds of `depth` twice: after five, which left both rewards open against `random`, and after "
-    "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small. The later "
-    "seeds alone"
+    "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small."
 )
+OF_PATTERNS = (
+    "Ten seeds of `depth` were planned. We looked after five, which left the rule against each pattern open. So these "
+    "p are somewhat too small."
+)
+OF_MORE_SETS = "We looked after two seeds, and then ran three more. So these p are somewhat too small."
+THIRD = 102  # the first of these
 
 
 def rule_markdown(records: Sequence[RunRecord]) -> str:
@@ -66,7 +71,8 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
             if other == pattern and same_maps(of[RULE], of[other]):
                 words[name] = f"the same map, so the same run{' but for rounding' if any(found[name][0]) else ''}"
                 later.pop(f"minus `{other}`", None)
-    return with_later(_table(found, words), LOOKED, later)
+    when = LOOKED.format("depth", LOOKED_AT["depth", ""][1])
+    return with_later(_table(found, words), when, later)
 
 
 def patterns_markdown(records: Sequence[RunRecord]) -> str:
@@ -84,7 +90,7 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
                 found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
                 if alone := later_alone(of[RULE], of[other]):
                     later[f"`{RULE}` minus `{other}`"] = alone
-    return with_later(_table(found, {}, "compared"), LOOKED, later)
+    return with_later(_table(found, {}, "compared"), OF_PATTERNS, later)
 
 
 def more_sets_markdown(records: Sequence[RunRecord]) -> str:
@@ -92,6 +98,7 @@ def more_sets_markdown(records: Sequence[RunRecord]) -> str:
     layers, as many as it has sets, and conventional training; and the maps that it chose. Only experiments that can
     tell; nothing where it was not run, or with one seed."""
     found: Differences = {}
+    later: dict[str, list[float]] = {}
     chosen: list[str] = []
     for experiment, of, told in _experiments(records):
         for name, runs in of.items() if told else ():
@@ -101,9 +108,12 @@ def more_sets_markdown(records: Sequence[RunRecord]) -> str:
                 continue
             for other in dict.fromkeys(("random", RULE, "shallow-2", f"shallow-{sets[1]}", "conventional")):
                 found[experiment, f"`{name}` minus `{other}`"] = bits_and_nats(runs, of.get(other, []))
+                if experiment == "depth" and (alone := later_alone(runs, of.get(other, []), THIRD)):
+                    later[f"minus `{other}`"] = alone
             maps = Counter(str(r.required(r.final_tie_map)) for r in runs).most_common()
             chosen.append(f"`{name}` chose {'; '.join(f'`{m}` ({n} of {len(runs)} seeds)' for m, n in maps)}.")
-    return "\n\n".join(filter(None, (_table(found, {}, "compared"), *chosen)))
+    table = with_later(_table(found, {}, "compared"), OF_MORE_SETS, later)
+    return "\n\n".join(filter(None, (table, *chosen)))
 
 
 Differences = dict[tuple[str, str], tuple[list[float], list[float]]]
@@ -304,7 +314,8 @@ def habits_markdown(records: Sequence[RunRecord]) -> str:
                 "bits per byte minus `shallow-2`": with_interval(bits_and_nats(of[name], of.get("shallow-2", []))[0]),
             }
         )
-    return markdown_table(rows)
+    when = looked_at(of[agents[0]]) if agents else ""
+    return markdown_table(rows) + (f"\n\nWe looked at the seeds {when}." if when else "")
 
 
 def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -> str:

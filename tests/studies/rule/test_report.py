@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
-from dlt_core.studies.claim import ADDED, LOOKED
 from dlt_core.studies.rule.report import (
     MARGIN,
     OF_AGENTS,
+    OF_PATTERNS,
     alone_by_chance,
     best_pattern,
     deeper_markdown,
@@ -59,8 +59,8 @@ def test_where_the_gate_is_open_each_contrast_has_a_conclusion():
         theirs.test["bits_per_byte"] = ours.test["bits_per_byte"]
     assert table_cells(rule_markdown(equal))[1][-1] == same
     for run in equal:
-        run.seed += ADDED if run.seed > 1 else 0
-    added = rule_markdown(equal).partition(f"{LOOKED}: ")[2]
+        run.seed += 105 if run.seed > 1 else 0
+    added = rule_markdown(equal).partition("The later seeds alone: ")[2]
     assert re.findall(r"minus `([^`]+)` \S+ ± \S+ \(n = 2\)", added) == ["random", "shallow-2", "conventional"]
     assert [row[2] for row in rows] == ["4"] * 4
     assert rows[0][3].startswith("-0.10")
@@ -113,10 +113,10 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
     assert [row[-1] for row in rows] == ["better", "worse", "better", "better"]
     assert [row[3][:6] for row in rows] == ["-0.200", "+0.100", "-0.070", "-0.030"]
     later = a_study(1.9) + others
-    assert LOOKED not in patterns_markdown(later), "all were run at once"
+    assert OF_PATTERNS not in patterns_markdown(later), "all were run at once"
     for run in later:
-        run.seed += ADDED if run.seed > 1 else 0
-    of_later = patterns_markdown(later).partition(f"{LOOKED}: ")[2]
+        run.seed += 105 if run.seed > 1 else 0
+    of_later = patterns_markdown(later).partition(f"{OF_PATTERNS} The later seeds alone: ")[2]
     assert [part.split(" -0.03")[0] for part in of_later.split("; ")][1:] == ["`gradient-2-restart` minus `cycle-2`"]
     assert patterns_markdown(a_study(2.05) + others) == "", "cannot tell"
     assert patterns_markdown([r for r in a_study(1.9) if r.method != "sequence-2"]) == "", "its own map alone"
@@ -157,11 +157,13 @@ def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate
     both = [run for run in of_agent + a_study(1.9) if run.method in ("dynamic_paired", "random")]
     later = [run for run in both if run.seed > 1]
     for run in later:
-        run.seed += ADDED
+        run.seed += 105
     added = deeper_markdown(both).partition("\n\n")[2]
-    assert re.fullmatch(rf"{OF_AGENTS}: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added)
+    assert re.fullmatch(
+        rf"{OF_AGENTS} The later seeds alone: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added
+    )
     for run in later:
-        run.seed -= ADDED
+        run.seed -= 105
     shut = table_cells(deeper_markdown(a_study(2.05) + of_agent))
     assert {row[-1] for row in shut} == {"cannot tell"}
     assert deeper_markdown(a_study(1.9)) == "", "the paper's reward alone"
