@@ -44,6 +44,7 @@ def test_each_difference_has_its_verdict_and_what_is_left_open_if_the_text_is_th
     assert lines["`bf16_weights`"][3].startswith("+0.101 ± 0.006: worse (perplexity +4.7 to +5.3 %)")
     assert ": not told apart (perplexity -" in lines["`frozen_start`"][3]
     assert lines["`marked_blocks`"][3].endswith(": other text")
+    assert released_tables.shown_of_all(rows, PUT_IN, "dynamic") == ["bf16_weights"]
     told = released_tables.told(rows, PUT_IN, "dynamic")
     assert told["worse"] == ["bf16_weights"]
     assert told["exactly equal"] == ["clipped_reward"]
