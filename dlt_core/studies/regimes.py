@@ -227,6 +227,12 @@ def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] =
     return {m: [r for r in rows[m] if r.seed in seeds] for m in methods if seeds <= have[m]} if seeds else {}
 
 
+def last_tenth(runs: Sequence[RunRecord]) -> list[float]:
+    """How far the best model's validation loss fell over the last tenth of the steps, nats per token, for each run."""
+    curves = [_curve(r, last=False, unit="loss") for r in runs]
+    return [float(curve[max(0, round(0.9 * len(curve)) - 1)] - curve[-1]) for curve in curves]
+
+
 def depth_figure(rows: Rows) -> figures.Figure:
     """Each method against conventional training, best first, with its own mean bits per byte beside its name."""
     mean = {name: fmean(map(bits_per_byte, runs)) for name, runs in rows.items()}
@@ -239,8 +245,8 @@ def depth_figure(rows: Rows) -> figures.Figure:
 
 
 def depth_markdown(rows: Rows) -> str:
-    """Each method against conventional training, the sandwich against two plain layers, by its own interval, and the
-    gate's row; if there are no runs, how to have them."""
+    """Each method against conventional training, the sandwich against two plain layers, by its own interval, the
+    gate's row, and whether training had come to its end; if there are no runs, how to have them."""
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
     records = [r for runs in rows.values() for r in runs]
@@ -255,6 +261,8 @@ def depth_markdown(rows: Rows) -> str:
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
             f"**The gate.** {RULE}",
             gate_markdown(records),
+            "Over the last tenth of the steps the validation loss of conventional training, each time of the best model "
+            f"until then, fell by {plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
         )
     )
 

@@ -112,6 +112,7 @@ def depth(tmp_path):
                 continue
             run = made_up(method, seed, 2.0 + seed / 100 + more / 10 * (1 + seed / 100), name="depth")
             run.corpus["tokens"] = {"train": 40}
+            run.curves["validation"]["loss"] = [2.0] * 10
             if method.startswith("shallow"):
                 run.tie_map = list(range(int(method[-1])))
             run.save(tmp_path)
@@ -167,7 +168,10 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
-    first, beside, *_, gate = (part.splitlines() for part in text.split("\n\n"))
+    first, beside, *_, gate, _ = (part.splitlines() for part in text.split("\n\n"))
+    assert text.endswith(" of the best model until then, fell by 0.000 ± 0.000 nats per token.")
+    falling = curved("conventional", 0, [3.0, 2.5, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.6, 1.25])
+    assert regimes.last_tenth([falling]) == pytest.approx([2 * 0.25])
     assert len(first) == 2 + len(rows) - 1
     assert beside[0].startswith("**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, ")
     assert beside[0].endswith(f"nothing corrects: {findings.difference(rows, 'sandwich-2', 'shallow-2')}.")
