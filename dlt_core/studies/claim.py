@@ -39,6 +39,7 @@ DECIDED = ("better", "worse", "not told apart")
 LOOKED_AT = {
     ("depth", ""): (105, "after five and after nine"),
     ("depth", "dropout=0.2, train_bytes=262144"): (104, "after four"),
+    ("depth", "dropout=0.2, episodes=80, train_bytes=262144"): (103, "after three"),
     ("agents-embedded", "freeze_after=0.5"): (4, "after four and after five"),
 }
 """Rows of the results that were looked at before all their seeds were run: experiment and changed settings -> the first

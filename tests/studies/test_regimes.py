@@ -112,7 +112,9 @@ def depth(tmp_path):
                 continue
             run = made_up(method, seed, 2.0 + seed / 100 + more / 10 * (1 + seed / 100), name="depth")
             run.corpus["tokens"] = {"train": 40}
-            run.curves["validation"]["loss"] = [2.0] * 10
+            run.curves["validation"] = {name: [2.0] * 10 for name in run.curves["validation"]} | {
+                "step": list(range(10))
+            }
             if method.startswith("shallow"):
                 run.tie_map = list(range(int(method[-1])))
             run.save(tmp_path)
