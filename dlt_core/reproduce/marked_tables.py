@@ -266,8 +266,9 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     looked = _looked(of, *small_texts)
+    deciding = [r for study in (of, *small_texts) for r in study.get("dynamic", [])]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
-    return "\n".join([*lines, "", f"{legend}{_decisions(of.get('dynamic', []))}{_still_improving(full)}"])
+    return "\n".join([*lines, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
 
 
 def _looked(*studies: Mapping[str, Sequence[RunRecord]]) -> str:
@@ -295,9 +296,10 @@ def _decisions(runs: Sequence[RunRecord]) -> str:
     if not runs:
         return ""
     paper = Experiment.preset("gpt2-wikitext2", "paper")
-    here = runs[0].experiment["episodes"] * (runs[0].experiment["n_layer"] - 1)
+    here = sorted({r.experiment["episodes"] * (r.experiment["n_layer"] - 1) for r in runs})
     there = paper.episodes * (paper.n_layer - 1)
-    return f" The agent decides {here:,} times in each; in the paper's setting {there:,} times."
+    times = " or ".join(f"{n:,}" for n in here)
+    return f" The agent decides {times} times in each; in the paper's setting {there:,} times."
 
 
 def _still_improving(runs: Sequence[RunRecord]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dlt_core import figures
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, plus_minus
+from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, paired_differences, plus_minus
 from dlt_core.studies import findings
 from dlt_core.studies.claim import LOOKED, MARGIN, RULE, claim_markdown, gate_markdown, later_alone, looked_at
 from dlt_core.studies.findings import Rows, against, difference, said
@@ -261,9 +261,26 @@ def depth_markdown(rows: Rows) -> str:
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
             f"**The gate.** {RULE}",
             gate_markdown(records),
-            "Over the last tenth of the steps the validation loss of conventional training, each time of the best model "
-            f"until then, fell by {plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
+            "Over the last tenth of the steps the validation loss of conventional training, of the best model until "
+            f"then, fell by {plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
         )
+    )
+
+
+def grown(rows: Rows, before: Rows) -> str:
+    """By how much the distances to conventional training grew from fewer steps to more, paired by seed, in words;
+    nothing for fewer than two seeds."""
+    found = {}
+    for name in [name for name in rows if name != "conventional" and name in before]:
+        now, then = (paired_differences(of[name], of["conventional"]) for of in (rows, before))
+        values = [now[seed] - then[seed] for seed in now if seed in then]
+        if len(values) > 1:
+            found[name] = f"`{name}` {in_words(values)}"
+    return (
+        "How the distances to conventional training grew with the steps, in bits per byte, paired by seed (which was "
+        f"not named in advance): {', '.join(found.values())}."
+        if found
+        else ""
     )
 
 

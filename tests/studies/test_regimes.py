@@ -167,6 +167,19 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
     assert "can tell; sharing" in regimes.depth_sentence(depth_rows("laptop", [], recorded=depth))
 
 
+def test_how_a_distance_grew_is_paired_by_seed():
+    def study(shared, seeds=(0, 1, 2)):
+        return {
+            "conventional": [made_up("conventional", seed, 2.0 + seed / 10) for seed in seeds],
+            "sandwich-2": [made_up("sandwich-2", seed, shared + seed / 10 + seed / 100) for seed in seeds],
+        }
+
+    assert regimes.grown(study(2.3, (1, 2, 3)), study(2.1)).endswith(
+        "in advance): `sandwich-2` +0.200 ± 0.000 (n = 2)."
+    )
+    assert regimes.grown(study(2.3, (2, 3)), study(2.1)) == ""
+
+
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
