@@ -45,6 +45,8 @@ def test_each_difference_has_its_verdict_and_what_is_left_open_if_the_text_is_th
     assert ": not told apart (perplexity -" in lines["`frozen_start`"][3]
     assert lines["`marked_blocks`"][3].endswith(": other text")
     assert released_tables.shown_of_all(rows, PUT_IN, "dynamic") == ["bf16_weights"]
+    one_seed = {name: runs[:1] for name, runs in rows.items()}
+    assert released_tables.shown_of_all(one_seed, PUT_IN, "dynamic") == []
     told = released_tables.told(rows, PUT_IN, "dynamic")
     assert told["worse"] == ["bf16_weights"]
     assert told["exactly equal"] == ["clipped_reward"]
