@@ -19,7 +19,7 @@ from dlt_core.records import checkpoints
 from dlt_core.records.record import RunRecord
 from dlt_core.tie_map import TieMap, from_actions
 from dlt_core.widgets import stepper
-from tests.conftest import untimed
+from tests.conftest import AlwaysIndependent, untimed
 
 
 def test_the_record_of_a_dynamic_run_is_complete(smoke, tiny_data, tmp_path):
@@ -79,18 +79,9 @@ def test_there_is_one_listing_and_the_loop_notebook_03_and_the_stepper_have_it()
 
 
 def test_an_agent_needs_four_methods(smoke, tiny_data):
-    class Stays:
-        def q_values(self, state, layer):
-            return [0.0] * (layer + 1)
-
+    class Stays(AlwaysIndependent):
         def act(self, state, layer):
             return 0
-
-        def learn(self, state, layer, action, reward, next_state):
-            return 0.0
-
-        def end_episode(self):
-            pass
 
     record = train_dynamic(smoke, agent=Stays(), data=tiny_data)
     assert (record.method, record.agent["class"]) == ("Stays", "Stays")

@@ -1,6 +1,7 @@
 """Every notebook runs under papermill at the smoke preset, writes its record, and is fit to be committed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,7 @@ def test_committed_notebook_is_whole(path):
     text = path.read_text(encoding="utf-8")
     assert str(Path.home()) + "/" not in text
     assert str(CHECKOUT) not in text
+    assert not re.search(r"\.py:\d+: \w*Warning", text), "a warning names a file of the machine that executed it"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

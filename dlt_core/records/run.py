@@ -107,14 +107,13 @@ class Run:
     ) -> None:
         self.experiment = experiment = experiment.on(learner.data)
         config = learner.model.config
-        model, ours = (config.model_type, config.hidden_size), (experiment.architecture, experiment.n_embd)
+        model = f"{config.model_type} of width {config.hidden_size}"
+        ours = f"{experiment.architecture} of width {experiment.n_embd}"
         if model != ours:
             raise ValueError(
-                "the model is a {} of width {}, and the experiment's a {} of width {}: the record would ".format(
-                    *model, *ours
-                )
-                + "be of another model. A model of your own is trained by transformers.Trainer with "
-                "DynamicLayerTyingCallback, see 'Compare on your own model' in dlt_core/README.md"
+                f"the model is a {model}, and the experiment's a {ours}: the record would be of another model. A model "
+                "of your own is trained by transformers.Trainer with DynamicLayerTyingCallback, see 'Compare on your "
+                "own model' in dlt_core/README.md"
             )
         self.learner = learner
         self.options = options
@@ -186,7 +185,7 @@ class Run:
             self._hold()
         if self._ended_before():  # by another process, meanwhile
             return True
-        if self.checkpoint is None or not checkpoints.exists(self.checkpoint):
+        if self.checkpoint is None or not self.can_go_on or not checkpoints.exists(self.checkpoint):
             return False
         with parallel.one_first():  # which sets a damaged one aside
             saved, values = checkpoints.load_last(self.checkpoint)

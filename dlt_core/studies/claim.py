@@ -30,7 +30,16 @@ from dlt_core.records.statistics import (
 )
 from dlt_core.studies.diagnosis import shared_decisions
 from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, is_a_look, key
-from dlt_core.studies.tables import MAIN_METHODS, NOT_RUN, changes, corpus_name, grouped, markdown_table, shown
+from dlt_core.studies.tables import (
+    MAIN_METHODS,
+    NOT_RUN,
+    changes,
+    corpus_name,
+    grouped,
+    markdown_table,
+    shown,
+    with_changes,
+)
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
 OPEN = "open: neither a difference nor equality within {} is shown"
@@ -103,11 +112,16 @@ def later_alone(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], first:
     return later if 1 < len(later) < len(paired_differences(runs, baseline)) else []
 
 
-def with_later(text: str, words: str, later: Mapping[str, Sequence[float]]) -> str:
+def with_later(table: str, words: str, later: Mapping[str, Sequence[float]]) -> str:
     """A table, and below it that it was looked at and what `later_alone` has of what is compared; the table alone
-    where nothing has."""
+    where it has nothing."""
+    said = _later_in_words(later)
+    return f"{table}\n\n{words}{said}" if said else table
+
+
+def _later_in_words(later: Mapping[str, Sequence[float]]) -> str:
     said = "; ".join(f"{pair} {in_words(values)}" for pair, values in later.items() if values)
-    return f"{text}\n\n{words} The later seeds alone: {said}." if said else text
+    return f" The later seeds alone: {said}." if said else ""
 
 
 def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: Gate) -> str:
@@ -221,7 +235,7 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
             depth = "; ".join(f"{in_words(values)} to `{other}`" for other, values in gate.depth.items())
             rows.append(
                 {
-                    "experiment": f"{name}, {changed}" if changed else name,
+                    "experiment": with_changes(name, changed),
                     "the text is read": f"{full[-1].passes:.3g} times",
                     "best at the end": f"{sum(r.best_at_the_end for r in full)} of {len(full)}",
                     "conventional minus fewer layers": depth or in_words([]),
@@ -243,7 +257,7 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
     table = markdown_table(
         [
             {
-                "experiment": f"{name}, {changed}" if changed else name,
+                "experiment": with_changes(name, changed),
                 "contrast": f"{'agent' if other == 'random' else 'sharing'}: {one} minus {other}",
                 "n": str(len(contrast.bits)),
                 "bits per byte": plus_minus(*mean_interval(contrast.bits), 3, "+"),
@@ -265,8 +279,7 @@ def _note(records: Sequence[RunRecord], row: Key, pairs: Sequence[Sequence[str]]
         return ""
     name, _, changed = row
     later = {f"`{one}` minus `{other}`": later_alone(of[one], of[other]) for one, other in pairs}
-    words = LOOKED.format(f"{name}, {changed}" if changed else name, when)
-    return with_later("", words, later).strip() or words
+    return LOOKED.format(with_changes(name, changed), when) + _later_in_words(later)
 
 
 def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MARGIN:g} %") -> str:

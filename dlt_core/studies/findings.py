@@ -175,13 +175,12 @@ def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
     lines = []
     for title, rows in panels.items():
         bits, nats = against(rows, name, other), _nats(rows, name, other)
-        ends = " to ".join(f"{end:+.3f}" for end in bootstrap_interval(bits)) if len(bits) >= FEW else ""
         lines.append(
             {
                 "corpus": title,
                 "seeds": f"{len(bits)}",
                 "mean, Student's t": plus_minus(*mean_interval(bits), 3, "+"),
-                "bootstrap": ends,
+                "bootstrap": _bootstrap(bits),
                 "IQM": f"{interquartile_mean(bits):+.3f}",
                 "verdict": hedged(bits),
                 "allowed": allowed(nats),
@@ -189,6 +188,11 @@ def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
             }
         )
     return markdown_table(lines)
+
+
+def _bootstrap(values: Sequence[float]) -> str:
+    """The ends of the bootstrap's interval; nothing for FEW values, of which it is too narrow."""
+    return " to ".join(f"{end:+.3f}" for end in bootstrap_interval(values)) if len(values) >= FEW else ""
 
 
 def table(rows: Rows, names: Sequence[str], other: str) -> str:
@@ -200,14 +204,13 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
     gate = gate_of_rows(rows) if differences else None
     for name, values in sorted(differences.items(), key=lambda item: fmean(item[1])):
         runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
-        ends = "".join(f"{end:+.3f} " for end in bootstrap_interval(values)).strip() if len(values) >= FEW else ""
         lines.append(
             {
                 "row": f"`{name}`",
                 "seeds": str(len(values)),
                 "test bits per byte": f"{fmean(map(bits_per_byte, runs)):.3f}",
                 f"minus `{other}`": plus_minus(*mean_interval(values), 3, "+"),
-                "bootstrap": ends.replace(" ", " to "),
+                "bootstrap": _bootstrap(values),
                 "IQM": f"{interquartile_mean(values):+.3f}",
                 "verdict": hedged(values) if gate and gate.can_tell else gate.word if gate else "",
                 "allowed": allowed(list(paired_differences(runs, rows[other], log_perplexity).values())),

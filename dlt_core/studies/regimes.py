@@ -20,7 +20,7 @@ from dlt_core.studies import findings
 from dlt_core.studies.claim import LOOKED, MARGIN, RULE, claim_markdown, gate_markdown, later_alone, looked_at
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
-from dlt_core.studies.tables import grouped, markdown_table
+from dlt_core.studies.tables import grouped, markdown_table, with_changes
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
 """The methods of the study "depth"."""
@@ -229,8 +229,8 @@ def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] =
 
 def last_tenth(runs: Sequence[RunRecord]) -> list[float]:
     """How far the best model's validation loss fell over the last tenth of the steps, nats per token, for each run."""
-    curves = [_curve(r, last=False, unit="loss") for r in runs]
-    return [float(curve[max(0, round(0.9 * len(curve)) - 1)] - curve[-1]) for curve in curves]
+    curves = runs[0].curves["validation"]["step"], [_curve(r, last=False, unit="loss").tolist() for r in runs]
+    return [before - end for before, end in zip(_at(curves, 0.9), _at(curves, 1), strict=True)]
 
 
 def depth_figure(rows: Rows) -> figures.Figure:
@@ -252,10 +252,10 @@ def depth_markdown(rows: Rows) -> str:
     records = [r for runs in rows.values() for r in runs]
     pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
     beside = later_alone(rows["sandwich-2"], rows["shallow-2"])
-    when = looked_at(rows["conventional"])
+    when, row = looked_at(rows["conventional"]), with_changes("depth", rows["conventional"][0].changes)
     return "\n\n".join(
         (
-            findings.family_table(rows, pairs, "method") + (f"\n\n{LOOKED.format('depth', when)}" if when else ""),
+            findings.family_table(rows, pairs, "method") + (f"\n\n{LOOKED.format(row, when)}" if when else ""),
             "**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, which nothing corrects: "
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),

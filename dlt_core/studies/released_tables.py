@@ -18,15 +18,14 @@ from dlt_core.records.statistics import (
     allowed,
     bits_and_nats,
     bits_per_byte,
-    holm,
     mean_interval,
-    p_value,
     paired_differences,
     plus_minus,
     verdict,
 )
 from dlt_core.studies.contrasts import NUMBERS
 from dlt_core.studies.diagnosis import independent_by_chance, q_scale, shared_decisions
+from dlt_core.studies.findings import corrected
 from dlt_core.studies.methods import COLLAPSE, LADDER, PUT_IN, TAKEN_OUT_IN_TURN
 from dlt_core.studies.released_code import ReleasedCode
 from dlt_core.studies.tables import markdown_table
@@ -159,8 +158,7 @@ def shown_of_all(rows: Rows, variants: Mapping[str, ReleasedCode], baseline: str
         for switch, variant in variants.items()
         if same_text(rows, variant.method, baseline)
     }
-    tested = holm({switch: p_value(bits) for switch, bits in family.items() if len(bits) > 1 and any(bits)})
-    return [switch for switch, p in tested.items() if p < 0.05]
+    return [switch for switch, word in corrected(family).items() if word in ("better", "worse")]
 
 
 def ladder(rows: Rows) -> str:

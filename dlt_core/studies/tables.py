@@ -169,11 +169,12 @@ def changes(record: RunRecord) -> str:
 
 def row_name(record: RunRecord) -> str:
     """A run's method and changed settings, such as "dynamic, reward=neg_loss"."""
-    return _name(record.method, changes(record))
+    return with_changes(record.method, changes(record))
 
 
-def _name(method: str, changed: str) -> str:
-    return f"{method}, {changed}" if changed else method
+def with_changes(name: str, changed: str) -> str:
+    """A name of a method or an experiment with its changed settings, such as "dynamic, reward=neg_loss"."""
+    return f"{name}, {changed}" if changed else name
 
 
 def training_flops(record: RunRecord) -> int:
@@ -278,7 +279,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
     return {
         "experiment": row["experiment"],
         "corpus": row["corpus"],
-        "method": _name(row["method"], row["changes"]),
+        "method": with_changes(row["method"], row["changes"]),
         "n": str(row["n"]),
         "test perplexity": f"{plus_minus(row['perplexity'], row['perplexity_half_width'], 1)} {row['unit']}{words}",
         "bits per byte": plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),

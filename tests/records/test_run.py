@@ -123,6 +123,18 @@ def test_an_agent_that_cannot_be_saved_runs_to_its_end_without_checkpoints(twent
         train_dynamic(twenty, agent=AlwaysIndependent(), data=tiny_data, checkpoint=path, max_decisions=1)
 
 
+def test_a_checkpoint_of_an_agent_that_can_no_longer_be_saved_is_not_taken_up(twenty, tiny_data, tmp_path, monkeypatch):
+    how = {"data": tiny_data, "checkpoint": tmp_path / "checkpoint"}
+    nothing = {"tensors": {}, "values": {}}
+    monkeypatch.setattr(AlwaysIndependent, "state_dict", lambda self: nothing, raising=False)
+    monkeypatch.setattr(AlwaysIndependent, "load_state_dict", lambda self, state: None, raising=False)
+    assert train_dynamic(twenty, agent=AlwaysIndependent(), max_decisions=3, **how).status == "stopped"
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="a run that is interrupted begins anew"):
+        record = train_dynamic(twenty, agent=AlwaysIndependent(), **how)
+    assert untimed(record) == untimed(train_dynamic(twenty, agent=AlwaysIndependent(), data=tiny_data))
+
+
 def test_another_runs_checkpoint_and_a_broken_one_are_refused(twenty, tiny_data, tmp_path):
     path = tmp_path / "checkpoint"
     train_dynamic(twenty, data=tiny_data, checkpoint=path, max_decisions=1)

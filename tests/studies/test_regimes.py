@@ -186,6 +186,7 @@ def test_depth_in_words(depth):
     first, beside, *_, gate, _ = (part.splitlines() for part in text.split("\n\n"))
     assert text.endswith(" of the best model until then, fell by 0.000 ± 0.000 nats per token.")
     falling = curved("conventional", 0, [3.0, 2.5, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.6, 1.25])
+    falling.curves["validation"]["step"] = list(range(10))
     assert regimes.last_tenth([falling]) == pytest.approx([2 * 0.25])
     assert len(first) == 2 + len(rows) - 1
     assert beside[0].startswith("**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, ")

@@ -66,11 +66,10 @@ def rule_markdown(records: Sequence[RunRecord]) -> str:
             name = experiment, f"`{other}`"
             found[name] = bits_and_nats(of[RULE], of.get(other, []))
             words[name] = "" if told else "cannot tell"
-            if alone := later_alone(of[RULE], of.get(other, [])):
-                later[f"minus `{other}`"] = alone
             if other == pattern and same_maps(of[RULE], of[other]):
                 words[name] = f"the same map, so the same run{' but for rounding' if any(found[name][0]) else ''}"
-                later.pop(f"minus `{other}`", None)
+            elif alone := later_alone(of[RULE], of.get(other, [])):
+                later[f"minus `{other}`"] = alone
     when = LOOKED.format("depth", LOOKED_AT["depth", ""][1])
     return with_later(_table(found, words), when, later)
 
