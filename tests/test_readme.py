@@ -62,8 +62,8 @@ def test_the_tables_are_made_from_what_is_committed(page, mark, tables):
 
 
 @pytest.mark.parametrize(("contrast", "question", "in_words"), [
-    ("sharing: sandwich-2 minus conventional", "What does sharing weights give?", "Sharing, without an agent"),
-    ("agent: dynamic minus random", "What does its agent add?", "The paper's method"),
+    ("sharing: sandwich-2 minus conventional", "What does sharing weights give?", "What sharing gives"),
+    ("agent: dynamic minus random", "What does its agent add?", "What the agent adds"),
 ])  # fmt: skip
 def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast, question, in_words):
     (shown,) = re.findall(rf"^\| depth \| {contrast} \|.* \| ([^|]+) \|$", TEXT[RESULTS], re.M)
@@ -72,8 +72,8 @@ def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast
     assert verdict == (shown.split(",")[0] if differs else "not told apart")
     (sentence,) = re.findall(rf"^- \*\*{in_words}\.\*\* (.*)$", TEXT[README], re.M)
     end = "than where chance decides" if contrast.startswith("agent") else "than without ties"
-    assert (f"(no difference is shown) {end}." in sentence) == (not differs)
-    assert f" {end}." in sentence
+    assert (f"(no difference is shown) {end}" in sentence) == (not differs)
+    assert f" {end}" in sentence
     if contrast.startswith("agent"):
         assert (
             f"over all of them: better in {int('better' in shown)}, worse in {int('worse' in shown)}, " in TEXT[RESULTS]

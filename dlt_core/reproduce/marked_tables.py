@@ -180,32 +180,33 @@ def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
     return report.best_pattern(plain, others=True) if report.RULE in plain else None
 
 
-IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "**The paper's method.** Where the agent decides, six layers have a perplexity {} than without ties, and {} than "
-    "where chance decides": (("dynamic", "conventional"), ("dynamic", "random")),
-    "**Another reward.** If the same agent is rewarded for what its action changes (`paired`), perplexity is {} than "
-    "where chance decides, and still {} than without ties": (
-        ("dynamic_paired", "random"),
-        ("dynamic_paired", "conventional"),
-    ),
-    "**Sharing, without an agent.** With two sets of weights that stay in place, perplexity is {} than without ties": (
-        ("sandwich-2", "conventional"),
-    ),
-    "**Beside a smaller model.** With these two sets it is {} than with two plain layers, which have as many weights": (
-        ("sandwich-2", "shallow-2"),
-    ),
-    "**A rule of ours.** It looks at the gradients once, ties the layers, and never moves the ties "
-    "again. Its perplexity is {} than where chance decides, and {} than without ties": (
+FIRST: dict[str, tuple[tuple[str, str], ...]] = {
+    "**What sharing gives.** Where six layers share two sets of weights that stay in place, perplexity is {} than "
+    "without ties": (("sandwich-2", "conventional"),),
+    "**What the agent adds.** Where the paper's agent decides which layers share, perplexity is {} than where chance "
+    "decides, and {} than without ties": (("dynamic", "random"), ("dynamic", "conventional")),
+    "**What would work.** A rule of ours looks at the gradients once, ties the layers, and never moves the ties again. "
+    "Its perplexity is {} than where chance decides, and {} than without ties": (
         (report.RULE, "random"),
         (report.RULE, "conventional"),
     ),
 }
 """A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
+MORE: dict[str, tuple[tuple[str, str], ...]] = {
+    "**Beside a smaller model.** Where six layers share two sets of weights, perplexity is {} than with two plain "
+    "layers, which have as many weights": (("sandwich-2", "shallow-2"),),
+    "**Another reward.** If the paper's agent is rewarded for what its action changes (`paired`), perplexity is {} "
+    "than where chance decides, and still {} than without ties": (
+        ("dynamic_paired", "random"),
+        ("dynamic_paired", "conventional"),
+    ),
+}
+"""The same, below the first ones."""
 BESIDE_A_PATTERN = (
     "Without a look, with the best other fixed pattern of two sets (picked afterwards), perplexity is {} than where "
     "chance decides; the rule's is {} than with this pattern"
 )
-"""What follows the last of these sentences: the pattern minus the random agent, and the rule minus the pattern."""
+"""What follows the rule's: the pattern minus the random agent, and the rule minus the pattern."""
 READ_OFTEN = (
     "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each; where the agent "
     "decides, it is {} than where chance decides."
@@ -215,12 +216,15 @@ READ_AGAIN = (
     "where chance does."
 )
 """A sentence about a text that is read many times, and the one after it: how often, sharing, and the agent."""
+FOLDED = "More: beside a smaller model, with another reward, where a text is read many times, and memory"
 
 
 def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for fewer than two pairs. The
-    last ones are about a text that is read many times, and about memory. measured: what `benchmark` is made of."""
-    lines, numbers = [], set()
+    """The headline in plain sentences, a bullet each, and what their ranges are; nothing for fewer than two pairs. All
+    but the first three are folded; the last are about a text that is read many times, and about memory. measured: what
+    `benchmark` is made of."""
+    of = findings.rows_of(records, "depth")
+    numbers = set()
 
     def said(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> str:
         bits, nats = bits_and_nats(one, other)
@@ -233,17 +237,20 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         not_again = " (the later repetitions alone do not show it)" if alone and verdict(alone) != verdict(bits) else ""
         return range_in_words(nats) + not_again
 
-    of = findings.rows_of(records, "depth")
-    for words, pairs in IN_WORDS.items():
-        if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-            lines.append(
-                f"- {words.format(*ranges)}{_same_ties(of) if (report.RULE, 'conventional') in pairs else ''}."
-            )
-            if ("dynamic_paired", "random") in pairs:
-                lines[-1] += _price(of)
-            if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
-                beside = said(of[pattern], of["random"]), said(of[report.RULE], of[pattern])
-                lines[-1] += f" {BESIDE_A_PATTERN.format(*beside)}." if all(beside) else ""
+    def sentences(templates: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
+        found = []
+        for words, pairs in templates.items():
+            if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
+                same = _same_ties(of) if (report.RULE, "conventional") in pairs else ""
+                found.append(f"- {words.format(*ranges)}{same}.")
+                if ("dynamic_paired", "random") in pairs:
+                    found[-1] += _price(of)
+                if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
+                    beside = said(of[pattern], of["random"]), said(of[report.RULE], of[pattern])
+                    found[-1] += f" {BESIDE_A_PATTERN.format(*beside)}." if all(beside) else ""
+        return found
+
+    first, more = sentences(FIRST), sentences(MORE)
     full = list(of.get("conventional", []))
     small, small_texts = "", []
     for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
@@ -255,12 +262,12 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             if sharing and agent:
                 small += words.format(f"{often['conventional'][0].passes:.0f}", sharing, agent)
     if small:
-        lines.append(f"- {small}")
-    if not lines:
+        more.append(f"- {small}")
+    if not first + more:
         return ""
     if shares := next(filter(None, map(_memory, reversed(measured))), None):
         state, peak = (f"{100 * share:.0f} %" for share in shares.values())
-        lines.append(
+        more.append(
             f"- **Memory.** At the paper's size, 6 sets of weights in place of 48 need {state} of the memory for "
             f"weights, gradients and optimiser, and {peak} at the peak of a training step, measured on a GPU in bf16."
         )
@@ -268,7 +275,8 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     looked = _looked(of, *small_texts)
     deciding = [r for study in (of, *small_texts) for r in study.get("dynamic", [])]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
-    return "\n".join([*lines, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
+    folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
+    return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
 
 
 def _looked(*studies: Mapping[str, Sequence[RunRecord]]) -> str:
