@@ -36,7 +36,7 @@ from dlt_core.studies.gate import in_words as with_interval
 from dlt_core.studies.gate import informative, key
 from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
-from dlt_core.studies.tables import grouped, markdown_table
+from dlt_core.studies.tables import grouped, markdown_table, with_changes
 from dlt_core.tie_map import PATTERNS, TieMap, number_of_maps
 
 RULE = "gradient-2-restart"
@@ -54,13 +54,14 @@ OF_MORE_SETS = "We looked after two seeds, and then ran three more. So these p a
 THIRD = 102  # the first of these
 
 
-def rule_markdown(records: Sequence[RunRecord]) -> str:
+def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str:
     """The contrasts of each experiment in which the rule was run: bits per byte of the rule minus the other's; and
-    those of the seeds that were added after a first look."""
+    those of the seeds that were added after a first look. changed: of the experiments with changed settings, such as
+    deeper models, which are a family of their own."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
     later: dict[str, list[float]] = {}
-    for experiment, of, told in _experiments(records):
+    for experiment, of, told in _experiments(records, changed=changed):
         pattern = best_pattern(of) if RULE in of else None
         for other in filter(None, ("random", pattern, *BESIDE)) if RULE in of else ():
             name = experiment, f"`{other}`"
@@ -119,12 +120,14 @@ Differences = dict[tuple[str, str], tuple[list[float], list[float]]]
 """(experiment, what is taken off) -> of each seed in bits per byte and in log perplexity."""
 
 
-def _experiments(records: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[RunRecord]], bool]]:
+def _experiments(
+    records: Sequence[RunRecord], *, changed: bool = False
+) -> Iterator[tuple[str, dict[str, list[RunRecord]], bool]]:
     """Each experiment with unchanged settings: its name, method -> finished runs, and whether it can tell, by the
-    gate."""
-    plain = [r for r in records if r.status == "finished" and not r.changes]
-    gates = informative(plain)
-    for experiment, runs in grouped(plain, lambda r: r.experiment["name"]).items():
+    gate. changed: those with changed settings instead, which their name has, too."""
+    ours = [r for r in records if r.status == "finished" and bool(r.changes) == changed]
+    gates = informative(ours)
+    for experiment, runs in grouped(ours, lambda r: with_changes(r.experiment["name"], r.changes)).items():
         yield experiment, grouped(runs, lambda r: r.method), gates[key(runs[0])].can_tell
 
 

@@ -66,6 +66,18 @@ def test_where_the_gate_is_open_each_contrast_has_a_conclusion():
     assert rows[0][3].startswith("-0.10")
 
 
+def test_changed_settings_are_a_family_of_their_own():
+    deeper = a_study(1.9)
+    for run in deeper:
+        run.experiment["overrides"] = {"n_layer": 12}
+    both = a_study(1.9) + deeper
+    assert rule_markdown(both) == rule_markdown(a_study(1.9))
+    rows = table_cells(rule_markdown(both, changed=True))
+    assert [row[0] for row in rows] == ["depth, n_layer=12"] * 4
+    assert [row[1:] for row in rows] == [row[1:] for row in table_cells(rule_markdown(both))]
+    assert rule_markdown(a_study(1.9), changed=True) == ""
+
+
 def test_where_the_gate_is_shut_nothing_is_concluded():
     rows = table_cells(rule_markdown(a_study(2.05)))
     assert {row[-1] for row in rows} == {"cannot tell", "the same map, so the same run but for rounding"}
