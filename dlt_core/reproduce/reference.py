@@ -21,12 +21,12 @@ _TEMPLATE = """{% extends "default/module.html.jinja2" %}
 {% block attribution %}{% endblock %}
 """
 _STYLE = """
-:root { color-scheme: light dark; }
+@media screen { :root { color-scheme: light dark; } }
 .pdoc .docstring, .pdoc .attr { overflow-wrap: anywhere; }
 .pdoc pre, .pdoc .param, .pdoc .return-annotation { white-space: pre-wrap; tab-size: 4; }
 .pdoc .docstring > p, .pdoc .docstring > ul { max-width: 52em; }
 .pdoc .module-list-button { margin-right: 0.5em; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root { --pdoc-background: #191b1d; }
   .pdoc { --text: #e9ecef; --muted: #9d9d9d; --link: #7ab8ff; --link-hover: #a5d0ff; --code: #26292c; --active: #4a4a30;
     --accent: #2b2e31; --accent2: #4a4d50; --nav-hover: rgba(0, 0, 0, 0.2); --name: #77c1ff; --def: #5fd38d;

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from dlt_core.records.record import RunRecord
-from dlt_core.reproduce import site
+from dlt_core.reproduce import pages, site
 from dlt_core.tie_map import TieMap
 from dlt_core.widgets.base import module
 from dlt_core.widgets.shapes import LOGITS_AT_ONCE, memory, shapes
@@ -96,7 +96,7 @@ def test_a_notebooks_page_reads_offline_and_follows_the_theme(browser, tmp_path,
 
     nb = nbformat.read(site.NOTEBOOKS / "01_tying_layers.ipynb", as_version=4)
     path = tmp_path / "01_tying_layers.html"
-    path.write_text(site.notebook_page(nb, "01"), encoding="utf-8")
+    path.write_text(pages.notebook_page(nb, "01"), encoding="utf-8")
     context = browser.new_context(viewport={"width": 900, "height": 800}, offline=True, color_scheme="dark")
     page = context.new_page()
     page.goto(path.as_uri())
@@ -112,3 +112,45 @@ def test_a_notebooks_page_reads_offline_and_follows_the_theme(browser, tmp_path,
         words = page.locator(".jp-RenderedMarkdown p").first.evaluate("el => getComputedStyle(el).color")
         assert (int(re.search(r"\d+", words).group()) > 127) == (scheme == "dark"), words
     context.close()
+
+
+ROWS = [[f"column {i}" for i in range(11)], ["---"] * 11, ["+0.047 ± 0.025"] * 11]
+WIDE = "\n".join(f"| {' | '.join(row)} |" for row in ROWS)
+WIDE += "\n\n[a link](other.html)\n\n<details><summary>More</summary>\n\nfolded\n\n</details>\n"
+
+
+@pytest.mark.parametrize("kind", ["notebook", "plain"])
+def test_on_a_narrow_screen_a_wide_table_scrolls_and_the_page_does_not(browser, tmp_path, kind):
+    path = tmp_path / "page.html"
+    made = pages.markdown_page(WIDE, "A page") if kind == "notebook" else pages.plain_page("", pages.in_html(WIDE))
+    path.write_text(made, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 380, "height": 800})
+    page.goto(path.as_uri())
+    table = page.locator(".wide")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    assert table.bounding_box()["x"] + table.bounding_box()["width"] <= 380
+    assert table.evaluate("el => { el.scrollLeft = 9999; return el.scrollLeft; }") > 100
+    page.close()
+
+
+@pytest.mark.parametrize("kind", ["notebook", "plain"])
+def test_on_paper_a_wide_table_fits_nothing_is_folded_or_dark_and_links_are_words(browser, tmp_path, kind):
+    path = tmp_path / "page.html"
+    made = pages.markdown_page(WIDE, "A page") if kind == "notebook" else pages.plain_page("", pages.in_html(WIDE))
+    path.write_text(made, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 680, "height": 800}, color_scheme="dark")  # A4 without its margins
+    page.goto(path.as_uri())
+    folded = page.get_by_text("folded")
+    table = page.locator(".wide").evaluate_handle("el => el.firstElementChild")
+    assert not folded.is_visible()
+    assert table.evaluate("el => el.getBoundingClientRect().right") > 680
+    page.emulate_media(media="print", color_scheme="dark")
+    assert folded.is_visible()
+    assert table.evaluate("el => el.getBoundingClientRect().right") <= 680
+    ink = "el => ['color', 'backgroundColor', 'textDecorationLine'].map((name) => getComputedStyle(el)[name])"
+    words, paper, _ = page.locator("body").evaluate(ink)
+    assert paper in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
+    assert "255" not in words
+    link, _, line = page.get_by_text("a link").evaluate(ink)
+    assert (link, line) == (page.locator("p", has_text="a link").evaluate(ink)[0], "none")
+    page.close()

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 import dlt_core
 from dlt_core.__main__ import main
@@ -44,30 +44,73 @@ def test_everything_is_there_and_small_enough_to_mail(folder):
     names = {path.stem for path in site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")}
     exercises = {f"exercises-{path.stem}" for path in (site.NOTEBOOKS / "exercises").glob("*.ipynb")}
     assert len(exercises) == 9
-    others = {"index", "results", "guide", "teaching", "playground", "dlt_core"}
+    others = {"index", "readme", "results", "guide", "teaching", "playground", "dlt_core"}
+    measured = {f"figures-benchmark-{path.stem}" for path in (site.CHECKOUT / "figures/benchmark").glob("*.md")}
+    others |= {"figures-results", *measured}
     assert {path.stem for path in folder.glob("*.html")} == names | exercises | others
     assert {path.stem for path in (folder / "dlt_core").iterdir()} == {*dlt_core._ROOMS}
     reference = [folder / "dlt_core.html", *(folder / "dlt_core").iterdir()]
     assert sum(path.stat().st_size for path in reference) < 1e6
-    assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 13e6
-    assert {f"{name}.html" for name in names | exercises} <= {*Page((folder / "index.html").read_text()).links}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 13e6
+    copies = [path for path in files if path.suffix not in (".html", ".css")]
+    assert len(copies) > 10
+    for path in copies:
+        assert path.read_bytes() == (site.CHECKOUT / path.relative_to(folder)).read_bytes()
+    assert not (folder / "figures" / "records").exists()
 
 
 def test_every_link_arrives_and_nothing_comes_from_outside(folder):
     texts = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
     pages = {name: Page(text) for name, text in texts.items()}
+    led = {}
     for name, page in pages.items():
-        for link in page.links:
+        led[name] = set()
+        for link in [link for link in page.links if not re.match("https?:", link)]:
             target, _, anchor = link.partition("#")
-            if re.match("https?:", target):
-                continue
             target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) if target else name
-            assert target in pages, f"{name} leads to {link}"
+            assert (folder / target).is_file(), f"{name} leads to {link}"
             assert not anchor or anchor in pages[target].ids, f"{name} leads to {link}"
-        assert all(what == "notebook.css" or what.startswith("data:") for what in page.fetched), name
+            led[name].add(target)
+        for source in [source for source in page.fetched if not source.startswith("data:")]:
+            assert (folder / source).is_file(), f"{name} shows {source}"
         assert page.scripts == 0 or name == "playground.html"
+    found, new = set(), {"index.html"}
+    while new:
+        found |= new
+        new = {target for name in new for target in led.get(name, ())} - found
+    assert pages.keys() <= found, "from the first page"
     for text in (texts["dlt_core.html"], (folder / "notebook.css").read_text(encoding="utf-8")):
         assert not re.search(r"@import|url\(\s*['\"]?https?:", text)
+
+
+def test_the_first_page_has_the_picture_each_notebook_and_the_pages_beside_them(folder):
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.fetched == ["figures/fig_tie_map_evolution.png"]
+    beside = {"playground", "dlt_core", *site.WRITTEN}
+    made = {path.stem for path in folder.glob("*.html") if re.match(r"\d\d_|exercises-", path.stem)}
+    assert {f"{name}.html" for name in beside | made} <= {*page.links}
+    described = re.findall(r'<li><a href="(\d\d)_[^>]*><b>.*?<p>([^<].*?)</p>', text, re.DOTALL)
+    assert [number for number, _ in described] == [f"{number:02d}" for number in range(17)]
+    assert all(20 < len(words) < 400 for _, words in described)
+
+
+def test_links_keep_the_anchors_that_only_other_pages_name(folder):
+    assert "readme.html#the-notebooks" in Page((folder / "04_gpt2_wikitext2.html").read_text(encoding="utf-8")).links
+    results = {*Page((folder / "results.html").read_text(encoding="utf-8")).links}
+    assert {"figures/fig_tie_map_evolution_all.png", "figures-benchmark-cpu.html", "figures-results.html"} <= results
+    assert {"figures/results.csv", "figures/looks.json"} <= results
+    named = {*re.findall('<a id="(.*?)">', (site.NOTEBOOKS / "README.md").read_text(encoding="utf-8"))}
+    assert named <= Page((folder / "teaching.html").read_text(encoding="utf-8")).ids
+
+
+def test_each_notebook_leads_to_the_first_page_and_its_neighbours(folder):
+    names = sorted(path.stem for path in site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    for before, name, after in zip([None, *names], names, [*names[1:], None], strict=False):
+        nav = (folder / f"{name}.html").read_text(encoding="utf-8").partition('<nav class="way">')[2]
+        to = [one and f"{one}.html" for one in ("index", before, after)]
+        assert Page(nav.partition("</nav>")[0]).links == [link for link in to if link]
 
 
 def test_the_reference_has_each_public_name_with_its_arguments_and_an_example(folder):
@@ -109,7 +152,9 @@ def test_a_notebook_leads_to_its_exercises_and_to_what_its_words_mean(folder):
 def test_the_results_are_a_page_with_its_figures_in_it(folder):
     written = (site.CHECKOUT / "figures" / "README.md").read_text(encoding="utf-8")
     text = (folder / "results.html").read_text(encoding="utf-8")
-    assert text.count('src="data:image/png') == len(re.findall(r"!\[[^]]*\]\([^)]*\.png\)", written)) > 5
+    figures = re.findall(r"!\[[^]]*\]\(([^)]*\.png)\)", written)
+    assert Page(text).fetched == ["notebook.css", *(f"figures/{name}" for name in figures)]
+    assert len(figures) > 5
     assert "15_a_rule_that_hears.html" in Page(text).links
     assert "results.html" in Page((folder / "index.html").read_text(encoding="utf-8")).links
     guide = Page((folder / "guide.html").read_text(encoding="utf-8")).links
@@ -127,28 +172,6 @@ def test_formulas_are_mathml_and_outputs_are_there(folder):
     assert 'href="playground.html"' in text, "a widget leads to where it is alive"
 
 
-def test_a_script_in_a_notebook_stays_out():
-    output = new_output("display_data", {"text/html": "<b>bold</b><script src='https://example.org/x.js'></script>"})
-    nb = new_notebook(cells=[new_markdown_cell("# A <script>x</script>"), new_code_cell("1 < 2", outputs=[output])])
-    text = site.notebook_page(nb, "A title")
-    assert "<script" not in text
-    assert "<b>bold</b>" in text
-    assert "<title>A title</title>" in text
-
-
-def test_a_cell_that_only_reports_is_folded_and_its_output_is_not():
-    output = new_output("stream", name="stdout", text="what it says")
-    hidden = new_code_cell("report = 1", outputs=[output], metadata={"tags": ["hide-input"]})
-    text = site.notebook_page(new_notebook(cells=[new_code_cell("shown = 1"), hidden]), "A title")
-    assert text.count("<summary>show the code</summary>") == 1
-    before, _, rest = text.partition('<details class="folded">')
-    folded, _, after = rest.partition("</details>")
-    assert "shown" in before
-    assert "report" in folded
-    assert "what it says" in after
-    assert "<script" not in text
-
-
 def test_each_figure_of_a_notebook_has_its_words(folder):
     for path in sorted(site.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         outputs = [o for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", []) if "data" in o]
@@ -162,21 +185,6 @@ def test_each_figure_of_a_notebook_has_its_words(folder):
         assert alts == words, path.name
 
 
-def test_a_figure_has_its_words_and_a_drawing_its_width():
-    image = {"image/png": "iVBORw0KGgo="}
-    outputs = [
-        new_output("display_data", image, metadata={"image/png": {"alt": "2 < 3 books", "width": 700}}),
-        new_output("execute_result", image, metadata={"image/png": {"alt": "“a” at 1"}}),
-        new_output("display_data", image),
-    ]
-    text = site.notebook_page(new_notebook(cells=[new_code_cell("drawing", outputs=outputs)]), "A title")
-    drawing, chart, other = re.findall("<img [^>]+>", text)
-    assert 'alt="2 &lt; 3 books"' in drawing
-    assert 'width="700"' in drawing
-    assert 'alt="“a” at 1"' in chart
-    assert "books" not in other
-
-
 def test_the_playground_holds_state_and_modules():
     text = site.playground_page()
     page = Page(text)
@@ -184,6 +192,17 @@ def test_the_playground_holds_state_and_modules():
     assert lines()[6] in text
     assert "export default" not in text
     assert page.fetched == []
+
+
+def test_a_link_that_leads_to_nothing_stops_it_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    cell = new_markdown_cell("# 00 · A title\n\n[words](no_such_file.md)")
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "00_a.ipynb")
+    for name, value in {"NOTEBOOKS": tmp_path, "WRITTEN": {}, "MEASURED": ()}.items():
+        monkeypatch.setattr(site, name, value)
+    with pytest.raises(SystemExit):
+        main(["html", str(tmp_path / "out")])
+    assert "00_a.ipynb leads to no_such_file.md, of which the site has no page" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_it_says_what_it_cannot_do(tmp_path, monkeypatch, capsys):
