@@ -97,12 +97,14 @@ def true_losses(records: Sequence[RunRecord], preset: str = "laptop", study: str
     return {tie_map: fmean(losses) for tie_map, losses in truth(runs).items()}
 
 
-def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarray, np.ndarray]:
+def regrets(
+    record: RunRecord, losses: Mapping[TieMap, float], *, always_untie: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """For each decision how much worse than the best action's the map is that Q prefers, and how much worse the
     average action's: two arrays of shape (decisions,), in the unit of `losses`.
 
-    What is compared is what the Q-values would choose, also where the run explored. Raises ValueError for a run without
-    Q-values.
+    What is compared is what the Q-values would choose, also where the run explored. always_untie: the action that
+    unties the layer in place of Q's. Raises ValueError for a run without Q-values.
     """
     orphans = record.experiment["orphans"]
     state, ours, average = TieMap(record.first_ties(record.experiment["n_layer"])), [], []
@@ -110,7 +112,7 @@ def regrets(record: RunRecord, losses: Mapping[TieMap, float]) -> tuple[np.ndarr
         if q_values is None or None in q_values:
             raise ValueError(f"{record.key} has decisions without Q-values")
         reached = [losses[state.with_action(layer, a, orphans=orphans)] for a in range(layer + 1)]
-        ours.append(reached[int(np.argmax(q_values))] - min(reached))
+        ours.append(reached[layer if always_untie else int(np.argmax(q_values))] - min(reached))
         average.append(fmean(reached) - min(reached))
         state = TieMap(after)
     return np.array(ours), np.array(average)

@@ -131,9 +131,14 @@ def use_gradients(learner: Learner, minibatches: int = MINIBATCHES, *, first: in
         learner.probe_gradient(index)
     parallel.average_gradients(learner.model.parameters())
     blocks = find_blocks(learner.model)
-    rows = [torch.cat([p.grad.float().flatten() for p in b.parameters() if p.grad is not None]) for b in blocks]
+    size = sum(p.numel() for p in blocks[0].parameters() if p.grad is not None)
+    rows = torch.empty(len(blocks), size, device=next(blocks[0].parameters()).device)
+    for row, block in zip(rows, blocks, strict=True):  # a block's gradient goes as soon as it is copied
+        row.copy_(torch.cat([p.grad.float().flatten() for p in block.parameters() if p.grad is not None]))
+        for parameter in block.parameters():
+            parameter.grad = None
     learner.optimizer.zero_grad(set_to_none=True)
-    return torch.stack(rows) / minibatches
+    return rows.div_(minibatches)
 
 
 def tensor_sizes(learner: Learner) -> list[int]:

@@ -18,9 +18,11 @@ from dlt_core.experiments import Experiment, build_learner, load_data
 from dlt_core.studies.rule import peers
 from dlt_core.studies.rule.gain import (
     MINIBATCHES,
+    balanced,
     best_maps,
     gain,
     gain_by_sets,
+    tensor_sizes,
     use_gradients,
     worth_having,
 )
@@ -41,14 +43,22 @@ FORKS = (4, 8, 16)  # decisions before which `fork_commit_freeze` looks; after t
 
 
 def look_at_gradients(
-    learner: Learner, num_groups: int | None = None, *, minibatches: int = MINIBATCHES, norm: str = "l1"
+    learner: Learner,
+    num_groups: int | None = None,
+    *,
+    minibatches: int = MINIBATCHES,
+    norm: str = "l1",
+    per_tensor: bool = False,
 ) -> Seen:
     """The map that loses least by sharing, seen from where the learner is; it is untied afterwards.
 
-    num_groups: weight sets; None: as many as are worth having. norm: see `gain.NORMS`.
+    num_groups: weight sets; None: as many as are worth having. norm: see `gain.NORMS`. per_tensor: each tensor of a
+    block has the same say, see `gain.balanced`.
     """
     n_layer = len(learner.tie_map)
     gradients = use_gradients(learner, minibatches)
+    if per_tensor:
+        gradients = balanced(gradients, tensor_sizes(learner), norm=norm)
     by_sets = gain_by_sets(gradients, norm=norm)
     num_groups = worth_having(by_sets) if num_groups is None else num_groups
     independent = gain(gradients, TieMap.independent(n_layer).groups, norm=norm)
@@ -67,22 +77,27 @@ def choose_map(
     warm_up: int = WARM_UP,
     minibatches: int = MINIBATCHES,
     norm: str = "l1",
+    per_tensor: bool = False,
 ) -> tuple[TieMap, dict[str, Any]]:
     """The map that loses least by sharing, seen after `warm_up` steps with all layers tied; and what a record says of
-    it: {"agent": ..., "budget": ...}. The learner has been used up afterwards."""
+    it: {"agent": ..., "budget": ...}. The learner has been used up afterwards. The others: see `look_at_gradients`."""
     learner.tie(TieMap.all_tied(len(learner.tie_map)))
     if warm_up:
         learner.train(warm_up)
-    seen = look_at_gradients(learner, num_groups, minibatches=minibatches, norm=norm)
-    agent = {**settings(num_groups, warm_up, minibatches, norm), **seen.why}
+    seen = look_at_gradients(learner, num_groups, minibatches=minibatches, norm=norm, per_tensor=per_tensor)
+    agent = {**settings(num_groups, warm_up, minibatches, norm, per_tensor), **seen.why}
     return seen.tie_map, {"agent": agent, "budget": {"search_steps": warm_up, "search_passes": minibatches}}
 
 
 def settings(
-    num_groups: int | None, warm_up: int = WARM_UP, minibatches: int = MINIBATCHES, norm: str = "l1"
+    num_groups: int | None,
+    warm_up: int = WARM_UP,
+    minibatches: int = MINIBATCHES,
+    norm: str = "l1",
+    per_tensor: bool = False,
 ) -> dict[str, Any]:
     """What a record says of how the rule decides."""
-    rule = {"warm_up": warm_up, "minibatches": minibatches, "norm": norm}
+    rule = {"warm_up": warm_up, "minibatches": minibatches, "norm": norm} | ({"per_tensor": True} if per_tensor else {})
     return {"class": "gradient_rule", "num_groups": num_groups, **rule}
 
 
@@ -101,12 +116,23 @@ def train_restarted(
     return train_conventional(experiment, tie_map=tie_map, chosen_by=found, data=data, **options)
 
 
-def train_on(experiment: Experiment, *, num_groups: int | None, **options: Any) -> RunRecord:
-    """All layers tied for WARM_UP steps (up to a decision, and at most half of the training), one look, and on with the
-    map found: no step is lost."""
-    after = min(math.ceil(WARM_UP / experiment.steps_per_action), experiment.episodes * (experiment.n_layer - 1) // 2)
-    look = functools.partial(look_at_gradients, num_groups=num_groups)
-    agent = settings(num_groups, after * experiment.steps_per_action)
+def train_on(
+    experiment: Experiment,
+    *,
+    num_groups: int | None,
+    warm_up: int | None = None,
+    minibatches: int = MINIBATCHES,
+    norm: str = "l1",
+    per_tensor: bool = False,
+    **options: Any,
+) -> RunRecord:
+    """All layers tied for `warm_up` steps, WARM_UP if not given (up to a decision, at most half of the training), one
+    look, and on with the map found: no step is lost. The others: see `look_at_gradients`."""
+    warm_up = WARM_UP if warm_up is None else warm_up
+    after = min(math.ceil(warm_up / experiment.steps_per_action), experiment.episodes * (experiment.n_layer - 1) // 2)
+    how: dict[str, Any] = {"minibatches": minibatches, "norm": norm, "per_tensor": per_tensor}
+    look = functools.partial(look_at_gradients, num_groups=num_groups, **how)
+    agent = settings(num_groups, after * experiment.steps_per_action, **how)
     return train_with_looks(experiment, {after: look}, agent=agent, **options)
 
 

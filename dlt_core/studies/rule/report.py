@@ -7,6 +7,7 @@ which have as many parameters and half the work, and conventional training.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,17 +26,19 @@ from dlt_core.records.statistics import (
     bits_per_byte,
     holm,
     mean_interval,
+    p_in_words,
     p_value,
     paired_differences,
     plus_minus,
     within,
 )
-from dlt_core.studies.claim import LOOKED, LOOKED_AT, conclusion, later_alone, looked_at, with_later
-from dlt_core.studies.diagnosis import is_truth, regrets, truth
+from dlt_core.studies.claim import LOOKED, conclusion, later_alone, looked_at, with_later
+from dlt_core.studies.diagnosis import is_truth, rank_correlation, regrets, truth
 from dlt_core.studies.gate import in_words as with_interval
-from dlt_core.studies.gate import informative, key
+from dlt_core.studies.gate import informative, is_a_look, key
+from dlt_core.studies.rule.gain import worth_having
 from dlt_core.studies.rule.methods import WARM_UP
-from dlt_core.studies.rule.study import LATE, TRUTHS, rounded
+from dlt_core.studies.rule.study import LATE, MODELS, TRUTHS, rounded
 from dlt_core.studies.tables import grouped, markdown_table, with_changes
 from dlt_core.tie_map import PATTERNS, TieMap, number_of_maps
 
@@ -51,7 +54,7 @@ OF_PATTERNS = (
     "p are somewhat too small."
 )
 OF_MORE_SETS = "We looked after two seeds, and then ran three more. So these p are somewhat too small."
-THIRD = 102  # the first of these
+THREE_MORE = range(102, 105)  # the seeds of these
 
 
 def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str:
@@ -60,8 +63,9 @@ def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str
     deeper models, which are a family of their own."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
-    later: dict[str, list[float]] = {}
+    looks: list[tuple[str, dict[str, list[float]]]] = []
     for experiment, of, told in _experiments(records, changed=changed):
+        later: dict[str, list[float]] = {}
         pattern = best_pattern(of) if RULE in of else None
         for other in filter(None, ("random", pattern, *BESIDE)) if RULE in of else ():
             name = experiment, f"`{other}`"
@@ -71,8 +75,12 @@ def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str
                 words[name] = f"the same map, so the same run{' but for rounding' if any(found[name][0]) else ''}"
             elif alone := later_alone(of[RULE], of.get(other, [])):
                 later[f"minus `{other}`"] = alone
-    when = LOOKED.format("depth", LOOKED_AT["depth", ""][1])
-    return with_later(_table(found, words), when, later)
+        if later:
+            looks.append((LOOKED.format(experiment, looked_at(of[RULE])), later))
+    table = _table(found, words)
+    for when, later in looks:
+        table = with_later(table, when, later)
+    return table
 
 
 def patterns_markdown(records: Sequence[RunRecord]) -> str:
@@ -108,7 +116,7 @@ def more_sets_markdown(records: Sequence[RunRecord]) -> str:
                 continue
             for other in dict.fromkeys(("random", RULE, "shallow-2", f"shallow-{sets[1]}", "conventional")):
                 found[experiment, f"`{name}` minus `{other}`"] = bits_and_nats(runs, of.get(other, []))
-                if experiment == "depth" and (alone := later_alone(runs, of.get(other, []), THIRD)):
+                if experiment == "depth" and (alone := later_alone(runs, of.get(other, []), THREE_MORE)):
                     later[f"minus `{other}`"] = alone
             maps = Counter(str(r.required(r.final_tie_map)) for r in runs).most_common()
             chosen.append(f"`{name}` chose {'; '.join(f'`{m}` ({n} of {len(runs)} seeds)' for m, n in maps)}.")
@@ -125,18 +133,19 @@ def _experiments(
 ) -> Iterator[tuple[str, dict[str, list[RunRecord]], bool]]:
     """Each experiment with unchanged settings: its name, method -> finished runs, and whether it can tell, by the
     gate. changed: those with changed settings instead, which their name has, too."""
-    ours = [r for r in records if r.status == "finished" and bool(r.changes) == changed]
+    ours = [r for r in records if r.status == "finished" and bool(r.changes) == changed and not is_a_look(r)]
     gates = informative(ours)
     for experiment, runs in grouped(ours, lambda r: with_changes(r.experiment["name"], r.changes)).items():
         yield experiment, grouped(runs, lambda r: r.method), gates[key(runs[0])].can_tell
 
 
 def _table(found: Differences, words: Mapping[tuple[str, str], str], compared: str = f"`{RULE}` minus") -> str:
-    """A row for each contrast of at least two pairs, corrected over all of them; words: what is said of one instead of
-    what its p shows."""
+    """A row for each contrast of at least two pairs. words: what is said of one that can show nothing, because it
+    cannot tell or is one run twice; the others are tests, and corrected over all of them."""
     found = {name: differences for name, differences in found.items() if len(differences[0]) > 1}
-    differ = holm({name: p_value(bits) for name, (bits, _) in found.items()})
-    equal = holm({name: within(bits, -MARGIN, MARGIN) for name, (bits, _) in found.items()})
+    tests = {name: bits for name, (bits, _) in found.items() if not words.get(name)}
+    differ = holm({name: p_value(bits) for name, bits in tests.items()})
+    equal = holm({name: within(bits, -MARGIN, MARGIN) for name, bits in tests.items()})
     return markdown_table(
         [
             {
@@ -145,7 +154,7 @@ def _table(found: Differences, words: Mapping[tuple[str, str], str], compared: s
                 "n": str(len(bits)),
                 "bits per byte": plus_minus(*mean_interval(bits), 3, "+"),
                 "95 % interval": allowed(nats),
-                "p, Holm": f"{differ[name]:.3f}",
+                "p, Holm": p_in_words(differ[name]) if name in differ else "",
                 "": words.get(name) or conclusion(fmean(bits), differ[name], equal[name], f"{MARGIN:g} bits per byte"),
             }
             for name, (bits, nats) in found.items()
@@ -218,20 +227,28 @@ def agents_markdown(
 ) -> str:
     """Agents by what they are rewarded with, against the baseline: bits per byte; and, where the maps' losses from
     scratch are known, the regret of Q's choices against this truth, over the second half of the decisions, minus that
-    of blind choices (below 0: Q knows something)."""
+    of blind choices (below 0: Q knows something), and what it would be for one who unties each layer it comes to."""
     rows = []
     for name, of in runs.items():
         if name == baseline:
             continue
         row = {"agent": f"`{name}`", "n": str(len(of))}
         if true is not None:
-            late = [(ours - blind)[len(ours) // 2 :].mean() for ours, blind in (regrets(r, true) for r in of)]
-            row["regret of its choices minus blind ones (nats)"] = plus_minus(*mean_interval(late), 3, "+")
+            row["regret of its choices minus blind ones (nats)"] = late_regret(of, true)
+            row["had it always untied"] = late_regret(of, true, always_untie=True)
         bits, nats = bits_and_nats(of, runs[baseline])
         row[f"bits per byte minus `{baseline}`"] = plus_minus(*mean_interval(bits), 3, "+")
         row["95 % interval"] = allowed(nats)
         rows.append(row)
     return markdown_table(rows)
+
+
+def late_regret(runs: Sequence[RunRecord], true: Mapping[TieMap, float], *, always_untie: bool = False) -> str:
+    """Over the second half of the decisions, the mean regret of Q's choices minus that of blind ones, in nats per
+    token; or of always untying the layer in the same states."""
+    found = (regrets(r, true, always_untie=always_untie) for r in runs)
+    late = [float((ours - blind)[len(ours) // 2 :].mean()) for ours, blind in found]
+    return plus_minus(*mean_interval(late), 3, "+")
 
 
 def deeper_markdown(records: Sequence[RunRecord]) -> str:
@@ -250,6 +267,65 @@ def deeper_markdown(records: Sequence[RunRecord]) -> str:
                 found[name] = bits_and_nats(of[agent], of.get(other, []))
                 words[name] = "" if told else "cannot tell"
     return with_later(_table(found, words, "compared"), OF_AGENTS, later)
+
+
+def search_by_step(record: RunRecord) -> np.ndarray:
+    """What the search of a run had cost when each of its evaluations was made, in optimiser steps, of which a backward
+    pass counts as one; shape (evaluations,). A map that is found before the training is paid first; an agent with a
+    reward of the rule pays for each decision that moves a tie, before the steps of that decision."""
+    steps = np.array(record.curves["validation"]["step"])
+    whole = sum(record.budget.get(cost, 0) for cost in COSTS)
+    if not (maps := record.history.get("tie_map")) or not whole:
+        return np.full(len(steps), whole)
+    before = [record.first_ties(record.experiment["n_layer"]), *maps[:-1]]
+    moved = np.cumsum([list(old) != list(new) for old, new in zip(before, maps, strict=True)])
+    paid = whole * moved / moved[-1]
+    return np.array([paid[math.ceil(step / record.experiment["steps_per_action"]) - 1] for step in steps])
+
+
+def best_within(record: RunRecord, steps: int, unit: str = "bits_per_byte") -> float:
+    """The lowest validation bits per byte by the time that training and search together have taken so many optimiser
+    steps; between two evaluations on the straight line. unit: "loss" for nats per token."""
+    best = np.minimum.accumulate(record.curves["validation"][unit])
+    return float(np.interp(steps, record.curves["validation"]["step"] + search_by_step(record), best))
+
+
+def charged(
+    runs: Sequence[RunRecord], others: Sequence[RunRecord], unit: str = "bits_per_byte"
+) -> tuple[list[float], list[float]]:
+    """Validation bits per byte of runs minus those of others with their seeds, the best until the end of training:
+    with the search on top, and with the search paid out of as many steps as the others' training has. unit: "loss" for
+    nats per token."""
+    theirs = {r.seed: r for r in others}
+    free, paid = [], []
+    for run in (r for r in runs if r.seed in theirs):
+        other, steps = theirs[run.seed], theirs[run.seed].budget["optimizer_steps"]
+        free.append(min(run.curves["validation"][unit]) - min(other.curves["validation"][unit]))
+        paid.append(best_within(run, steps, unit) - best_within(other, steps, unit))
+    return free, paid
+
+
+def charged_markdown(records: Sequence[RunRecord]) -> str:
+    """What is left of a lead if the search is paid out of the same steps: the rule and the agents with its rewards,
+    in each experiment that can tell, minus the random agent; the rule also minus each pattern with two sets and two
+    plain layers. On validation, since only its curve says what a shorter training had come to."""
+    rows = []
+    for experiment, of, told in _experiments(records):
+        others = [name for name in (*(f"{pattern}-2" for pattern in PATTERNS), "shallow-2") if name in of]
+        for name in [RULE, *_rewarded(of)] if told else ():
+            for other in ["random", *(others if name == RULE else [])]:
+                free, paid = charged(of.get(name, []), of.get(other, []))
+                if len(free) > 1:
+                    rows.append(
+                        {
+                            "experiment": experiment,
+                            "compared": f"`{name}` minus `{other}`",
+                            "search": _search(of[name]),
+                            "search on top": with_interval(free),
+                            "search paid out of the same steps": with_interval(paid),
+                        }
+                    )
+    return markdown_table(rows)
 
 
 def _rewarded(methods: Iterable[str]) -> list[str]:
@@ -320,6 +396,91 @@ def habits_markdown(records: Sequence[RunRecord]) -> str:
     return markdown_table(rows) + (f"\n\nWe looked at the seeds {when}." if when else "")
 
 
+def sets_markdown(records: Sequence[RunRecord]) -> str:
+    """What each further weight set brings of what untying all layers would: by the gain that the rule saw in its runs,
+    and by the losses from scratch of the best map with as many sets; and how many sets each of them calls worth having,
+    by `worth_having`. A row for each model whose maps all have losses from scratch and in which the rule was run."""
+    rows = []
+    for study in TRUTHS:
+        best: dict[int, float] = {}
+        for tie_map, of in truth([r for r in records if is_truth(r, study=study)]).items():
+            sets = tie_map.num_independent
+            best[sets] = min(best.get(sets, math.inf), fmean(of))
+        runs = [r for r in records if r.experiment["name"] == study and r.method == RULE and r.status == "finished"]
+        if not best or not runs:
+            continue
+        gains = [r.agent["gain_by_sets"] for r in runs]
+        lowest = [-best[sets] for sets in sorted(best)]
+        shares = [[_brought(of)[n] for of in gains] for n in range(len(best) - 1)]
+        worth = Counter(str(worth_having(of)) for of in gains).most_common()
+        row = {"study": study, "n": str(len(runs))}
+        for n, (seen, true) in enumerate(zip(shares, _brought(lowest), strict=True), start=2):
+            row[f"set {n}: by the gain"] = f"{min(seen):.0f} to {max(seen):.0f} %"
+            row[f"set {n}: by the truth"] = f"{true:.0f} %"
+        row["worth having, by the gain"] = "; ".join(f"{n} ({times} of {len(runs)})" for n, times in worth)
+        rows.append(row | {"worth having, by the truth": str(worth_having(lowest))})
+    return markdown_table(rows)
+
+
+def _brought(by_sets: Sequence[float]) -> list[float]:
+    """What the second set, the third and so on bring of what all of them bring, in percent."""
+    return [100 * (after - before) / (by_sets[-1] - by_sets[0]) for before, after in pairwise(by_sets)]
+
+
+def still_markdown(records: Sequence[RunRecord]) -> str:
+    """What ties that never move are worth without a choice: test bits per byte minus the random agent's, of the mean
+    over all maps with as many weight sets where all were trained from scratch, beside the map that the rule chose most
+    often; and of a random map with as many sets as the agent's last one, where that was run."""
+    rows = []
+    for experiment, of, told in _experiments(records):
+        chance = of.get("random", [])
+        maps = ((r, TieMap(r.required(r.final_tie_map))) for r in of.get("random_map", []))
+        drawn = [r for r, m in maps if number_of_maps(len(m), m.num_independent) > 1]  # it could have been another
+        found = {"`random_map`": bits_and_nats(drawn, chance)[0]}
+        by_sets: dict[int, dict[str, dict[int, float]]] = {}
+        for runs in of.values() if RULE in of else ():
+            if is_truth(runs[0], study=experiment) and runs[0].method.startswith("map-"):
+                tie_map = TieMap(runs[0].required(runs[0].final_tie_map))
+                by_sets.setdefault(tie_map.num_independent, {})[str(list(tie_map))] = paired_differences(runs, chance)
+        for sets, of_maps in sorted(by_sets.items()):
+            seeds = sorted(set.intersection(*map(set, of_maps.values())))
+            kind = f"the mean of the {len(of_maps)} maps" if len(of_maps) > 1 else "the map"
+            mean = [fmean(of_map[seed] for of_map in of_maps.values()) for seed in seeds]
+            found[f"{kind} with {sets} set{'s' if sets > 1 else ''}"] = mean
+            chosen = Counter(str(r.final_tie_map) for r in of[RULE]).most_common(1)[0][0]
+            if chosen in of_maps:
+                found[f"of these, the rule's, {chosen}"] = list(of_maps[chosen].values())
+        for words, differences in found.items():
+            if len(differences) > 1:
+                row = {"experiment": experiment, "ties that never move": words}
+                rows.append(row | {"minus `random`": with_interval(differences), "": "" if told else "cannot tell"})
+    return markdown_table(rows)
+
+
+def elsewhere_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -> str:
+    """What the rule's map comes to in the studies in which the rule itself was not run, but its looks were: where all
+    looks after some steps chose the map of `sandwich-2`, the runs of that pattern are its runs, without the search.
+    Bits per byte minus the random agent's, two plain layers' and conventional training's. By the gate these cannot tell
+    whether sharing is worth anything; nothing where none were run."""
+    rows = []
+    for experiment, of, told in _experiments(records):
+        ours = of.get("sandwich-2", [])
+        chosen = [
+            row["maps"]["2"]
+            for part, found in looks.items()
+            if part.startswith("maps: ") and MODELS.get(part.removeprefix("maps: ")) == (experiment, {})
+            for row in found["rows"]
+            if row["warm_up"] >= LATE
+        ]
+        same = ours and chosen and all(TieMap(m) == TieMap(ours[0].required(ours[0].final_tie_map)) for m in chosen)
+        if same and RULE not in of:
+            row = {"experiment": experiment, "looks": str(len(chosen)), "its map": f"`{chosen[0]}`"}
+            for other in ("random", *BESIDE):
+                row[f"minus `{other}`"] = with_interval(bits_and_nats(ours, of.get(other, []))[0])
+            rows.append(row | {"": "" if told else "cannot tell"})
+    return markdown_table(rows)
+
+
 def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -> str:
     """Among the maps with two weight sets, a row for each model whose maps all have losses from scratch: how far apart
     they are, whether the seeds agree on their order (p of Friedman's test, small where they do), and how good the
@@ -358,12 +519,16 @@ REWARDED = {
 
 
 def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world: Mapping[str, Any]) -> str:
-    """What notebook 15 shows, in sentences made of the measurements; the last one of the test, where there was one."""
+    """What notebook 15 shows, in sentences made of the measurements: the contrasts that were named in advance first,
+    where they were run."""
     known = []
     for model, study in {"GPT-2": "truth", "BERT": "truth-bert"}.items():
         rows = [r for r in looks[study]["rows"] if r["warm_up"] == WARM_UP and "Adam" in r["gain"]]
         both = [[r["correlation"] for r in rows], [r["2 sets"]["correlation"] for r in rows]]
-        known.append(f"{model} {' and '.join(plus_minus(*mean_interval(values), 2, '+') for values in both)}")
+        words = " and ".join(plus_minus(*mean_interval(values), 2, "+") for values in both)
+        true = {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, study=study)]).items()}
+        count = rank_correlation({m: -m.num_independent for m in true}, true) if true else None
+        known.append(f"{model} {words}" + (f" (the bare number of sets: {count:+.2f} over all)" if count else ""))
     samples = {
         reward: np.median([r["samples"] for r in looks["rewards"]["rows"] if r["reward"] == reward and r["samples"]])
         for reward in dict.fromkeys(r["reward"] for r in looks["rewards"]["rows"])
@@ -376,8 +541,9 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
     }
     few, *_, many = table_world["decisions"]
     lines = [
-        f"- A look after {WARM_UP} steps ranks the maps of four layers like their losses from scratch: correlation "
-        f"over all maps, and among those with two sets: {'; '.join(known)}. (± is over looks; the truth is one.)",
+        *_tests_in_words(records),
+        f"- A look after {WARM_UP} steps, and the losses of the maps of four layers from scratch: rank correlation "
+        f"over all maps, and among those with two sets: {'; '.join(known)}.",
         f"- Rewards that a test of two actions needs, of each, the median over the moments: {needed}.",
         "- In the table world, the agent's regret minus its random twin's, in nats per token "
         "(below zero, it has learned):",
@@ -387,6 +553,27 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
             if name in REWARDED
         ),
     ]
-    if table := rule_markdown(records):
-        lines.append(f"\n> **The test.** Where it could be made:\n\n{table}")
     return "\n".join(lines)
+
+
+def _tests_in_words(records: Sequence[RunRecord]) -> list[str]:
+    """The rule's test in each experiment that can tell, with what fixed patterns come to without a look, and what is
+    left if the search is paid out of the same steps."""
+    lines = []
+    for experiment, of, told in _experiments(records):
+        if not told or len(of.get(RULE, [])) < 2:
+            continue
+        bits = {o: bits_and_nats(of[RULE], of.get(o, []))[0] for o in ("random", *BESIDE)}
+        said = "; ".join(f"`{other}` {with_interval(values)}" for other, values in bits.items())
+        lines.append(f"- **`{experiment}`, the test.** The rule's bits per byte minus those of {said}.")
+        patterns = [f"{name}-2" for name in PATTERNS if f"{name}-2" in of and not same_maps(of[RULE], of[f"{name}-2"])]
+        if patterns:
+            still = [bits_and_nats(of[name], of["random"])[0] for name in patterns]
+            named = "; ".join(f"`{n}` {with_interval(v)}" for n, v in zip(patterns, still, strict=True))
+            lines.append(f"- **`{experiment}`, ties that stand still, without a look,** minus `random`: {named}.")
+        paid = {name: charged(of[name], of["random"])[1] for name in [RULE, *_rewarded(of)]}
+        named = "; ".join(f"`{name}` {with_interval(values)}" for name, values in paid.items() if len(values) > 1)
+        lines.append(
+            f"- **`{experiment}`, the search paid out of the same steps,** minus `random`, validation: {named}."
+        )
+    return lines

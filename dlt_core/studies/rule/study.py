@@ -59,6 +59,13 @@ KINDS: dict[str, dict[str, Any]] = {  # of the gain
     "squared l2, as gradient descent steps": {"norm": "l2_squared"},
     "l1, each tensor with the same say": {"balanced": True},
 }
+WITHOUT_A_LOOK: dict[str, Callable[[TieMap], float]] = {
+    "no look: the more weight sets, the better": lambda m: -m.num_independent,
+    "no look: first those with layer 0 alone (picked afterwards), then the same": lambda m: (
+        -m.num_independent - len(m) * ((0,) in m.groups)
+    ),
+}
+"""Rankings of maps, best first, that need no gradients."""
 STOPS = (15, 30, 45, 60)  # decisions of a random run of four layers after which rewards are looked at
 LATE, SHOWN = 30, (0, 60, 300)  # warm-ups that count as late, and that are drawn
 DRAWS = 64  # minibatches that a reward's noise is taken over
@@ -267,8 +274,11 @@ def _counted(values: Iterable[object]) -> str:
     return "; ".join([*words, f"others ({others})"] if others else words)
 
 
-def truth_markdown(measured: Mapping[str, Any], study: str = "truth") -> str:
-    """How the gain ranks the 15 maps of a study, by warm-up, for Adam's gain; and for the others after 60 steps."""
+def truth_markdown(
+    measured: Mapping[str, Any], study: str = "truth", true: Mapping[TieMap, float] | None = None
+) -> str:
+    """How the gain ranks the 15 maps of a study, by warm-up, for Adam's gain; and for the others after 60 steps. true:
+    their losses from scratch, for two rankings that look at no gradient."""
     rows = []
     of = measured[study]["rows"]
     wanted = [(steps, next(iter(KINDS))) for steps in dict.fromkeys(row["warm_up"] for row in of)]
@@ -287,6 +297,10 @@ def truth_markdown(measured: Mapping[str, Any], study: str = "truth") -> str:
                     f"{fmean(s['regret'] for s in some):.3f} nats above the best; blind {some[0]['blind']:.3f}"
                 )
         rows.append(row)
+    true = true or {}
+    for words, ranked in WITHOUT_A_LOOK.items() if true else ():
+        by_rank = rank_correlation({m: ranked(m) for m in true}, true)
+        rows.append(dict.fromkeys(rows[0], "") | {"gain": words, "all 15 maps": f"{by_rank:+.2f}"})
     return markdown_table(rows)
 
 
@@ -294,9 +308,26 @@ def _interval(values: Sequence[float]) -> str:
     return plus_minus(*mean_interval(values), 2, "+")
 
 
-def signals_markdown(measured: Mapping[str, Any]) -> str:
+def counting(true: Mapping[TieMap, float], moments: Iterable[Mapping[str, Any]]) -> list[float]:
+    """How well the bare number of weight sets ranks the maps that could be reached at the moments of `signals`, against
+    their losses from scratch: a mean rank correlation for each seed. The random agent's ties are played again, without
+    a model."""
+    of: dict[int, list[float]] = {}
+    for seed, decisions in {(m["seed"], m["decision"]): None for m in moments}:
+        n_layer = len(next(iter(true)))
+        agent, state = RandomAgent(n_layer, seed=seed), TieMap.all_tied(n_layer)
+        for decision in range(decisions):
+            layer = 1 + decision % (n_layer - 1)
+            state = state.with_action(layer, agent.act(state, layer))
+        reached = {state.with_action(n_layer - 1, action) for action in range(n_layer)}
+        of.setdefault(seed, []).append(rank_correlation({m: -m.num_independent for m in reached}, true))
+    return [fmean(values) for values in of.values()]
+
+
+def signals_markdown(measured: Mapping[str, Any], true: Mapping[TieMap, float] | None = None) -> str:
     """Signal, noise and what a test needs, reward by reward: geometric means over the moments at which we stopped, with
-    their range; the rank correlation is a mean over the seeds, whose moments are not independent."""
+    their range; the rank correlation is a mean over the seeds, whose moments are not independent. true: the losses of
+    the maps from scratch, for a row about their bare number of weight sets."""
     rows = []
     of = measured["rewards"]["rows"]
     for reward in dict.fromkeys(row["reward"] for row in of):
@@ -317,6 +348,11 @@ def signals_markdown(measured: Mapping[str, Any]) -> str:
                 "rank correlation with the truth": f"{_interval(ranks)} (n = {len(ranks)})",
             }
         )
+    if true and of:
+        ranks = counting(true, of)
+        words = {"reward": "none: the number of weight sets", "moments": rows[0]["moments"]}
+        words |= {"rank correlation with the truth": f"{_interval(ranks)} (n = {len(ranks)})"}
+        rows.append(dict.fromkeys(rows[0], "") | words)
     return markdown_table(rows)
 
 
@@ -359,7 +395,7 @@ def minibatches_markdown(measured: Mapping[str, Any]) -> str:
             *fewer, most = looks[0]
             agree = {f"{n} of {most}": f"{sum(of[n] == of[most] for of in looks)} of {len(looks)}" for n in fewer}
             mib = found[0]["bytes"] / 2**20
-            rows.append({"model": part, **agree, "memory of a look": f"{mib:.1f} MiB"})
+            rows.append({"model": part, **agree, "its gradients": f"{mib:.1f} MiB"})
     return markdown_table(rows)
 
 

@@ -1,5 +1,6 @@
 """The rule and its peers as methods: what is looked at, what is tied by it, what the record says and what it cost."""
 
+import functools
 import itertools
 import math
 
@@ -11,7 +12,7 @@ from dlt_core.experiments import build_learner
 from dlt_core.records.record import RunRecord
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.rule import methods, peers
-from dlt_core.studies.rule.gain import best_maps, use_gradients
+from dlt_core.studies.rule.gain import balanced, best_maps, tensor_sizes, use_gradients
 from dlt_core.studies.rule.methods import choose_map, fork, look_at_gradients
 from dlt_core.studies.tables import training_flops
 from dlt_core.tie_map import TieMap
@@ -59,6 +60,23 @@ def test_going_on_unties_once_after_the_warm_up_and_loses_no_step(short, tiny_da
     assert run.agent == {"class": "gradient_rule", "num_groups": 2, "warm_up": 6, "minibatches": 16, "norm": "l1"}
     assert [n for n, seen in enumerate(run.history["seen"]) if seen] == [3]
     assert run.history["seen"][3]["gains"][0]["tie_map"] == list(expected)
+
+
+def test_how_the_rule_looks_can_be_set_and_stands_in_the_record(short, tiny_data):
+    how = {"warm_up": 3, "minibatches": 2, "norm": "l2_squared", "per_tensor": True}
+    learner = build_learner(short, tiny_data)
+    learner.tie(TieMap.all_tied(4))
+    learner.train(4)  # k = 2: before decision 2
+    gradients = balanced(use_gradients(learner, 2), tensor_sizes(learner), norm="l2_squared")
+    expected = best_maps(gradients, 2, norm="l2_squared")[0][0]
+    run = methods.train_on(short, method="gradient-2", num_groups=2, data=tiny_data, **how)
+    assert run.agent == {"class": "gradient_rule", "num_groups": 2, **how, "warm_up": 4}
+    assert run.budget["search_passes"] == 2
+    assert run.history["tie_map"][2] == list(expected)
+    chosen_by = functools.partial(choose_map, **how)
+    again = methods.train_restarted(short, method="x", num_groups=2, chosen_by=chosen_by, data=tiny_data)
+    assert {name: again.agent[name] for name in how} == how
+    assert again.budget["search_steps"] == 3
 
 
 def test_without_a_number_the_rule_says_how_many_sets_are_worth_having(short, tiny_data, monkeypatch):

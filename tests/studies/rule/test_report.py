@@ -7,17 +7,24 @@ import numpy as np
 import pytest
 
 from dlt_core.records.record import RunRecord
+from dlt_core.studies.gate import LOOK
 from dlt_core.studies.rule.report import (
     MARGIN,
     OF_AGENTS,
     OF_PATTERNS,
     alone_by_chance,
     best_pattern,
+    best_within,
+    charged_markdown,
     deeper_markdown,
+    elsewhere_markdown,
     habits_markdown,
     more_sets_markdown,
     patterns_markdown,
     rule_markdown,
+    search_by_step,
+    sets_markdown,
+    still_markdown,
     two_sets_markdown,
 )
 from dlt_core.tie_map import all_maps
@@ -76,6 +83,9 @@ def test_changed_settings_are_a_family_of_their_own():
     assert [row[0] for row in rows] == ["depth, n_layer=12"] * 4
     assert [row[1:] for row in rows] == [row[1:] for row in table_cells(rule_markdown(both))]
     assert rule_markdown(a_study(1.9), changed=True) == ""
+    for run in deeper:
+        run.seed = LOOK
+    assert rule_markdown(deeper, changed=True) == "", "looks count in no table"
 
 
 def test_where_the_gate_is_shut_nothing_is_concluded():
@@ -239,3 +249,101 @@ def test_among_two_sets_it_says_whether_there_is_an_order_and_how_good_the_choic
     ]  # fmt: skip
     assert bert[1:3] == ["3 of 4 layers, 3 seeds", "0.000 nats"]
     assert len(table_cells(two_sets_markdown(records[:20], looks))) == 2, "a study that was not run has no row"
+
+
+def with_curves(records, curve):
+    for run in records:
+        run.curves["validation"] = {"step": [10, 20, 30], "bits_per_byte": curve, "loss": [2 * x for x in curve]}
+        run.budget["optimizer_steps"] = 30
+    return records
+
+
+def test_a_search_before_the_training_is_paid_first_and_one_for_each_move_when_it_moves():
+    (rule, *_) = with_curves(runs("gradient-2-restart", 2.0), [3.0, 2.0, 1.0])
+    rule.history, rule.budget = {}, {"optimizer_steps": 30, "search_steps": 4, "search_passes": 1}
+    assert search_by_step(rule).tolist() == [5, 5, 5]
+    assert best_within(rule, 30) == pytest.approx(1.5)  # 25 steps of training
+    assert best_within(rule, 30, "loss") == pytest.approx(3.0)
+    (agent, *_) = with_curves(runs("dynamic_paired", 2.0), [3.0, 2.0, 1.0])
+    agent.experiment |= {"steps_per_action": 5, "n_layer": 2}
+    agent.history = {"tie_map": [[0, 0], [0, 1], [0, 1], [0, 0], [0, 0], [0, 0]]}  # the 2nd and the 4th decision move
+    agent.budget = {"optimizer_steps": 30, "search_steps": 10}
+    assert search_by_step(agent).tolist() == [5, 10, 10]
+    assert best_within(agent, 30) == pytest.approx(2.0)
+    agent.budget = {"optimizer_steps": 30}
+    assert search_by_step(agent).tolist() == [0, 0, 0]
+
+
+def test_a_lead_is_shown_with_its_search_on_top_and_paid_out_of_the_same_steps():
+    study = with_curves(a_study(1.9), [3.0, 2.0, 1.0])
+    for run in study:
+        run.history = {}
+        if run.method == "gradient-2-restart":
+            run.budget |= {"search_steps": 10}
+            run.curves["validation"]["bits_per_byte"] = [2.9 - run.seed / 100, 1.9, 0.9]
+    rows = table_cells(charged_markdown(study))
+    others = ("random", "sequence-2", "sandwich-2", "shallow-2")
+    assert [row[1] for row in rows] == [f"`gradient-2-restart` minus `{other}`" for other in others]
+    assert {row[2] for row in rows} == {"10 steps"}
+    assert {row[3] for row in rows} == {"-0.100 ± 0.000 (n = 4)"}
+    assert {row[4] for row in rows} == {"+0.900 ± 0.000 (n = 4)"}
+    assert charged_markdown([r for r in study if r.method != "gradient-2-restart"]) == ""
+    shut = with_curves(a_study(2.05), [3.0, 2.0, 1.0])
+    assert charged_markdown(shut) == "", "cannot tell"
+
+
+def test_what_a_set_brings_by_the_gain_stands_beside_the_truth():
+    losses = {1: 4.0, 2: 3.0, 3: 2.5, 4: 2.0}
+    study = [
+        made_up(f"map-{'-'.join(map(str, m))}", seed, losses[m.num_independent], name="truth-bert")
+        for m in all_maps(4)
+        for seed in (0, 1)
+    ]
+    for run in study:
+        run.final_tie_map = run.tie_map = [int(i) for i in run.method.split("-")[1:]]
+        run.curves["validation"]["loss"] = [run.test["bits_per_byte"]]
+        run.test["perplexity"] = math.exp(run.test["bits_per_byte"])
+    rule = [made_up("gradient-2-restart", seed, 3.0, name="truth-bert") for seed in (0, 1)]
+    for run, third in zip(rule, (0.95, 0.96), strict=True):
+        run.agent = {"gain_by_sets": [0.5, 0.9, third, 1.0]}
+    _, row = table_cells(sets_markdown(study + rule))
+    of_sets = ["80 to 80 %", "50 %", "10 to 12 %", "25 %", "8 to 10 %", "25 %"]
+    assert row == ["truth-bert", "2", *of_sets, "2 (2 of 2)", "4"]
+    assert sets_markdown(study) == sets_markdown(rule) == ""
+
+
+def test_ties_that_never_move_stand_beside_the_random_agents():
+    study = [*runs("random", 2.5), *runs("gradient-2-restart", 2.0, (0, 0, 2))]
+    for n, tie_map in enumerate(all_maps(3)):
+        study += runs(f"map-{'-'.join(map(str, tie_map))}", 2.0 + n / 10, tuple(tie_map))
+    for run in study:
+        run.experiment |= {"name": "truth"}
+    of_one, of_two, rules, of_three = table_cells(still_markdown(study))
+    assert [row[1] for row in (of_one, of_three)] == ["the map with 1 set", "the map with 3 sets"]
+    assert (of_two[1], rules[1]) == ("the mean of the 3 maps with 2 sets", "of these, the rule's, [0, 0, 2]")
+    two = {str(list(m)): n for n, m in enumerate(all_maps(3)) if m.num_independent == 2}
+    assert float(of_two[2].split(" ")[0]) == pytest.approx(sum(two.values()) / 30 - 0.5, abs=0.002)
+    assert float(rules[2].split(" ")[0]) == pytest.approx(two["[0, 0, 2]"] / 10 - 0.5, abs=0.002)
+    assert {row[3] for row in (of_one, of_two, rules, of_three)} == {"cannot tell"}
+    drawn = [*runs("random_map", 2.4, (0, 1, 1)), *runs("random", 2.5)]
+    for run in drawn[:2]:
+        run.final_tie_map = [0, 0, 0]
+    (row,) = table_cells(still_markdown(drawn))
+    assert row[1] == "`random_map`"
+    assert row[2].endswith("(n = 2)"), "of two seeds there was one map only"
+
+
+def test_where_all_looks_chose_a_pattern_that_was_run_its_runs_are_the_rules():
+    chosen = {
+        "maps: GPT-2, 6 layers, width 64, embedded": {"rows": [{"warm_up": 60, "maps": {"2": [0, 1, 1, 1, 1, 1]}}]}
+    }
+    study = [r for r in a_study(2.05) if r.method not in ("gradient-2-restart", "sequence-2")]
+    for run in study:
+        run.experiment["name"] = "agents-embedded"
+    (row,) = table_cells(elsewhere_markdown(study, chosen))
+    assert row[:3] == ["agents-embedded", "1", "`[0, 1, 1, 1, 1, 1]`"]
+    assert [cell[:6] for cell in row[3:6]] == ["-0.100", "-0.005", "-0.050"]
+    assert row[-1] == "cannot tell"
+    assert elsewhere_markdown(a_study(1.9), chosen) == "", "there the rule itself was run"
+    chosen["maps: GPT-2, 6 layers, width 64, embedded"]["rows"][0]["maps"]["2"] = [0, 0, 0, 3, 3, 3]
+    assert elsewhere_markdown(study, chosen) == "", "another map"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dlt_core import CHECKOUT
-from dlt_core.experiments import build_learner
-from dlt_core.records.record import RunRecord
-from dlt_core.studies.diagnosis import losses_after_actions, signal_to_noise
+from dlt_core.agents import RandomAgent
+from dlt_core.experiments import build_env, build_learner
+from dlt_core.records.record import RunRecord, load_all
+from dlt_core.studies.diagnosis import losses_after_actions, rank_correlation, regrets, signal_to_noise
 from dlt_core.studies.rule import report, study
 from dlt_core.studies.rule.gain import best_maps, use_gradients
 from dlt_core.tie_map import TieMap, all_maps
@@ -121,11 +122,42 @@ def test_a_map_of_many_layers_is_written_as_its_groups():
 def test_the_closing_sentences_are_made_of_the_measurements():
     table_world = json.loads((CHECKOUT / "figures" / "table_world.json").read_text(encoding="utf-8"))
     text = report.in_words(LOOKS, [], table_world)
-    both = r"two sets: GPT-2 \+0\.9\d ± \S+ and \+0\.\d\d ± \S+; BERT \+0\.\d\d ± \S+ and -0\.\d\d ± \S+\. \("
+    both = r"two sets: GPT-2 \+0\.9\d ± \S+ and \+0\.\d\d ± \S+; BERT \+0\.\d\d ± \S+ and -0\.\d\d ± \S+\.\n"
     assert re.search(both, text), text
     assert "\n  - `paired`, γ = 0: -0.0" in text
     assert text.count("decisions, ") == len(report.REWARDED), "all of them were measured"
-    assert "The test" not in text
+    assert "the test" not in text
+    records = [r for r in load_all(CHECKOUT / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    text = report.in_words(LOOKS, records, table_world)
+    first, *others = text.splitlines()
+    assert first.startswith("- **`depth`, the test.** The rule's bits per byte minus those of `random` -0.0")
+    assert "`cycle_rev-2` -0.0" in others[0]
+    assert re.search(r"of the same steps,\*\* minus `random`, validation: `gradient-2-restart` -0\.0", others[1])
+    assert re.search(r"BERT \S+ ± \S+ and \S+ ± \S+ \(the bare number of sets: \+0\.9\d over all\)", text)
+
+
+def test_rankings_without_a_look_stand_below_those_of_the_gain():
+    true = {m: float(-m.num_independent - 10 * ((0,) in m.groups)) for m in all_maps(4)}
+    rows = table_cells(study.truth_markdown(LOOKS, true=true))[1:]
+    assert [row[2] for row in rows[-2:]] == ["+0.87", "+1.00"]
+    assert rows[:-2] == table_cells(study.truth_markdown(LOOKS))[1:]
+    sets = {m: float(-m.num_independent) for m in true}
+    *rewards, none = table_cells(study.signals_markdown(LOOKS, sets))[1:]
+    assert rewards == table_cells(study.signals_markdown(LOOKS))[1:]
+    assert none[:2] == ["none: the number of weight sets", "12"]
+    assert none[-1] == "+1.00 ± 0.00 (n = 5)"
+
+
+def test_the_ties_of_the_moments_are_those_of_the_random_run(tiny_data, smoke):
+    env = build_env(smoke, tiny_data)
+    agent = RandomAgent(4, seed=3)
+    for _ in range(7):
+        env.step(agent.act(env.tie_map, env.layer))
+    reached = {env.tie_map.with_action(3, action) for action in range(4)}
+    assert len({m.num_independent for m in reached}) > 1
+    true = {m: float(n) for n, m in enumerate(all_maps(4))}
+    expected = rank_correlation({m: -m.num_independent for m in reached}, true)
+    assert study.counting(true, [{"seed": 3, "decision": 7}] * 2) == [expected]
 
 
 def test_peers_and_agents_are_held_against_the_random_agent_and_the_truth():
@@ -144,5 +176,8 @@ def test_peers_and_agents_are_held_against_the_random_agent_and_the_truth():
         report.agents_markdown({"dynamic": four["dynamic"], "random": four["random"]}, "random", true)
     )
     assert agent[:2] == ["`dynamic`", "2"]
+    untied = regrets(four["dynamic"][0], true, always_untie=True)[0]
+    assert not np.array_equal(untied, regrets(four["dynamic"][0], true)[0])
+    assert agent[3] == report.late_regret(four["dynamic"], true, always_untie=True) != agent[2]
     _, blind = table_cells(report.agents_markdown({name: four[name] for name in ("random", "dynamic")}, "random"))
-    assert blind == agent[:2] + agent[3:], "without a truth there is no regret"
+    assert blind == agent[:2] + agent[4:], "without a truth there is no regret"
