@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm, to_rgba
@@ -65,18 +67,15 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     """What is paid against what is got: for each name the mean of both over the seeds, with the 95 % interval of y.
 
     points: name -> (x for each seed, y for each seed); of both, less is better. Those that no other one beats in
-    both means, the Pareto front, are joined by a line. Points with nearly the same x stand side by side around it, and
-    the label says so.
+    both means, the Pareto front, are joined by a line. Points with nearly the same x are moved to stand side by side,
+    and the label says so. Each point has a number, from left to right, and a list at the right says whose it is.
     """
     figure, ax = new_axes(7.4, 4.6)
     means = {name: (float(np.mean(x)), float(np.mean(y))) for name, (x, y) in points.items()}
     order = sorted(points, key=lambda name: means[name])
     width = means[order[-1]][0] - means[order[0]][0] or 1.0
-    places: dict[str, float] = {}
-    while rest := [name for name in order if name not in places]:
-        beside = [name for name in rest if means[name][0] - means[rest[0]][0] < 0.01 * width]
-        for i, name in enumerate(beside):
-            places[name] = means[name][0] + (i - (len(beside) - 1) / 2) * 0.014 * width
+    apart = spread([means[name][0] for name in order], 0.018 * width)
+    places = dict(zip(order, apart, strict=True))
     best = pareto(means)
     line = [(places[name], means[name][1]) for name in best]
     ax.plot(*zip(*line, strict=True), "-", color=INK, alpha=0.45, linewidth=3, zorder=0)
@@ -84,22 +83,14 @@ def front(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
         colour = METHOD_STYLES.get(name, (BROWN,))[0]
         ax.errorbar(places[name], means[name][1], yerr=mean_interval(points[name][1])[1], fmt="o", color=colour,
                     markersize=6, capsize=2, linewidth=1.1, label=name)  # fmt: skip
-    gap = float(np.ptp(ax.get_ylim())) / 28
-    leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkA": 1}
-    letter = float(np.ptp(ax.get_xlim())) * 0.065 / (ax.get_position().width * figure.get_figwidth())  # of 8 points
-    while order:  # names of neighbours stand in one column at their right, each with a line to its point
-        gaps = ((i, places[order[i]] - places[order[i - 1]]) for i in range(1, len(order)))
-        far = (i for i, apart in gaps if apart > 0.06 * width + letter * max(map(len, order[:i])))
-        cut = next(far, len(order))
-        beside, order = order[:cut], order[cut:]
-        at = places[beside[-1]] + 0.05 * width
-        heights = spread([means[name][1] for name in beside], gap)
-        ax.set_ylim(min(ax.get_ylim()[0], min(heights) - gap), max(ax.get_ylim()[1], max(heights) + gap))
-        for name, y in zip(beside, heights, strict=True):
-            colour = ax.containers[list(places).index(name)][0].get_color()
-            ax.annotate(name, (places[name], means[name][1]), (at, y), fontsize=8, va="center", color=colour,
-                        annotation_clip=False, arrowprops=leader)  # fmt: skip
-    moved = any(places[name] != means[name][0] for name in places)
+    for number, name in enumerate(order, 1):
+        (x, y), half = (places[name], means[name][1]), mean_interval(points[name][1])[1] or 0.0
+        small: dict[str, Any] = {"color": ax.containers[number - 1][0].get_color(), "textcoords": "offset points"}
+        ax.annotate(str(number), (x, y + half), (0, 4), fontsize=7, ha="center", **small)
+        at = (1, 1 - (number - 1) * min(0.045, 1 / len(order)))
+        ax.annotate(f"{number}  {name}", at, (8, 0), xycoords="axes fraction", fontsize=8, va="top",
+                    annotation_clip=False, **small)  # fmt: skip
+    moved = any(abs(places[name] - means[name][0]) > 1e-9 * width for name in places)
     ax.set_xlabel(xlabel + moved * "\n(points with nearly the same stand side by side)", fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
     return figure
@@ -114,29 +105,36 @@ def pareto(means: Mapping[str, tuple[float, float]]) -> list[str]:
     return front
 
 
-def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
+def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str, *, own_scale: bool = False) -> Figure:
     """Where a difference is above zero and where below: a panel for each title, a row for each name, x rightwards.
 
     Colour: the mean over the seeds, the fainter the nearer to 0. A dot where the 95 % interval does not contain 0. A
     line where the mean changes sign. Hatched where there are no values. Behind each row: its last mean and interval.
+    All panels have one scale of colours, unless each is to have its own.
     """
     figure = new_figure(8.2, 0.9 + sum(0.5 + 0.38 * len(rows) for rows in panels.values()))
-    every = [[mean_interval(at) for at in zip(*y, strict=True)] for rows in panels.values() for _, y in rows.values()]
-    largest = max((abs(mean) for row in every for mean, _ in row), default=1.0) or 1.0
-    norm = TwoSlopeNorm(0, -largest, largest)
+    of = {title: [[mean_interval(at) for at in zip(*y, strict=True)] for _, y in rows.values()]
+          for title, rows in panels.items()}  # fmt: skip
+    largest = {title: max((abs(mean) for row in every for mean, _ in row), default=0.0) for title, every in of.items()}
+    if not own_scale:
+        largest = dict.fromkeys(panels, max(largest.values(), default=0.0))
     ratios = [len(rows) for rows in panels.values()]
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
-    means, longest = iter(every), max((x for rows in panels.values() for x, _ in rows.values()), key=len)
+    longest = max((x for rows in panels.values() for x, _ in rows.values()), key=len)
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
         x = max((x for x, _ in rows.values()), key=len)
         field, sure = np.full((len(rows), len(x)), np.nan), np.zeros((len(rows), len(x)), bool)
         for i in range(len(rows)):
-            for j, (mean, half) in enumerate(next(means)):
+            for j, (mean, half) in enumerate(of[title][i]):
                 field[i, j], sure[i, j] = mean, half is not None and abs(mean) > half
         width = x[1] - x[0] if len(x) > 1 else 1
         edges = [x[0] - width / 2, x[-1] + width / 2]
         extent = (*edges, len(rows) - 0.5, -0.5)
-        image = ax.imshow(field, cmap=SIGN, norm=norm, aspect="auto", extent=extent, interpolation="nearest")
+        end = largest[title] or 1.0
+        image = ax.imshow(field, cmap=SIGN, norm=TwoSlopeNorm(0, -end, end), aspect="auto", extent=extent,
+                          interpolation="nearest")  # fmt: skip
+        if own_scale:
+            colour_bar(figure, image, [ax], textwrap.fill(label, 24))
         at_row, at_column = np.nonzero(sure)
         ax.plot(at_column * width + x[0], at_row, ".", color="white", markeredgecolor="black", markersize=5)
         for i, j in np.argwhere(~np.isnan(field)):
@@ -152,12 +150,13 @@ def sign_map(panels: Mapping[str, Lines], xlabel: str, label: str) -> Figure:
             ax.fill_between([start, right], i - 0.5, i + 0.5, facecolor="none", edgecolor=faint, hatch="////", lw=0)
         for i, (_, values) in enumerate(rows.values()):
             if values:
-                end = plus_minus(*mean_interval([seed[-1] for seed in values]), 2, "+")
-                ax.annotate(end, (1, i), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                last = plus_minus(*mean_interval([seed[-1] for seed in values]), 3, "+")
+                ax.annotate(last, (1, i), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                             fontsize=8, va="center", annotation_clip=False)  # fmt: skip
         ax.set_yticks(range(len(rows)), rows, fontsize=8)
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)
     axes[-1].set_xlabel(xlabel, fontsize=9)
-    colour_bar(figure, image, axes, label)
+    if not own_scale:
+        colour_bar(figure, image, axes, label)
     return figure

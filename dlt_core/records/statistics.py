@@ -109,12 +109,25 @@ def allowed(differences: Sequence[float]) -> str:
     return f"perplexity {low:+.1f} to {high:+.1f} %"
 
 
+def excluded(differences: Sequence[float], percent: float) -> bool:
+    """Whether the 95 % interval of differences in log perplexity excludes one of so many percent of perplexity, in
+    either direction; one value, which has no interval, excludes nothing. Raises ValueError for no values."""
+    mean, half = mean_interval(differences)
+    ends = [] if half is None else [percent_of_perplexity(end) for end in (mean - half, mean + half)]
+    return bool(ends) and -percent < ends[0] and ends[1] < percent
+
+
 def p_value(differences: Sequence[float]) -> float:
     """Of Student's t test that the mean is 0, two-sided; below 0.05 where the 95 % interval excludes 0.
 
     Raises ValueError for fewer than two values.
     """
     return min(1.0, 2 * min(_one_sided(differences, 0.0), _one_sided([-d for d in differences], 0.0)))
+
+
+def p_in_words(p: float) -> str:
+    """With three digits, such as "0.049"; "< 0.001" where these would be zeros."""
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def equivalence(differences: Sequence[float], margin: float) -> float:
@@ -154,8 +167,9 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     return corrected
 
 
-def pooled(rows: Iterable[Mapping[int, float]]) -> dict[int, float]:
-    """Rows of seed -> difference to one: the mean over the rows, for each seed that all rows have.
+def pooled(rows: Iterable[Mapping[int, float]], fewest: int = 0) -> dict[int, float]:
+    """Rows of seed -> difference to one: the mean over the rows, for each seed that all rows have. fewest: if these are
+    fewer, for each seed that any row has, over those that have it.
 
     The seed is the unit: rows share initial weights, initial Q and random numbers with the other rows of their seed, so
     they are no tests of their own. Raises ValueError for no rows.
@@ -163,7 +177,11 @@ def pooled(rows: Iterable[Mapping[int, float]]) -> dict[int, float]:
     rows = list(rows)
     if not rows:
         raise ValueError("no rows to pool")
-    return {seed: fmean(row[seed] for row in rows) for seed in rows[0] if all(seed in row for row in rows)}
+    found: dict[int, list[float]] = {}
+    for seed, value in (item for row in rows for item in row.items()):
+        found.setdefault(seed, []).append(value)
+    in_all = {seed: values for seed, values in found.items() if len(values) == len(rows)}
+    return {seed: fmean(values) for seed, values in (in_all if len(in_all) >= fewest else found).items()}
 
 
 def log_perplexity(record: RunRecord) -> float:

@@ -7,8 +7,7 @@ Holm's method: whatever is said of one of them, on whichever page, is said by `p
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -18,10 +17,13 @@ from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
     allowed,
     bits_and_nats,
+    bits_per_byte,
     equivalence,
+    excluded,
     holm,
     log_perplexity,
     mean_interval,
+    p_in_words,
     p_value,
     paired_differences,
     plus_minus,
@@ -29,9 +31,8 @@ from dlt_core.records.statistics import (
     verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
-from dlt_core.studies.gate import Gate, Key, gate_of, in_words, informative, is_a_look, key
+from dlt_core.studies.gate import Gate, Key, by_plain_name, gate_of, in_words, informative, key
 from dlt_core.studies.tables import (
-    MAIN_METHODS,
     NOT_RUN,
     changes,
     corpus_name,
@@ -42,73 +43,104 @@ from dlt_core.studies.tables import (
 )
 
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
+FEWEST = 3  # seeds that all rows have, to pool over these alone
 OPEN = "open: neither a difference nor equality within {} is shown"
 WORDS = {"conventional": "conventional training", "random": "the random policy"}
 DECIDED = ("better", "worse", "not told apart")
-LOOKED_AT = {
-    ("depth", ""): (105, "after five and after nine"),
-    ("depth", "dropout=0.2, train_bytes=262144"): (104, "after four"),
-    ("depth", "dropout=0.2, episodes=80, train_bytes=262144"): (103, "after three"),
-    ("agents-embedded", "freeze_after=0.5"): (4, "after four and after five"),
+LOOKED_AT: dict[tuple[str, str], tuple[Collection[int], str]] = {
+    ("depth", ""): (range(105, 110), "after five and after nine"),
+    ("depth", "dropout=0.2, train_bytes=262144"): ({102}, "after four"),
+    ("depth", "dropout=0.2, episodes=80, train_bytes=262144"): (range(103, 105), "after three"),
+    ("truth-bert", ""): (range(103, 105), "after three"),
+    ("agents-embedded", "freeze_after=0.5"): (range(4, 10), "after four and after five"),
 }
-"""Rows of the results that were looked at before all their seeds were run: experiment and changed settings -> the first
-seed that was added, and when we looked."""
+"""Rows of the results that were looked at before all their seeds were run: experiment and changed settings -> the seeds
+that were added, and when we looked."""
+POOLED = (
+    "**All rows that can tell, together.** That was named in advance, as one test beside the rows, and is in no "
+    "family of Holm's. The unit is the seed, since rows share initial weights and random numbers: of each seed we take "
+    "the mean of its differences over the rows that have it."
+)
 LOOKED = "We looked at the seeds of `{}` {}, and then ran more of them. So these p are somewhat too small."
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A primary contrast in one row of the results that can tell, and what is shown of it."""
+    """A primary contrast in one row of the results that can tell, or over several of them, and what is shown of it."""
 
-    bits: list[float]
-    """Paired differences in test bits per byte, one for each seed."""
-    nats: list[float]
+    bits: Mapping[int, float]
+    """seed -> paired difference in test bits per byte."""
+    nats: Mapping[int, float]
     """The same in log perplexity."""
     p_differ: float
-    """That they differ, after Holm's correction over all contrasts of `primary`."""
+    """That they differ; of a row after Holm's correction over all contrasts of `primary`."""
     p_equal: float
     """That they are equal within MARGIN, likewise."""
 
     @property
     def conclusion(self) -> str:
         """In words, see `conclusion`."""
-        return conclusion(fmean(self.nats), self.p_differ, self.p_equal)
+        return conclusion(fmean(self.nats.values()), self.p_differ, self.p_equal)
+
+    @property
+    def allowed(self) -> str:
+        """What the 95 % interval allows, in percent of perplexity."""
+        return allowed(list(self.nats.values()))
+
+    @property
+    def mean(self) -> str:
+        """In bits per byte, ± half the width of the 95 % interval."""
+        return plus_minus(*mean_interval(list(self.bits.values())), 3, "+")
 
 
 def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast]:
     """The primary contrasts of each row that can tell and has at least two pairs of runs: (row, method, the one that is
     taken off) -> contrast. Sharing comes before the agent."""
-    found: dict[tuple[Key, str, str], tuple[list[float], list[float]]] = {}
+    found: dict[tuple[Key, str, str], tuple[dict[int, float], dict[int, float]]] = {}
     for row, gate in informative(records).items():
-        of = [r for r in records if key(r) == row and r.status == "finished"]
-        methods = {m: [r for r in of if r.method == m] for m in sorted({r.method for r in of})}
-        pairs = [(m, "conventional") for m in methods if m.startswith("sandwich")] + [("dynamic", "random")]
+        of = by_plain_name(r for r in records if key(r) == row)
+        pairs = [(m, "conventional") for m in sorted(of) if m.startswith("sandwich")] + [("dynamic", "random")]
         for one, other in pairs if gate.can_tell else ():
-            differences = bits_and_nats(methods.get(one, []), methods.get(other, []))
-            if len(differences[0]) > 1:
-                found[row, one, other] = differences
-    differ = holm({name: p_value(nats) for name, (_, nats) in found.items()})
-    equal = holm({name: equivalence(nats, MARGIN) for name, (_, nats) in found.items()})
+            bits, nats = (
+                paired_differences(of.get(one, []), of.get(other, []), value)
+                for value in (bits_per_byte, log_perplexity)
+            )
+            if len(bits) > 1:
+                found[row, one, other] = bits, nats
+    differ = holm({name: p_value(list(nats.values())) for name, (_, nats) in found.items()})
+    equal = holm({name: equivalence(list(nats.values()), MARGIN) for name, (_, nats) in found.items()})
     return {name: Contrast(*found[name], differ[name], equal[name]) for name in found}
 
 
-def _added(runs: Sequence[RunRecord]) -> tuple[float, str]:
-    """Of the runs of one row: the first seed that was added after a look, and when we looked."""
+def over_rows(contrasts: Sequence[Contrast]) -> Contrast:
+    """Those of several rows as one test, with the seed as unit: for each seed that all rows have the mean over the
+    rows; if these are fewer than FEWEST, for each seed over the rows that have it. Its p are corrected for nothing.
+
+    Raises ValueError for no contrasts, and for fewer than two seeds."""
+    bits, nats = (pooled(values, FEWEST) for values in ([c.bits for c in contrasts], [c.nats for c in contrasts]))
+    values = list(nats.values())
+    return Contrast(bits, nats, p_value(values), equivalence(values, MARGIN))
+
+
+def _added(runs: Sequence[RunRecord]) -> tuple[Collection[int], str]:
+    """Of the runs of one row: the seeds that were added after a look, and when we looked."""
     row = (runs[0].experiment["name"], runs[0].changes) if runs else ("", "")
-    return LOOKED_AT.get(row, (math.inf, ""))
+    return LOOKED_AT.get(row, ((), ""))
 
 
 def looked_at(runs: Sequence[RunRecord]) -> str:
     """When the runs of one row were looked at before more of them were made; nothing if they were not."""
-    first, when = _added(runs)
-    return when if any(r.seed < first for r in runs) and any(r.seed >= first for r in runs) else ""
+    added, when = _added(runs)
+    return when if len({r.seed in added for r in runs}) == 2 else ""
 
 
-def later_alone(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], first: float | None = None) -> list[float]:
+def later_alone(
+    runs: Sequence[RunRecord], baseline: Sequence[RunRecord], added: Collection[int] | None = None
+) -> list[float]:
     """Paired differences in test bits per byte of those seeds that were run after a look; none for fewer than two, or
-    where there were no others before. first: such a seed, where it is not the one of LOOKED_AT."""
-    first = _added(runs)[0] if first is None else first
-    later = list(paired_differences([r for r in runs if r.seed >= first], baseline).values())
+    where there were no others before. added: these seeds, where they are not those of LOOKED_AT."""
+    added = _added(runs)[0] if added is None else added
+    later = list(paired_differences([r for r in runs if r.seed in added], baseline).values())
     return later if 1 < len(later) < len(paired_differences(runs, baseline)) else []
 
 
@@ -143,7 +175,8 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     counted: dict[str, list[dict[int, float]]] = {other: [] for other in WORDS}
     intervals: list[str] = []
     for name, preset in dict.fromkeys((r.experiment["name"], r.experiment["preset"]) for r in _in_order(plain)):
-        of = {m: _of(plain, name, preset, m) for m in MAIN_METHODS}
+        found = by_plain_name(r for r in plain if (r.experiment["name"], r.experiment["preset"]) == (name, preset))
+        of = {method: found.get(method, []) for method in ("dynamic", *WORDS)}
         pairs = {other: paired_differences(of["dynamic"], of[other]) for other in WORDS}
         if not any(pairs.values()):
             continue
@@ -188,11 +221,6 @@ def _in_order(records: Iterable[RunRecord]) -> list[RunRecord]:
     return sorted(records, key=lambda r: order.get(r.experiment["name"], len(order)))
 
 
-def _of(records: Iterable[RunRecord], name: str, preset: str, method: str) -> list[RunRecord]:
-    wanted = name, preset, method
-    return [r for r in records if (r.experiment["name"], r.experiment["preset"], r.method) == wanted]
-
-
 def _count(contrasts: Sequence[Contrast]) -> str:
     """Of how many contrasts what is shown; of one it may be both, that it differs and that it is equal."""
     said = [contrast.conclusion for contrast in contrasts]
@@ -203,7 +231,7 @@ def _count(contrasts: Sequence[Contrast]) -> str:
 
 def _together(differences: Sequence[dict[int, float]]) -> str:
     """What those of several experiments, seed -> log perplexity, allow to say of their mean; nothing of one."""
-    together = list(pooled(differences).values()) if len(differences) > 1 else []
+    together = list(pooled(differences, FEWEST).values()) if len(differences) > 1 else []
     return f"; all together, seed by seed (n = {len(together)}): {allowed(together)}" if together else ""
 
 
@@ -227,11 +255,10 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
     the numbers, how often the text was read, in how many conventional runs the last model was the best, and whether it
     can tell."""
     rows = []
-    conventional = [r for r in records if r.method == "conventional" and r.status == "finished" and not is_a_look(r)]
     for row, gate in informative(_in_order(records)).items():
         if gate.dynamic_range:
             name, _, changed = row
-            full = [r for r in conventional if key(r) == row]
+            full = by_plain_name(r for r in records if key(r) == row)["conventional"]
             depth = "; ".join(f"{in_words(values)} to `{other}`" for other, values in gate.depth.items())
             rows.append(
                 {
@@ -248,7 +275,8 @@ def gate_markdown(records: Sequence[RunRecord]) -> str:
 
 def claim_markdown(records: Sequence[RunRecord]) -> str:
     """The two primary contrasts of each row that can tell: with p of the difference and of equivalence within MARGIN,
-    both corrected over all that are shown; if none can tell, that. Below, the seeds that were run after a look."""
+    both corrected over all that are shown; if none can tell, that. Below, all rows together, and the seeds that were
+    run after a look."""
     if not (found := primary(records)):
         return "No experiment here can tell and has the runs for it, so the claim is not tested yet."
     notes = [
@@ -260,21 +288,45 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
                 "experiment": with_changes(name, changed),
                 "contrast": f"{'agent' if other == 'random' else 'sharing'}: {one} minus {other}",
                 "n": str(len(contrast.bits)),
-                "bits per byte": plus_minus(*mean_interval(contrast.bits), 3, "+"),
-                "95 % interval": allowed(contrast.nats),
-                "p, Holm": f"{contrast.p_differ:.3f}",
-                f"p of equal within {MARGIN:g} %, Holm": f"{contrast.p_equal:.3f}",
+                "bits per byte": contrast.mean,
+                "95 % interval": contrast.allowed,
+                "p, Holm": p_in_words(contrast.p_differ),
+                f"p of equal within {MARGIN:g} %, Holm": p_in_words(contrast.p_equal),
                 "": contrast.conclusion,
             }
             for ((name, _, changed), one, other), contrast in found.items()
         ]
     )
-    return "\n\n".join([table, *filter(None, notes)])
+    return "\n\n".join([table, *filter(None, (_pooled_in_words(found), *notes))])
+
+
+def _pooled_in_words(found: Mapping[tuple[Key, str, str], Contrast]) -> str:
+    """Each contrast of `primary` that several rows have over all of them, in a sentence; and in how many rows that of
+    the agent excludes what. Nothing if no two rows have one contrast."""
+    lines = []
+    for one, other in dict.fromkeys((one, other) for _, one, other in found):
+        rows = [contrast for (_, *pair), contrast in found.items() if pair == [one, other]]
+        if len(rows) < 2:
+            continue
+        every = over_rows(rows)
+        in_all = all(set(every.bits) <= set(contrast.bits) for contrast in rows)
+        seeds = f"{len(every.bits)} seeds that {'all' if in_all else 'any'} of {len(rows)} rows have"
+        lines.append(
+            f"- {'The agent' if other == 'random' else 'Sharing'}, `{one}` minus `{other}`, over the {seeds}: "
+            f"{every.mean} bits per byte ({every.allowed}); p of a difference {p_in_words(every.p_differ)}, p of equal "
+            f"within {MARGIN:g} % {p_in_words(every.p_equal)}. So: {every.conclusion}."
+        )
+        if other == "random":
+            two, five = (sum(excluded(list(c.nats.values()), percent) for c in rows) for percent in (2, 5))
+            lines[-1] += (
+                f" Of the {len(rows)} rows the 95 % interval excludes ±2 % of perplexity in {two}, and ±5 % in {five}."
+            )
+    return "\n".join([POOLED, "", *lines]) if lines else ""
 
 
 def _note(records: Sequence[RunRecord], row: Key, pairs: Sequence[Sequence[str]]) -> str:
     """That a row was looked at before all its seeds were run, and what those that were added say alone."""
-    of = grouped([r for r in records if key(r) == row and r.status == "finished"], lambda r: r.method)
+    of = by_plain_name(r for r in records if key(r) == row)
     if not (when := looked_at([r for one, _ in pairs for r in of[one]])):
         return ""
     name, _, changed = row
@@ -298,7 +350,8 @@ def results_markdown(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord
         "within one unit, bits per byte only within one corpus. Parameters: trainable, of the best-validation model, "
         "in brackets their share of the conventional model's. Peak: bytes held in tensors during one optimiser step. "
         "Time: of the whole run, on a machine that other runs shared, so methods are not to be compared by it "
-        "(notebook 09 does that). A corpus marked (sample) is only a part of the paper's.\n",
+        "(notebook 09 does that). A corpus marked (sample) is only a part of the paper's. Tokens tested: of the test "
+        "split. Only some experiments are tested on all of it, so an interval says nothing of the rest of the split.\n",
     ]
     for preset in dict.fromkeys(row["preset"] for row in rows):
         text += [f"## Preset {preset}\n", markdown_table([shown(r) for r in rows if r["preset"] == preset]) + "\n"]

@@ -17,11 +17,11 @@ from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
     allowed,
     bits_per_byte,
+    hedged,
     log_perplexity,
     mean_interval,
     paired_differences,
     plus_minus,
-    verdict,
 )
 from dlt_core.studies import findings
 from dlt_core.studies.gate import gate_of, informative, key
@@ -148,12 +148,22 @@ def ladder_markdown(records: Sequence[RunRecord]) -> str:
 def _differences_markdown(
     records: Sequence[RunRecord], of: Callable[..., dict[str, dict[int, float]]], heading: str
 ) -> str:
+    """A row for each difference, a column for each study; and what is shown of each after Holm's correction over all
+    of this table that are of one text, in the order of the studies."""
     studies, nats = by_study(records, of), by_study(records, functools.partial(of, value=log_perplexity))
+    family = {
+        (study, name): list(pairs.values())
+        for study, rows_of in studies.items()
+        for name, pairs in rows_of.items()
+        if name not in OTHER_TEXT
+    }
+    after = findings.corrected(family)
     rows = []
     for name in dict.fromkeys(name for pairs in studies.values() for name in pairs):
         number = {"": NUMBERS[name]} if name in NUMBERS else {}
         cells = {study: _cell(name, pairs.get(name, {}), nats[study].get(name, {})) for study, pairs in studies.items()}
-        rows.append({**number, heading: f"`{name}`" if number else name, **cells})
+        left = "" if name in OTHER_TEXT else ", ".join(after.get((study, name), "not run") for study in studies)
+        rows.append({**number, heading: f"`{name}`" if number else name, **cells, "after Holm": left})
     return markdown_table(rows)
 
 
@@ -161,5 +171,5 @@ def _cell(name: str, bits: Mapping[int, float], nats: Mapping[int, float]) -> st
     if not bits:
         return "not run"
     values = list(bits.values())
-    word = "other text" if name in OTHER_TEXT else f"{verdict(values)}, {allowed(list(nats.values()))}"
+    word = "other text" if name in OTHER_TEXT else f"{hedged(values)}, {allowed(list(nats.values()))}"
     return f"{plus_minus(*mean_interval(values), 3, '+')}: {word} (n = {len(values)})"

@@ -1,15 +1,18 @@
-"""What table_world.json and many_decisions.json of figures/ say, in a picture and in words: enough decisions decide
-whether the agent learns."""
+"""What table_world.json, many_decisions.json and looks.json of figures/ say of the agent that decides often, and of
+what one reward tells it: in a picture and in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dlt_core import figures
 from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.studies import many_decisions
 from dlt_core.studies.findings import said
+from dlt_core.studies.rule.study import rounded
 from dlt_core.studies.table_world import LEARNED_FROM, World, ends_at, percent, play
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
@@ -44,7 +47,7 @@ def decisions_figure(*measured: Mapping[str, Any]) -> figures.Figure:
 
 def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
     """What each reward leads to in a world: regret (nats per token) after few and many decisions, how often a turn ends
-    at the worst map, and how often a choice of Q's own is what was tried least, with how often it is by chance."""
+    at the worst map, and how often Q's own choice is the least-tried action, with how often a random agent's is."""
     lines = []
     for row in measured["rows"]:
         if row["world"] == world and row["reward"] in LEARNED_FROM:
@@ -55,7 +58,7 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
                     "paid by": LEARNED_FROM[row["reward"]],
                     **{f"regret minus the twin's, {int(n):,} decisions": said(v, nats=v) for n, v in (few, many)},
                     "turns that end at the worst map": percent(row["at_the_worst_map"]),
-                    "takes what it tried least (by chance)": f"{least} ({chance})",
+                    "picks the least-tried action (random agent)": f"{least} ({chance})",
                 }
             )
     lines.append({"paid by": "nothing: the twin", **dict.fromkeys(list(lines[0])[1:], "")})
@@ -63,12 +66,27 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
     return markdown_table(lines)
 
 
-def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> str:
+def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> list[float]:
     """How often a turn of agents, who play with minus perplexity in the still world of these losses (nats per token),
-    ends with all layers tied: the share of the last quarter of the turns, in words, such as "76 ± 1 %"."""
+    ends with all layers tied: of each agent the share of the last quarter of the turns."""
     all_tied = TieMap.all_tied(len(next(iter(losses))))
     histories = play(losses, agents, [World()] * len(agents), turns)
-    return percent([ends_at(all_tied, history) for history in histories])
+    return [ends_at(all_tied, history) for history in histories]
+
+
+def one_reward(looks: Mapping[str, Any]) -> str:
+    """What one reward of the paper's kind tells, in a sentence: signal and noise (nats per token, geometric means over
+    the moments of all seeds that have a signal), and how many rewards of each of two actions a test needs. looks: of
+    `rule.study.measure`."""
+    rows = [row for row in looks["rewards"]["rows"] if row["reward"] == "minus perplexity, its logarithm"]
+    rows = [row for row in rows if row["samples"] is not None]
+    signal, noise = (float(np.exp(np.mean(np.log([row[name] for row in rows])))) for name in ("signal", "noise"))
+    seeds = len({row["seed"] for row in rows})
+    needed = rounded(float(np.median([row["samples"] for row in rows])))
+    return (
+        f"Over {len(rows)} moments of {seeds} seeds the signal is {signal:.2g} nats, the noise {noise:.2g}. To tell "
+        f"two actions apart, a test needs {needed} rewards of each."
+    )
 
 
 def regret_after(measured: Mapping[str, Any], reward: str, world: str = "still") -> str:

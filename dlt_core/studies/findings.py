@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from dlt_core import CHECKOUT
 from dlt_core.experiments import Experiment
@@ -31,7 +34,7 @@ from dlt_core.records.statistics import (
 )
 from dlt_core.studies.claim import MARGIN
 from dlt_core.studies.comparison import compare
-from dlt_core.studies.diagnosis import rank_correlation, seen_in_search, truth
+from dlt_core.studies.diagnosis import rank_correlation, regrets, seen_in_search, truth
 from dlt_core.studies.gate import Gate, gate_of, informative, key
 from dlt_core.studies.methods import SEARCHES, base_name
 from dlt_core.studies.tables import LEARNING, NOT_RUN, grouped, markdown_table, training_flops
@@ -195,15 +198,16 @@ def _bootstrap(values: Sequence[float]) -> str:
     return " to ".join(f"{end:+.3f}" for end in bootstrap_interval(values)) if len(values) >= FEW else ""
 
 
-def table(rows: Rows, names: Sequence[str], other: str) -> str:
+def table(rows: Rows, names: Sequence[str], other: str, *, verdicts: bool = True) -> str:
     """Rows against another one, best first: mean difference with its interval by Student's t, the bootstrap's where
     there are seeds enough for it, the interquartile mean, the verdict or that the study cannot tell, what the first
-    interval allows, and the costs."""
+    interval allows, and the costs. verdicts: False where the page says of all rows that the study cannot tell."""
     lines = []
     differences = {name: values for name in names if (values := against(rows, name, other))}
     gate = gate_of_rows(rows) if differences else None
     for name, values in sorted(differences.items(), key=lambda item: fmean(item[1])):
         runs = [r for r in rows[name] if r.seed in {theirs.seed for theirs in rows[other]}]
+        word = hedged(values) if gate and gate.can_tell else gate.word if gate else ""
         lines.append(
             {
                 "row": f"`{name}`",
@@ -212,7 +216,7 @@ def table(rows: Rows, names: Sequence[str], other: str) -> str:
                 f"minus `{other}`": plus_minus(*mean_interval(values), 3, "+"),
                 "bootstrap": _bootstrap(values),
                 "IQM": f"{interquartile_mean(values):+.3f}",
-                "verdict": hedged(values) if gate and gate.can_tell else gate.word if gate else "",
+                **({"verdict": word} if verdicts else {}),
                 "allowed": allowed(list(paired_differences(runs, rows[other], log_perplexity).values())),
                 "parameters": f"{fmean(map(share_of_parameters, runs)):.0%}",
                 "FLOPs": f"{fmean(map(training_flops, runs)) / 1e12:.2f}T",
@@ -236,6 +240,26 @@ def same_text_and_budget(records: Sequence[RunRecord]) -> None:
         "tokens": {r.budget["tokens"] for r in records},
     }.items():
         assert len(values) == 1, f"another {what}: {sorted(values)}"
+
+
+def rand_index(one: Sequence[int], other: Sequence[int]) -> float:
+    """The share of the pairs of layers on which two tie maps agree: both tie the pair, or both keep it apart. 1 for
+    equal maps. Raises ValueError for maps of different lengths, or of fewer than two layers."""
+    same = ([a == b for a, b in combinations(tie_map, 2)] for tie_map in (one, other))
+    return fmean(a == b for a, b in zip(*same, strict=True))
+
+
+def agreement(runs: Sequence[RunRecord]) -> float:
+    """The mean `rand_index` of the runs' last maps over all pairs of runs; 1 for one run."""
+    maps = [run.required(run.final_tie_map) for run in runs]
+    return fmean([rand_index(*pair) for pair in combinations(maps, 2)] or [1.0])
+
+
+def regret_over_time(record: RunRecord, losses: Mapping[TieMap, float], parts: int = 8) -> list[float]:
+    """The regret of Q's choice minus that of a random one, see `diagnosis.regrets`, in the unit of `losses`: the mean
+    of each of so many parts of the run, in their order."""
+    ours, chance = regrets(record, losses)
+    return [float(part.mean()) for part in np.array_split(ours - chance, parts)]
 
 
 def correlations(records: Sequence[RunRecord], runs: Iterable[RunRecord], window: int | None = None) -> list[float]:

@@ -10,7 +10,8 @@ them badly costs something. So a row *can tell* if
    the 95 % interval of the paired differences excludes 0.
 
 In all other cases, also where one of the methods was not run or has one seed, it *cannot tell*. Dynamic tying has no
-part in the rule. What cannot tell is shown and marked, and counts in no verdict and in nothing that is pooled.
+part in the rule. What cannot tell is shown and marked, and counts in no verdict and in nothing that is pooled. A method
+goes by its plain name, see `by_plain_name`: a fixed map that has all layers independent is conventional training.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.tie_map import TieMap
 
 Key = tuple[str, str, str]
 """Experiment, preset and changed settings, as in `RunRecord.changes`."""
@@ -81,11 +83,32 @@ def informative(records: Iterable[RunRecord]) -> dict[Key, Gate]:
 
     A pair has one seed, and as many tokens in training; a model as deep as the conventional one is not shallow.
     """
-    rows: dict[Key, dict[str, list[RunRecord]]] = {}
+    rows: dict[Key, list[RunRecord]] = {}
     for record in records:
         if record.status == "finished" and not is_a_look(record):
-            rows.setdefault(key(record), {}).setdefault(record.method, []).append(record)
-    return {name: _gate(methods) for name, methods in rows.items()}
+            rows.setdefault(key(record), []).append(record)
+    return {name: _gate(by_plain_name(runs)) for name, runs in rows.items()}
+
+
+def by_plain_name(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The finished runs of one row of the results by method, without looks. A fixed map such as `map-0-1-1-1` goes by
+    its plain name, `conventional` or `sandwich-M` with 1 < M < L, if it has one that no run of the row has."""
+    found: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        if run.status == "finished" and not is_a_look(run):
+            found.setdefault(run.method, []).append(run)
+    for name in [name for name in found if re.fullmatch(r"map(-\d+)+", name)]:
+        if (plain := plain_name(name)) not in found:
+            found[plain] = found.pop(name)
+    return found
+
+
+def plain_name(method: str) -> str:
+    """The name under which the map of a method such as `map-0-1-1-1` is known; that of the method if there is none."""
+    tie_map = TieMap([int(source) for source in method.split("-")[1:]])
+    n_layer = len(tie_map)
+    names = {TieMap.pattern("sandwich", n_layer, sets): f"sandwich-{sets}" for sets in range(2, n_layer)}
+    return {**names, TieMap.independent(n_layer): "conventional"}.get(tie_map, method)
 
 
 def is_a_look(record: RunRecord) -> bool:
@@ -96,6 +119,18 @@ def is_a_look(record: RunRecord) -> bool:
 def key(record: RunRecord) -> Key:
     """Which row of the results a run belongs to."""
     return record.experiment["name"], record.experiment["preset"], record.changes
+
+
+def of_these_runs(gates: Mapping[str, Gate]) -> str:
+    """For below a table with verdicts, experiment -> its gate: what they speak of where an experiment cannot tell;
+    nothing if all can."""
+    names = [f"`{name}`" for name, gate in gates.items() if not gate.can_tell]
+    return (
+        f"By the gate {' and '.join(names)} cannot tell what sharing is worth. So what is said here speaks of these "
+        "runs alone, and counts in no verdict on the paper's claim."
+        if names
+        else ""
+    )
 
 
 def gate_of(gates: Mapping[Key, Gate], experiment: str, preset: str = "laptop", changes: str = "") -> Gate:

@@ -14,12 +14,14 @@ from dlt_core import figures
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import bits_per_byte
 from dlt_core.studies import findings
-from dlt_core.studies.diagnosis import truth
+from dlt_core.studies.diagnosis import true_losses, truth
+from dlt_core.studies.gate import Gate, gate_of, informative, of_these_runs
 from dlt_core.studies.tables import LEARNING
 from dlt_core.tie_map import TieMap
 
 # Methods, two weight sets each: layer 0 alone; the last layer alone; and both ends together, apart from the middle.
 REGISTERED = ("map-0-1-1-1-1-1", "map-0-0-0-0-0-5", "map-0-1-1-1-1-0")
+OF_FOUR = ("map-0-1-1-1", "map-0-0-0-3")  # the first two of these, of four layers
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,34 @@ def maps_figure(losses: Mapping[TieMap, float], *, told: bool = False) -> figure
 
 def registered_markdown(records: Sequence[RunRecord]) -> str:
     """The test that was registered for six layers: the map in which layer 0 is alone, minus each of the other two, in
-    both corpora, after Holm's correction; or that it was not run."""
+    both corpora, after Holm's correction, with the gate's mark and whether BERT shows the like; or that it was not
+    run."""
     alone, *others = REGISTERED
     pairs = {f"layer 0 alone, against `{other}`": (alone, other) for other in others}
-    parts = []
+    gates = informative(records)
+    parts: list[str] = []
+    of: dict[str, Gate] = {}
     for study in LEARNING[:2]:
-        rows = findings.rows_of(records, study)
-        if table := findings.family_table(rows, pairs, study):
+        rows, gate = findings.rows_of(records, study), gate_of(gates, study)
+        if table := findings.family_table(rows, pairs, study + gate.mark):
             parts.append(table)
-    names = ", ".join(f"`{name}`" for name in REGISTERED)
-    return "\n\n".join(parts) or f"Registered for six layers, before any run: {names}. They were not run yet."
+            of[study] = gate
+    if not parts:
+        names = ", ".join(f"`{name}`" for name in REGISTERED)
+        return f"Registered for six layers, before any run: {names}. They were not run yet."
+    return "\n\n".join(filter(None, (*parts, of_these_runs(of), in_bert(records))))
+
+
+def in_bert(records: Sequence[RunRecord]) -> str:
+    """Whether the maps of BERT that were trained from scratch (study "truth-bert") show that layer 0 is better alone;
+    nothing without them."""
+    if not (losses := true_losses(records, study="truth-bert")):
+        return ""
+    gate = gate_of(informative(records), "truth-bert")
+    seen = "is seen in BERT, too" if layer_zero(losses).best_are_alone else "is not seen in BERT"
+    text = f"That layer 0 is better alone {seen} (`truth-bert`, which {gate.word} by the gate). {one_bit(losses)}."
+    rows = findings.rows_of(records, "truth-bert")
+    if findings.against(rows, *OF_FOUR):
+        one, other = OF_FOUR
+        text += f" With two sets, `{one}` minus `{other}`: {findings.difference(rows, one, other)}."
+    return text

@@ -13,19 +13,45 @@ from typing import Any
 
 import numpy as np
 
-from dlt_core import figures
+from dlt_core import corpora, figures
 from dlt_core.records.record import RunRecord, load_all
-from dlt_core.records.statistics import bits_per_byte, hedged, mean_interval, paired_differences, plus_minus
+from dlt_core.records.statistics import (
+    allowed,
+    bits_and_nats,
+    bits_per_byte,
+    hedged,
+    mean_interval,
+    p_in_words,
+    paired_differences,
+    percent_of_perplexity,
+    plus_minus,
+)
 from dlt_core.studies import findings
-from dlt_core.studies.claim import LOOKED, MARGIN, RULE, claim_markdown, gate_markdown, later_alone, looked_at
+from dlt_core.studies.claim import (
+    LOOKED,
+    MARGIN,
+    Contrast,
+    claim_markdown,
+    gate_markdown,
+    later_alone,
+    looked_at,
+    primary,
+)
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
 from dlt_core.studies.tables import grouped, markdown_table, with_changes
 
-DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic", "gradient-2-restart")
-"""The methods of the study "depth"."""
+DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic")
+"""Of the methods of the study "depth" those that say what sharing is worth, and what the agent adds."""
 NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
-"""Those without which nothing can be said of it."""
+"""Those without which nothing can be said of that."""
+SHARING, AGENT = ("sandwich-2", "conventional"), ("dynamic", "random")
+"""The two contrasts that were named in advance, see `claim`: a row, and the one that is taken off."""
+REGIME = frozenset({"dropout", "train_bytes", "episodes"})
+"""The settings that make a regime of the study "regime"; with others changed it is another question."""
+SMALL_STEPS: dict[str, Any] = {"train_bytes": 18425, "episodes": 20, "learning_rate": 1e-4, "evaluate_every": 1}
+"""Settings of "regime" with the smallest text, a tenth of the learning rate and twice as many evaluations, so that the
+best validation need not come at the first one."""
 MANY_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 2**18}
 """Settings of "depth" in which a small text is read again and again. They were chosen by a look at `conventional` and
 `shallow-2` alone, with a seed that is in no result: without dropout depth was worth nothing on so little text."""
@@ -50,8 +76,10 @@ def _curve(record: RunRecord, last: bool, unit: str = "bits_per_byte") -> np.nda
 
 
 def regime_panels(rows: Rows, name: str, other: str = "conventional") -> dict[str, dict[str, tuple]]:
-    """For `figures.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then."""
+    """For `figures.sign_map`: dropout -> how much text -> `regime` of the two rows, best model until then. A row in
+    which another setting than those of REGIME was changed has no part in it."""
     panels: dict[str, dict[str, tuple]] = {}
+    rows = {row: runs for row, runs in rows.items() if runs[0].experiment["overrides"].keys() <= REGIME}
     gates = informative(record for runs in rows.values() for record in runs)
     for row, runs in sorted(rows.items(), key=lambda item: -item[1][0].corpus["bytes"]["train"]):
         e = runs[0].experiment
@@ -73,14 +101,29 @@ def _at(curve: tuple[list[int], list[list[float]]], share: float) -> list[float]
 
 
 def _said(rows: Rows, name: str, share: float, *, last: bool = False, other: str = "conventional") -> str:
-    nats = _at(regime(rows, name, other, last=last, unit="loss"), share)
-    return said(at(rows, name, share, last=last, other=other), nats=nats)
+    return said(at(rows, name, share, last=last, other=other), nats=_nats(rows, name, share, last, other))
+
+
+def _nats(rows: Rows, name: str, share: float, last: bool, other: str) -> list[float]:
+    """`at` in nats per token, which are log perplexity."""
+    return _at(regime(rows, name, other, last=last, unit="loss"), share)
 
 
 def end(rows: Rows, name: str, other: str, *, last: bool = False) -> str:
     """Validation bits per byte of a row minus another's at the end of training, best with best or last with last, in
     words, with what the interval allows in percent of perplexity."""
     return _said(rows, name, 1, last=last, other=other)
+
+
+def numbers(bits: Sequence[float], nats: Sequence[float]) -> str:
+    """Differences in bits per byte, and what they allow in percent of perplexity, without a verdict, such as
+    "+0.046 ± 0.006 (n = 10; perplexity +6.0 to +7.9 %)". nats: the same in log perplexity."""
+    return f"{in_words(bits)[:-1]}; {allowed(nats)})"
+
+
+def _end(rows: Rows, name: str, other: str, *, last: bool) -> str:
+    """`end` without its verdict, where another test has it, or none is to be had."""
+    return numbers(at(rows, name, 1, last=last, other=other), _nats(rows, name, 1, last, other))
 
 
 def head_start(early: str, late: str, *, improving: bool) -> str:
@@ -120,7 +163,7 @@ def head_start_table(rows: Rows) -> str:
             )
     return (
         f"{markdown_table(lines)}\n\nValidation bits per byte minus conventional training's, of "
-        f"{full[0].budget['optimizer_steps']:,} steps. *Best*: both models as they were best until then. *Last*: both "
+        f"{full[0].budget['optimizer_steps']:,} steps. *Best*: each by its best model so far. *Last*: both "
         f"as training left them. Conventional training was at its best at the very end in {improving} of {len(full)} "
         "seeds."
     )
@@ -128,7 +171,7 @@ def head_start_table(rows: Rows) -> str:
 
 def overfitting_table(regimes: Mapping[str, Rows]) -> str:
     """Conventional training in each regime, in nats per token: how often it read its text, the training loss over the
-    last tenth, and validation at its best and at the end."""
+    last tenth, and validation at its best, with the step, and at the end."""
     lines = []
     for title, rows in regimes.items():
         runs = rows["conventional"]
@@ -141,10 +184,53 @@ def overfitting_table(regimes: Mapping[str, Rows]) -> str:
                 "passes over the text": f"{runs[0].passes:.1f}",
                 "training, end": f"{fmean(fmean(x[tail:]) for x in losses['train']):.2f}",
                 "validation, best": f"{fmean(map(min, losses['validation'])):.2f}",
+                "best after step": _when_best(runs),
                 "turned up by": plus_minus(*mean_interval([x[-1] - min(x) for x in losses["validation"]]), 2),
             }
         )
     return markdown_table(lines)
+
+
+def _when_best(runs: Sequence[RunRecord]) -> str:
+    """The steps after which validation was best, and whether that was the first evaluation in all runs."""
+    steps, first = [r.required(r.test)["selected_step"] for r in runs], runs[0].curves["validation"]["step"][0]
+    return f"{first:,}, the first evaluation" if set(steps) == {first} else _span(steps, ",")
+
+
+def _span(values: Sequence[float], how: str) -> str:
+    """From the smallest value to the largest; one of them if both are written alike."""
+    low, high = (format(end, how) for end in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def small_steps_markdown(rows: Rows) -> str:
+    """Runs with SMALL_STEPS: after which step each method's validation is best, what it has then and at the end against
+    conventional training, and whether this study can tell; for no rows that they were not run."""
+    if not rows:
+        return "With a smaller learning rate and more evaluations: not run."
+    full = rows["conventional"]
+    steps = full[0].curves["validation"]["step"]
+    lines = []
+    for name, runs in rows.items():
+        plain = name == "conventional"
+        read = [r.passes * r.required(r.test)["selected_step"] / r.budget["optimizer_steps"] for r in runs]
+        lines.append(
+            {
+                "row": f"`{name}`",
+                "best after step": _when_best(runs),
+                "the text was read until then": f"{_span(read, '.1f')} times",
+                "best models": "" if plain else _end(rows, name, "conventional", last=False),
+                "last models": "" if plain else _end(rows, name, "conventional", last=True),
+            }
+        )
+    inside = sum(steps[0] < r.required(r.test)["selected_step"] < steps[-1] for r in full)
+    gate = findings.gate_of_rows(rows)
+    return (
+        f"{markdown_table(lines)}\n\nLearning rate {full[0].experiment['learning_rate']:g}, {steps[-1]:,} steps, an "
+        f"evaluation every {steps[0]:,}. Validation bits per byte minus conventional training's; nothing corrects the "
+        f"intervals. In {inside} of {len(full)} conventional runs the best validation came after the first evaluation "
+        f"and before the last. By the gate these runs {gate.word}{f': {gate.reason}' if gate.reason else ''}."
+    )
 
 
 def where_table(regimes: Mapping[str, Rows]) -> str:
@@ -205,18 +291,22 @@ def depth_rows(
 
     recorded: all that the project has committed, or that is in another folder of records, and nothing is trained;
     nothing is returned if that holds no seed with all that is needed. False, or preset "smoke": all is trained for
-    `seeds`, see `findings.collect`.
+    `seeds`, see `findings.collect`; nothing is returned where there is no text to train on.
     """
     if preset == "smoke" or not recorded:
-        rows = findings.collect("depth", preset, DEPTH, seeds, out_dir=out_dir, recorded=False, **changed)
+        try:
+            rows = findings.collect("depth", preset, DEPTH, seeds, out_dir=out_dir, recorded=False, **changed)
+        except corpora.CorpusUnavailable:
+            return {}
         return {runs[0].method: runs for runs in rows.values()}
     return depth_of(load_all(findings.COMMITTED if recorded is True else recorded), preset, **changed)
 
 
-def depth_of(records: Iterable[RunRecord], preset: str = "laptop", **changed: Any) -> Rows:
-    """Of the records what `depth_rows` takes."""
+def depth_of(records: Iterable[RunRecord], preset: str = "laptop", *, study: str = "depth", **changed: Any) -> Rows:
+    """Of the records what `depth_rows` takes: those of a study in which exactly these settings were changed. study:
+    another one that was run with the same methods."""
     like = (r for r in records if r.experiment["overrides"] == changed)
-    return complete({runs[0].method: runs for runs in findings.rows_of(like, "depth", preset).values()})
+    return complete({runs[0].method: runs for runs in findings.rows_of(like, study, preset).values()})
 
 
 def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] = NEEDED) -> Rows:
@@ -233,6 +323,41 @@ def last_tenth(runs: Sequence[RunRecord]) -> list[float]:
     return [before - end for before, end in zip(_at(curves, 0.9), _at(curves, 1), strict=True)]
 
 
+def study_name(rows: Rows) -> str:
+    """What a reader calls a study of `depth_of`: its own name, or "small text, read 25 times"."""
+    first = rows["conventional"][0]
+    name = first.experiment["name"]
+    if not first.changes:
+        return name
+    return f"{'' if name == 'depth' else f'{name}, '}small text, read {first.passes:.0f} times"
+
+
+def _readable(text: str, *studies: Rows) -> str:
+    """The text with `study_name` in place of the names and changed settings of the studies."""
+    for rows in filter(None, studies):
+        first = rows["conventional"][0]
+        text = text.replace(with_changes(first.experiment["name"], first.changes), study_name(rows))
+    return text
+
+
+def _records(*studies: Rows) -> list[RunRecord]:
+    return [r for rows in studies for runs in rows.values() for r in runs]
+
+
+def family(*studies: Rows, others: Iterable[RunRecord] = ()) -> list[RunRecord]:
+    """The runs over which the contrasts named in advance are corrected together: those of the studies, and after them
+    those of `others` that belong to another row of the results."""
+    ours = _records(*studies)
+    rows = set(map(key, ours))
+    return ours + [r for r in others if key(r) not in rows]
+
+
+def contrast(rows: Rows, pair: tuple[str, str], among: Sequence[RunRecord]) -> Contrast | None:
+    """SHARING or AGENT of a study, with p corrected over all rows of a `family` that can tell; None for a study that
+    cannot tell, or has fewer than two pairs of runs."""
+    return primary(among).get((key(rows["conventional"][0]), *pair))
+
+
 def depth_figure(rows: Rows) -> figures.Figure:
     """Each method against conventional training, best first, with its own mean bits per byte beside its name."""
     mean = {name: fmean(map(bits_per_byte, runs)) for name, runs in rows.items()}
@@ -240,27 +365,41 @@ def depth_figure(rows: Rows) -> figures.Figure:
     values = {f"{name} ({mean[name]:.3f})": against(rows, name, "conventional") for name in names}
     n = len(rows["conventional"])
     label = f"test bits per byte minus conventional training's\n(mean, 95 % interval, n = {n}; in brackets their own)"
-    title = f"depth, text read {rows['conventional'][0].passes:.1f} times{findings.gate_of_rows(rows).mark}"
-    return figures.differences({title: values}, label)
+    return figures.differences({f"{study_name(rows)}{findings.gate_of_rows(rows).mark}": values}, label)
 
 
-def depth_markdown(rows: Rows) -> str:
-    """Each method against conventional training, the sandwich against two plain layers, by its own interval, the
-    gate's row, and whether training had come to its end; if there are no runs, how to have them."""
+def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
+    """The two contrasts that were named in advance, each other method against conventional training, the sandwich
+    against two plain layers, by its own interval, the gate's row, and whether training had come to its end; if there
+    are no runs, how to have them. among: the `family` of the two contrasts; this study alone if nothing is said."""
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
-    records = [r for runs in rows.values() for r in runs]
-    pairs = {f"`{name}`": (name, "conventional") for name in rows if name != "conventional"}
-    beside = later_alone(rows["sandwich-2"], rows["shallow-2"])
-    when, row = looked_at(rows["conventional"]), with_changes("depth", rows["conventional"][0].changes)
+    named = {"sharing": SHARING, "the agent": AGENT}
+    others = {f"`{name}`": (name, "conventional") for name in rows if name not in ("conventional", SHARING[0])}
+    shown = findings.corrected({words: against(rows, *pair) for words, pair in others.items()})
+    for words, pair in named.items():
+        found = contrast(rows, pair, among or _records(rows))
+        shown[words] = found.conclusion if found else findings.gate_of_rows(rows).word
+    table = markdown_table(
+        [
+            {
+                "": words,
+                "difference": " minus ".join(f"`{name}`" for name in pair),
+                "test bits per byte": numbers(*bits_and_nats(rows[pair[0]], rows[pair[1]])),
+                "after Holm": shown[words],
+            }
+            for words, pair in {**named, **others}.items()
+        ]
+    )
+    beside, when = later_alone(rows["sandwich-2"], rows["shallow-2"]), looked_at(rows["conventional"])
     return "\n\n".join(
         (
-            findings.family_table(rows, pairs, "method") + (f"\n\n{LOOKED.format(row, when)}" if when else ""),
+            f"{table}\n\nThe first two were named in advance. They are corrected with those of all rows that can tell, "
+            "the others among themselves." + (f" {LOOKED.format(study_name(rows), when)}" if when else ""),
             "**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, which nothing corrects: "
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
-            f"**The gate.** {RULE}",
-            gate_markdown(records),
+            _readable(gate_markdown(_records(rows)), rows),
             "Over the last tenth of the steps the validation loss of conventional training, of the best model until "
             f"then, fell by {plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
         )
@@ -310,24 +449,95 @@ def looks_markdown(records: Sequence[RunRecord]) -> str:
     return markdown_table(lines)
 
 
-def contrasts_markdown(*studies: Rows) -> str:
-    """The two primary contrasts with their margin, corrected together over all the studies; nothing for no runs."""
-    records = [r for rows in studies for runs in rows.values() for r in runs]
+def contrasts_markdown(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
+    """The two primary contrasts with their margin, corrected together over all rows of a `family` that can tell, which
+    is that of the studies if nothing is said; nothing for no runs."""
     return (
-        f"**The two contrasts named in advance**, with a margin of {MARGIN:g} % of perplexity:\n\n"
-        f"{claim_markdown(records)}"
-        if records
+        f"**The two contrasts named in advance**, in all rows that can tell, with a margin of {MARGIN:g} % of "
+        f"perplexity:\n\n{_readable(claim_markdown(among or _records(*studies)), *studies)}"
+        if any(studies)
         else ""
     )
 
 
-def depth_sentence(rows: Rows) -> str:
-    """How often the text is read, and the two primary contrasts, in a sentence."""
-    if not rows:
-        return "not run."
-    sharing, agent = (difference(rows, *pair) for pair in (("sandwich-2", "conventional"), ("dynamic", "random")))
+def ends_markdown(*studies: Rows) -> str:
+    """The two primary contrasts by the best models on validation and by the last ones, validation bits per byte, of the
+    studies that can tell; nothing for none."""
+    lines = []
+    for rows in filter(None, studies):
+        for one, other in (SHARING, AGENT) if findings.gate_of_rows(rows).can_tell else ():
+            lines.append(
+                {
+                    "experiment": study_name(rows),
+                    "contrast": f"`{one}` minus `{other}`",
+                    "best models": _end(rows, one, other, last=False),
+                    "last models": _end(rows, one, other, last=True),
+                }
+            )
     return (
-        f"the text is read {rows['conventional'][0].passes:.1f} times; by the gate it "
-        f"{findings.gate_of_rows(rows).word}; sharing, `sandwich-2` minus `conventional`: {sharing}; "
-        f"the agent, `dynamic` minus `random`: {agent}."
+        "**The best models and the last ones**, in validation bits per byte, with intervals that nothing corrects:\n\n"
+        f"{markdown_table(lines)}"
+        if lines
+        else ""
     )
+
+
+def depth_sentence(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
+    """How often the text is read, and what is shown of the two primary contrasts, in a sentence; of a study that cannot
+    tell, why. among: their `family`; this study alone if nothing is said."""
+    if not rows:
+        return "Not run."
+    passes, gate = rows["conventional"][0].passes, findings.gate_of_rows(rows)
+    lead = f"Read {passes:.{0 if passes >= 1 else 1}f} times"
+    sharing, agent = (contrast(rows, pair, among or _records(rows)) for pair in (SHARING, AGENT))
+    if not sharing or not agent:
+        return f"{lead}, it {gate.word}{f': {gate.reason}' if gate.reason else ''}."
+    return f"{lead}, sharing {_shown(sharing, 'no ties')}; the agent {_shown(agent, 'chance')}."
+
+
+def _shown(found: Contrast, other: str) -> str:
+    """What is shown of a contrast, such as "costs 3.1 to 7.1 % of perplexity". other: what is taken off."""
+    mean, half = mean_interval(list(found.nats.values()))
+    low, high = (percent_of_perplexity(end) for end in (mean - (half or 0), mean + (half or 0)))
+    word, within = found.conclusion, f"equality within {MARGIN:g} %"
+    ends = f"{min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f} %"
+    if word.startswith(("worse", "better")):
+        also = f", though {within} is shown" if "equal" in word else ""
+        return f"{'costs' if mean > 0 else 'saves'} {ends} of perplexity against {other}{also}"
+    if low < 0 < high:
+        ends = f"between {-low:.1f} % lower and {high:.1f} % higher than {other}"
+    else:
+        ends = f"{ends} {'higher' if mean > 0 else 'lower'} than {other} by its own interval"
+    return f"is open: {ends}, {within} not shown" if word.startswith("open") else f"is {word} of {other}: {ends}"
+
+
+def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
+    """Both primary contrasts of the studies that can tell, to be quoted: with what is shown, and p of equality within
+    the margin, corrected over a `family`, which is that of the studies if nothing is said. Nothing for none."""
+    studies = tuple(filter(None, studies))
+    parts, looked = [], []
+    for words, pair in {"Sharing": SHARING, "The agent": AGENT}.items():
+        told = []
+        for rows in studies:
+            if found := contrast(rows, pair, among or _records(*studies)):
+                told.append(
+                    f"{study_name(rows)}, {found.mean} ({found.conclusion.split(':')[0]}, n = {len(found.bits)}; "
+                    f"{found.allowed}; p of equality {p_in_words(found.p_equal)})"
+                )
+                looked += [f"“{study_name(rows)}”"] if looked_at(rows["conventional"]) else []
+        if told:
+            parts.append(f"{words}, `{pair[0]}` minus `{pair[1]}`: {'; '.join(told)}.")
+    if not parts:
+        return ""
+    e = studies[0]["conventional"][0].experiment
+    seeds = f" Some seeds of {' and of '.join(dict.fromkeys(looked))} were run after a look." if looked else ""
+    return (
+        f"Where the gate is open ({e['n_layer']} layers, width {e['n_embd']}): test bits per byte, what is shown after "
+        f"Holm's correction, and p of equality within {MARGIN:g} % of perplexity. {' '.join(parts)} *Open*: neither a "
+        f"difference nor equality is shown.{seeds}"
+    )
+
+
+def core_hours(runs: Iterable[RunRecord]) -> float:
+    """How long the runs took, in hours, times the threads of each."""
+    return sum(r.seconds * r.hardware["threads"] for r in runs) / 3600

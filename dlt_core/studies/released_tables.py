@@ -15,13 +15,14 @@ import numpy as np
 
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import (
+    Key,
     allowed,
     bits_and_nats,
     bits_per_byte,
+    hedged,
     mean_interval,
     paired_differences,
     plus_minus,
-    verdict,
 )
 from dlt_core.studies.contrasts import NUMBERS
 from dlt_core.studies.diagnosis import independent_by_chance, q_scale, shared_decisions
@@ -59,7 +60,18 @@ def judged(rows: Rows, name: str, other: str) -> str:
     if not same_text(rows, name, other):
         return "other text"
     bits, nats = bits_and_nats(rows[name], rows[other])
-    return f"{verdict(bits)} ({allowed(nats)})" if any(bits) else verdict(bits)
+    return f"{hedged(bits)} ({allowed(nats)})" if any(bits) else hedged(bits)
+
+
+def after_holm(rows: Rows, pairs: Mapping[Key, tuple[str, str]]) -> dict[Key, str]:
+    """What is shown of each of a table's differences, (row, the row that is taken off), after Holm's correction over
+    all of them that are of one text; the others are left out. See `findings.corrected`."""
+    family = {
+        words: list(paired_differences(rows[name], rows[other]).values())
+        for words, (name, other) in pairs.items()
+        if same_text(rows, name, other)
+    }
+    return corrected(family)
 
 
 def same_text(rows: Rows, name: str, other: str) -> bool:
@@ -119,6 +131,7 @@ def cut_changed(rows: Rows) -> str:
 
 def singles(rows: Rows, variants: Mapping[str, ReleasedCode], baseline: str) -> str:
     """A line for each variant, by the switch in which it differs from the baseline."""
+    after = after_holm(rows, {switch: (variant.method, baseline) for switch, variant in variants.items()})
     lines = []
     for switch, variant in variants.items():
         name, (said, held) = variant.method, counts(rows, variant.method)
@@ -128,6 +141,7 @@ def singles(rows: Rows, variants: Mapping[str, ReleasedCode], baseline: str) -> 
                 "difference": f"`{switch}`",
                 "perplexity": perplexity(rows, name),
                 "bits per byte": difference(rows, name, baseline),
+                "after Holm": after.get(switch, ""),
                 "state": f"{said:.1f}",
                 "memory": f"{held:.1f}",
                 "other choices (untaught)": other_choices(rows, name, baseline),
@@ -153,17 +167,14 @@ def told(rows: Rows, variants: Mapping[str, ReleasedCode], baseline: str) -> dic
 def shown_of_all(rows: Rows, variants: Mapping[str, ReleasedCode], baseline: str) -> list[str]:
     """The switches that are told apart from the baseline after Holm's correction over all those of the same text that
     change anything; none with one seed."""
-    family = {
-        switch: list(paired_differences(rows[variant.method], rows[baseline]).values())
-        for switch, variant in variants.items()
-        if same_text(rows, variant.method, baseline)
-    }
-    return [switch for switch, word in corrected(family).items() if word in ("better", "worse")]
+    after = after_holm(rows, {switch: (variant.method, baseline) for switch, variant in variants.items()})
+    return [switch for switch, word in after.items() if word in ("better", "worse")]
 
 
 def ladder(rows: Rows) -> str:
     """A line for each rung, with the step from the one above."""
     names = ["as released", *(f"... and without {name}" for name in TAKEN_OUT_IN_TURN[:-1]), "as described"]
+    after = after_holm(rows, {name: (name, above) for above, name in pairwise(RUNGS)})
     lines = []
     for i, (label, name) in enumerate(zip(names, RUNGS, strict=True)):
         said, held = counts(rows, name)
@@ -173,6 +184,7 @@ def ladder(rows: Rows) -> str:
                 "perplexity": perplexity(rows, name),
                 "bits per byte": plus_minus(*mean_interval([bits_per_byte(r) for r in rows[name]]), 3),
                 "step from the rung above": difference(rows, name, RUNGS[i - 1]) if i else "",
+                "after Holm": after.get(name, ""),
                 "state": f"{said:.1f}",
                 "memory": f"{held:.1f}",
             }
@@ -188,7 +200,11 @@ def steps_told(rows: Rows) -> list[str]:
 
 
 def resemblance(rows: Rows) -> str:
-    """The released code beside what it resembles."""
+    """The released code beside what it resembles; what is left after Holm's correction over the whole table stands in
+    the order of its two columns. The row "all_tied" has nothing new: its difference is that of "conventional"."""
+    others = ("all_tied", "conventional")
+    pairs = {(name, other): (name, other) for name in RESEMBLES for other in others if name not in (other, "all_tied")}
+    after = after_holm(rows, pairs)
     lines = []
     for name, words in RESEMBLES.items():
         lines.append(
@@ -197,8 +213,9 @@ def resemblance(rows: Rows) -> str:
                 "perplexity": perplexity(rows, name),
                 **{
                     f"bits per byte minus {other}": difference(rows, name, other) if name != other else ""
-                    for other in ("all_tied", "conventional")
+                    for other in others
                 },
+                "after Holm": ", ".join(after[name, other] for other in others if (name, other) in after),
                 "weight sets": f"{fmean(TieMap(r.required(r.final_tie_map)).num_independent for r in rows[name]):.1f}",
             }
         )

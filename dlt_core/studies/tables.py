@@ -52,6 +52,7 @@ def run_rows(records: Iterable[RunRecord]) -> pd.DataFrame:
             "changes": changes(r),
             "corpus": corpus_name(r),
             "seed": r.seed,
+            "test_tokens": tokens_tested(r),
             "perplexity": test["perplexity"],
             "unit": test["unit"],
             "bits_per_byte": test["bits_per_byte"],
@@ -199,6 +200,15 @@ def corpus_name(record: RunRecord) -> str:
     return record.corpus["name"] + record.sample_mark
 
 
+def tokens_tested(record: RunRecord) -> str:
+    """How many tokens of the test split a run was tested on, such as "8,191"; "all" where that was the whole split."""
+    limit, split = record.experiment.get("evaluation_tokens"), record.corpus.get("tokens", {}).get("test")
+    if limit is None or record.experiment.get("test_in_full") or (split is not None and split <= limit):
+        return "all"
+    tokens = record.required(record.test).get("tokens")
+    return f"at most {limit:,}" if tokens is None else f"{tokens:,}"
+
+
 def _row(runs: pd.DataFrame) -> dict[str, Any]:
     """One row of `summary`, from the rows of its runs."""
 
@@ -213,6 +223,7 @@ def _row(runs: pd.DataFrame) -> dict[str, Any]:
         **first[["experiment", "preset", "method", "changes", "corpus"]],
         "key_changes": first["record"].changes,
         "n": len(runs),
+        "test_tokens": "; ".join(sorted(set(runs["test_tokens"]))),
         "perplexity": perplexity,
         "perplexity_half_width": perplexity_half,
         "unit": first["unit"],
@@ -263,6 +274,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
     """A row of `summary` for the eye: mean ± half width of the interval, with its unit."""
     if not row["n"]:
         empty = (
+            "tokens tested",
             "test perplexity",
             "bits per byte",
             "parameters",
@@ -281,6 +293,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "corpus": row["corpus"],
         "method": with_changes(row["method"], row["changes"]),
         "n": str(row["n"]),
+        "tokens tested": row["test_tokens"],
         "test perplexity": f"{plus_minus(row['perplexity'], row['perplexity_half_width'], 1)} {row['unit']}{words}",
         "bits per byte": plus_minus(row["bits_per_byte"], row["bits_per_byte_half_width"], 3),
         "parameters": f"{row['parameters'] / 1e6:.2f}M ({row['of_conventional']:.0%})",
@@ -295,7 +308,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
 
 def main_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Of the rows of `summary` those of unchanged laptop runs, without the studies; the columns that matter most."""
-    columns = ("experiment", "corpus", "method", "n", "test perplexity", "bits per byte", "parameters",
+    columns = ("experiment", "corpus", "method", "n", "tokens tested", "test perplexity", "bits per byte", "parameters",
                "independent layers", "gate")  # fmt: skip
     chosen = [r for r in rows if r["preset"] == "laptop" and r["n"] and not r["changes"]]
     chosen = [shown(r) for r in chosen if r["experiment"] not in STUDIES]

@@ -1,5 +1,7 @@
 """Charts of many seeds: what is drawn is what was given, whatever is missing."""
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -103,26 +105,24 @@ def test_points_of_nearly_the_same_cost_stand_side_by_side_around_it():
     assert joined.get_xydata().tolist() == [[x["c"], 1.0], [x["d"], 0.5]], "through the points as drawn"
 
 
-def test_no_name_lies_on_a_point_at_its_right():
-    points = {"a name that is long, as some are": ([0.5], [2.0]), "b": ([0.62], [2.0]), "c": ([1.0], [2.0])}
-    figure = figures.front(points, "x", "y")
+def test_every_point_of_the_front_has_a_number_and_its_name_in_a_list():
+    points = {f"method {i}": ([float(i)], [float(-i), float(-i) - 1]) for i in range(30)}
+    figure = figures.front(points | {"near": ([0.0], [-9.0])}, "x", "y")
     (ax,) = figure.axes
     figure.canvas.draw()
-    places = [ax.transData.transform(bar[0].get_xydata()[0]) for bar in ax.containers]
-    assert not any(text.get_window_extent().contains(*place) for text in ax.texts for place in places)
-
-
-def test_twenty_points_have_their_names_beside_them():
-    points = {f"method {i}": ([float(i)], [float(-i)]) for i in range(20)}
-    (ax,) = figures.front(points | {"near": ([0.0], [-0.01])}, "x", "y").axes
-    names = {text.get_text(): text for text in ax.texts}
-    assert set(names) == {*points, "near"}
-    for bar in ax.containers:
-        text = names[bar.get_label()]
-        assert text.xy == tuple(bar[0].get_xydata()[0]), "the line leads to its point"
-        assert text.get_position()[0] > text.xy[0]
-    (x, high), (beside, low) = (names[name].get_position() for name in ("method 0", "near"))
-    assert (x == beside, high - low > 0.5) == (True, True), "one above the other"
+    numbers = {text.get_text(): text for text in ax.texts if text.get_text().isdigit()}
+    names = [text for text in ax.texts if text not in numbers.values()]
+    order = ["near", *points]
+    assert [text.get_text() for text in names] == [f"{i}  {name}" for i, name in enumerate(order, 1)]
+    for number, (bar, name) in enumerate(zip(ax.containers, order, strict=True), 1):
+        assert bar.get_label() == name
+        x, y = bar[0].get_xydata()[0]
+        half = mean_interval(points[name][1])[1] if name in points else 0.0
+        assert numbers[str(number)].xy == pytest.approx((x, y + half)), "above the point and its interval"
+    panel, heights = ax.get_window_extent(), [text.get_window_extent() for text in names]
+    assert all(box.x0 > panel.x1 for box in heights), "at the right"
+    assert all(low.y0 < high.y0 for high, low in itertools.pairwise(heights))
+    assert heights[-1].y0 > 0, "within the figure"
 
 
 # --- signs ---
@@ -156,7 +156,7 @@ def test_the_map_of_signs_by_hand():
     assert dots(ax) == [[20, 0], [30, 0], [10, 1]]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["one", "two"]
     assert (ax.get_title(), ax.get_xlabel(), bar.get_ylabel()) == ("text", "steps", "bits per byte")
-    assert [text.get_text() for text in ax.texts] == ["-2.00 ± 1.27", "-1.00 ± 6.35"], "the last of each row"
+    assert [text.get_text() for text in ax.texts] == ["-2.000 ± 1.271", "-1.000 ± 6.353"], "the last of each row"
     # hatched from the last value of a row to the end of all
     ends = [(p.vertices[:, 0].min(), p.vertices[:, 0].max()) for c in ax.collections for p in c.get_paths()]
     assert ends == [(35, 35), (25, 35)]
@@ -203,3 +203,17 @@ def test_maps_of_signs_share_one_scale_over_panels():
     assert [ax.images[0].norm.vmax for ax in panels] == [5, 5]
     assert panels[1].images[0].get_array().tolist() == [[4, 2], [-5, 0]]
     assert [len(drawn_lines(ax)) for ax in panels] == [1, 2]
+
+
+def test_maps_of_signs_have_a_scale_each_on_request():
+    panels = {
+        "far": {"a": ([1, 2], [[1.0, -8.0]])},
+        "near": {"b": ([1, 2], [[0.25, 0.5]])},
+        "equal": {"c": ([1, 2], [[0.0, 0.0]])},
+    }
+    figure = figures.sign_map(panels, "x", "bits per byte, of the best models until then", own_scale=True)
+    drawn = [ax for ax in figure.axes if ax.images and ax.get_title()]
+    assert [ax.images[0].norm.vmax for ax in drawn] == [8, 0.5, 1]
+    bars = [ax.get_ylabel() for ax in figure.axes if ax not in drawn]
+    assert bars == ["bits per byte, of the\nbest models until then"] * 3
+    assert_drawn(figure)

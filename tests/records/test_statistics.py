@@ -14,11 +14,13 @@ from dlt_core.records.statistics import (
     bits_per_byte,
     bootstrap_interval,
     equivalence,
+    excluded,
     hedged,
     holm,
     interquartile_mean,
     log_perplexity,
     mean_interval,
+    p_in_words,
     p_value,
     paired_differences,
     percent_of_perplexity,
@@ -206,6 +208,18 @@ def test_equivalence_by_hand():
         equivalence([0.0, 0.1], 0)
 
 
+def test_what_an_interval_excludes_in_percent_of_perplexity():
+    # mean 0.01, half 4.303 * 0.001 / sqrt(3) = 0.0025: from +0.75 % to +1.26 %
+    differences = [0.009, 0.010, 0.011]
+    assert (excluded(differences, 1.3), excluded(differences, 1.2)) == (True, False)
+    assert not excluded([-d for d in differences], 1.2), "in either direction"
+    assert not excluded([0.0], 5), "one value has no interval"
+
+
+def test_a_small_p_is_not_said_to_be_zero():
+    assert [p_in_words(p) for p in (0.0004, 0.0006, 0.0494, 1.0)] == ["< 0.001", "0.001", "0.049", "1.000"]
+
+
 def test_holms_correction_by_hand():
     # four tests: 4 times the smallest, 3 times the next, ...; never below the one before, never above 1
     found = holm({"c": 0.03, "a": 0.01, "d": 0.9, "b": 0.011})
@@ -219,5 +233,7 @@ def test_rows_are_pooled_seed_by_seed():
     rows = [{0: 0.2, 1: 0.4, 2: 9.0}, {1: 0.0, 0: 0.1}, {0: 0.3, 1: -0.1, 5: 9.0}]
     assert pooled(rows) == pytest.approx({0: 0.2, 1: 0.1})  # 2 and 5 are not in all rows
     assert pooled([{0: 1.0}, {1: 1.0}]) == {}
+    assert pooled(rows, fewest=2) == pooled(rows)
+    assert pooled(rows, fewest=3) == pytest.approx({0: 0.2, 1: 0.1, 2: 9.0, 5: 9.0}), "too few: each over its own rows"
     with pytest.raises(ValueError, match="no rows to pool"):
         pooled([])

@@ -61,8 +61,8 @@ def test_two_processes_write_the_same_bytes(folder, tmp_path, capsys):
     ours = [row for row in rows if (row["experiment"], row["preset"]) == ("gpt2-wikitext2", "laptop")]
     assert [row["n"] for row in ours] == ["2"] * 3
     cells = table_cells(found["results.md"].decode())
-    assert [len(row) for row in cells].count(13) == len(rows)
-    assert {row[8] for row in cells if len(row) == 13} == {"cannot tell", ""}  # what was not run has no gate
+    assert [len(row) for row in cells].count(14) == len(rows)
+    assert {row[9] for row in cells if len(row) == 14} == {"cannot tell", ""}  # what was not run has no gate
     adds = table_cells(found["results.md"].decode().partition("### What the agent adds")[2])
     assert [row[0] for row in adds if len(row) == 5] == ["gpt2-wikitext2", "ablations"]
 

@@ -2,9 +2,19 @@
 
 import pytest
 
-from dlt_core.records.statistics import allowed, equivalence, log_perplexity, paired_differences
+from dlt_core.records.statistics import allowed, equivalence, log_perplexity, p_value, paired_differences
 from dlt_core.studies import claim
-from dlt_core.studies.claim import agent_markdown, claim_markdown, gate_markdown, results_markdown
+from dlt_core.studies.claim import (
+    Contrast,
+    agent_markdown,
+    claim_markdown,
+    gate_markdown,
+    later_alone,
+    looked_at,
+    over_rows,
+    primary,
+    results_markdown,
+)
 from dlt_core.studies.tables import summary
 from tests.studies.conftest import made_up, table_cells
 
@@ -131,3 +141,63 @@ def test_the_primary_contrasts_are_those_of_rows_that_can_tell():
 )
 def test_a_contrast_in_words(mean, differ, equal, expected):
     assert claim.conclusion(mean, differ, equal) == expected
+
+
+def test_below_the_rows_stands_one_test_over_all_of_them_with_the_seed_as_unit():
+    one = row("gpt2-wikitext2", dynamic=(2.41, 2.5, 2.61), **{"sandwich-2": (2.2, 2.31, 2.4)})
+    two = row("gpt2-lm1b", dynamic=(2.4, 2.518, 2.6))
+    text = claim_markdown([*one, *two])
+    assert text.count("over the 3 seeds that all of 2 rows have") == 1, "sharing was run in one row alone"
+    agent = [c for (_, method, _), c in primary([*one, *two]).items() if method == "dynamic"]
+    nats = [sum(c.nats[seed] for c in agent) / 2 for seed in range(3)]
+    bits = [(0.01 + 0.0) / 2, (0.0 + 0.018) / 2, (0.0 - 0.01) / 2]
+    assert list(over_rows(agent).bits.values()) == pytest.approx(bits)
+    assert over_rows(agent).p_differ == pytest.approx(p_value(nats))
+    assert over_rows(agent).p_equal == pytest.approx(equivalence(nats, 3))
+    assert "- The agent, `dynamic` minus `random`, over the 3 seeds that all of 2 rows have: +0.003 ± 0.018 " in text
+    assert f"({allowed(nats)}); p of a difference {p_value(nats):.3f}, p of equal within 3 % " in text
+    assert (
+        "So: equal within 3 %. Of the 2 rows the 95 % interval excludes ±2 % of perplexity in 2, and ±5 % in 2." in text
+    )
+    assert "together" not in claim_markdown(one), "one row is no pool"
+    apart = [*one, *two]
+    for run in two:
+        run.seed += 7
+    assert "over the 6 seeds that any of 2 rows have" in claim_markdown(apart), "no seed in common"
+
+
+def test_the_rows_that_exclude_an_effect_are_counted():
+    wide = row("gpt2-wikitext2", dynamic=(2.4, 2.5, 2.71))
+    narrow = row("gpt2-lm1b", dynamic=(2.4, 2.501, 2.611))
+    middle = row("gpt2-lambada", dynamic=(2.46, 2.57, 2.682))
+    assert "excludes ±2 % of perplexity in 1, and ±5 % in 2." in claim_markdown([*wide, *narrow, *middle])
+
+
+def test_a_pooled_contrast_of_rows_with_few_seeds_in_common_takes_all_their_seeds():
+    one, two = (Contrast(values, values, 0.5, 0.5) for values in ({0: 0.1, 1: 0.3}, {1: 0.1, 2: 0.2}))
+    assert over_rows([one, two]).bits == pytest.approx({0: 0.1, 1: 0.2, 2: 0.2})
+
+
+def test_maps_under_their_plain_names_are_primary_contrasts():
+    runs = row("truth", dynamic=(2.3, 2.41, 2.51), **{"map-0-1-1-1": (2.0005, 2.1, 2.2005), "map-0-0-0-3": (9, 9, 9)})
+    for run in runs:
+        run.method = "map-0-1-2-3" if run.method == "conventional" else run.method
+    found = table_cells(claim_markdown(runs))
+    assert [line[1] for line in found] == ["sharing: sandwich-2 minus conventional", "agent: dynamic minus random"]
+    assert table_cells(gate_markdown(runs))[0][-1] == "can tell"
+    assert table_cells(agent_markdown(runs))[0][3].startswith("+0.307 ± 0.014: worse")
+
+
+def test_seeds_that_were_added_after_a_look_need_not_be_the_last():
+    small = {"dropout": 0.2, "train_bytes": 262144}
+    runs = [made_up("dynamic", seed, 2.0, name="depth", **small) for seed in (100, 101, 103, 104)]
+    assert looked_at(runs) == "", "all of them were there when we looked"
+    runs.append(made_up("dynamic", 102, 2.0, name="depth", **small))
+    assert looked_at(runs) == "after four"
+    others = [made_up("random", seed, 2.0 - seed / 1000, name="depth", **small) for seed in range(100, 105)]
+    assert later_alone(runs, others) == [], "one seed has no interval"
+    assert later_alone(runs, others, (102, 104)) == pytest.approx([0.104, 0.102])
+    bert = [made_up("random", seed, 2.0 + seed / 1000, name="truth-bert") for seed in range(100, 105)]
+    assert looked_at(bert) == "after three"
+    assert later_alone(bert, bert) == [0.0, 0.0]
+    assert looked_at(bert[:3]) == looked_at(bert[3:]) == looked_at([]) == ""

@@ -6,8 +6,9 @@ import pytest
 
 from dlt_core.studies import contrasts, findings
 from dlt_core.studies.contrasts import ablation_differences, ablation_figure, ladder, put_in
+from dlt_core.studies.methods import PUT_IN
 from dlt_core.studies.released_code import ReleasedCode
-from tests.studies.conftest import made_up, studies, table_cells
+from tests.studies.conftest import made_up, studies, table_cells, variant
 
 # --- ablations ---
 
@@ -75,13 +76,37 @@ def test_the_ladder_is_paired_with_the_last_rung():
     table = table_cells(contrasts.singles_markdown(runs))[1:]
     assert [row[:2] for row in table] == [[number, f"`{name}`"] for name, number in contrasts.NUMBERS.items()]
     assert table[0][2] == "+0.000 ± 6.353: not told apart, perplexity -96.2 to +2385.5 % (n = 2)"
-    assert table[-1][2] == "+0.000 ± 6.353: other text (n = 2)"
+    assert table[-1][2:] == ["+0.000 ± 6.353: other text (n = 2)", ""]
+    assert {row[3] for row in table[:-1]} == {"open"}
     table = table_cells(contrasts.ladder_markdown([*runs, *studies("differences-wikitext2")[:2]]))[1:]
-    assert table[0] == ["as released", "+1.100 ± 0.000: other text (n = 2)", "+1.100: other text (n = 1)"]
+    assert table[0] == ["as released", "+1.100 ± 0.000: other text (n = 2)", "+1.100: other text (n = 1)", ""]
     equal = "exactly equal, perplexity equal"
-    assert table[-1][1:] == [f"+0.000 ± 0.000: {equal} (n = 2)", f"+0.000: {equal} (n = 1)"]
-    assert table[2][2] == "not run"
+    assert table[-1][1:-1] == [f"+0.000 ± 0.000: {equal} (n = 2)", f"+0.000: {equal} (n = 1)"]
+    assert table[-1][-1] == "exactly equal, exactly equal"
+    assert table[2][2:] == ["not run", "worse, not run"]
     assert list(contrasts.by_study(runs, put_in)) == ["differences-embedded (cannot tell)"]
     without_a_rung = [r for r in runs if r.method != "released-without-marked_blocks"]
     assert len(ladder(without_a_rung)) == 11
     assert ladder([r for r in runs if r.method != "dynamic"]) == {}
+
+
+def test_a_difference_of_ten_is_hedged_and_corrected_over_the_whole_table():
+    """n = 3: half the interval is 2.48 standard deviations. Of 20 tests Holm leaves p below 0.0025 to the smallest."""
+    bits = {
+        "frozen_start": (0.248, 0.04),  # p 0.009: worse alone
+        "four_steps": (0.1, 0.04),  # 0.099 is half the interval: borderline
+        "bf16_weights": (0.3, 0.01),  # p 0.0004
+    }
+    runs = []
+    for study in contrasts.DIFFERENCES:
+        for seed, noise in enumerate((0, 1, -1)):
+            runs.append(made_up("dynamic", seed, 2.0, name=study))
+            for name, switches in PUT_IN.items():
+                mean, deviation = bits.get(name, (0.0, 0.04))
+                runs.append(variant(switches, seed, 2.0 + mean + noise * deviation, study))
+    table = {row[1].strip("`"): row for row in table_cells(contrasts.singles_markdown(runs))[1:]}
+    assert "worse, perplexity" in table["frozen_start"][2]
+    assert table["frozen_start"][4] == "open, open"
+    assert "borderline, perplexity" in table["four_steps"][2]
+    assert table["bf16_weights"][4] == "worse, worse"
+    assert table["marked_blocks"][4] == ""

@@ -5,7 +5,13 @@ import pytest
 from dlt_core.agents import RandomAgent
 from dlt_core.records.statistics import hedged
 from dlt_core.studies import many_decisions
-from dlt_core.studies.enough_decisions import decisions_figure, ends_all_tied, numbers_markdown, regret_after
+from dlt_core.studies.enough_decisions import (
+    decisions_figure,
+    ends_all_tied,
+    numbers_markdown,
+    one_reward,
+    regret_after,
+)
 from dlt_core.tie_map import all_maps
 from tests.studies.conftest import table_cells
 
@@ -42,6 +48,7 @@ def test_a_panel_for_each_world_and_a_line_for_each_reward(measured):
 def test_in_numbers(measured):
     head, worse, better, twin = table_cells(numbers_markdown(measured))
     assert head[1:3] == ["regret minus the twin's, 900 decisions", "regret minus the twin's, 14,100 decisions"]
+    assert head[4] == "picks the least-tried action (random agent)"
     assert (worse[0], better[0]) == ("minus perplexity", "`log_improvement`")
     assert worse[1].startswith("+0.005")
     assert worse[2] == "+0.500 ± 0.000 (worse, n = 2; perplexity +64.9 to +64.9 %)"
@@ -58,5 +65,18 @@ def test_an_agent_that_never_moves_ends_all_tied_and_one_that_moves_does_not():
         agent.act = lambda state, layer: 0
     for agent in moving:
         agent.act = lambda state, layer: layer
-    assert ends_all_tied(losses, still, 8) == "100 ± 0 %"
-    assert ends_all_tied(losses, moving, 8) == "0 ± 0 %"
+    assert ends_all_tied(losses, still, 8) == [1, 1]
+    assert ends_all_tied(losses, moving, 8) == [0, 0]
+    assert ends_all_tied(losses, still[:1] + moving[:1], 8) == [1, 0], "a share for each agent"
+
+
+def test_what_one_reward_tells_is_of_the_papers_reward_where_there_is_a_signal():
+    def moment(seed, signal, noise, samples, reward="minus perplexity, its logarithm"):
+        return {"seed": seed, "reward": reward, "signal": signal, "noise": noise, "samples": samples}
+
+    rows = [moment(0, 0.01, 0.1, 300.0), moment(0, 0.04, 0.4, 12345.0), moment(3, 0.02, 0.2, 9e9)]
+    rows += [moment(4, 0.0, 0.5, None), moment(5, 9.0, 9.0, 1.0, "paired")]
+    assert one_reward({"rewards": {"rows": rows}}) == (
+        "Over 3 moments of 2 seeds the signal is 0.02 nats, the noise 0.2. To tell two actions apart, a test needs "
+        "12,000 rewards of each."
+    )

@@ -68,6 +68,10 @@ def made(real):
             {"train_bytes": 4096, "episodes": 2, "evaluate_every": 1},
             "thompson, episodes=2, evaluate_every=1, train_bytes=4096",
         ),
+        (
+            {"train_bytes": 4096, "episodes": 2, "evaluate_every": 1, "learning_rate": 1e-4},
+            "thompson, episodes=2, evaluate_every=1, learning_rate=0.0001, train_bytes=4096",
+        ),
         ({"episodes": 2}, "thompson, episodes=2"),
         ({"n_layer": 8, "episodes": 2, "gamma": 0.5}, "thompson, episodes=2, gamma=0.5, n_layer=8"),
     ],
@@ -181,6 +185,8 @@ def test_a_table_is_best_first_and_says_what_the_records_say(made):
     assert pairs["minus `random`"] == "-0.400 ± 0.248"
     assert pairs["test bits per byte"] == "1.700"
     assert {line["verdict"] for line in found} == {"cannot tell"}  # there is no model of fewer layers
+    without = cells(table(rows, ["dqn", "dynamic", "unknown", "random", "pairs"], "random", verdicts=False))
+    assert without == [{name: cell for name, cell in line.items() if name != "verdict"} for line in found]
     # of perplexity, which is e to the bits here: from exp(-0.4 - 0.248) to exp(-0.4 + 0.248)
     assert (pairs["allowed"], random["allowed"]) == ("perplexity -47.7 to -14.1 %", "perplexity equal")
     assert (pairs["seeds"], dynamic["seeds"]) == ("3", "1")
@@ -253,7 +259,39 @@ def test_one_text_and_one_budget_for_all(what, changed, made):
         same_text_and_budget(runs)
 
 
+# --- maps against maps ---
+
+
+def test_the_rand_index_by_hand():
+    assert findings.rand_index([0, 0, 2, 2], [0, 0, 2, 2]) == 1
+    assert findings.rand_index([0, 0, 0, 0], [0, 1, 2, 3]) == 0
+    assert findings.rand_index([0, 0, 2, 2], [0, 0, 0, 3]) == pytest.approx(3 / 6)  # pairs 01, 03 and 13
+    with pytest.raises(ValueError, match="shorter"):
+        findings.rand_index([0, 0, 0], [0, 0])
+
+
+def test_the_agreement_of_runs_is_that_of_their_pairs(made):
+    runs = [made(final_tie_map=m) for m in ([0, 0, 0], [0, 0, 0], [0, 1, 2])]
+    assert findings.agreement(runs) == pytest.approx((1 + 0 + 0) / 3)
+    assert findings.agreement(runs[:1]) == 1
+
+
 # --- rewards against the truth ---
+
+
+def test_the_regret_over_time_is_of_parts_of_the_run(made):
+    """Three layers; from all tied, Q prefers to untie layer 1 twice, and then to leave it."""
+    losses = {m: float(m.num_independent) for m in all_maps(3)}
+    history = {
+        "layer": [1, 1, 1, 1],
+        "q_values": [[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]],
+        "tie_map": [[0, 0, 0]] * 4,
+    }
+    run = made(history=history)
+    run.experiment["n_layer"] = 3
+    # untied: 1 above the best; by chance 1/2; left as it is: 0
+    assert findings.regret_over_time(run, losses, 2) == pytest.approx([0.5, -0.5])
+    assert findings.regret_over_time(run, losses, 4) == pytest.approx([0.5, 0.5, -0.5, -0.5])
 
 
 def test_the_correlations_of_runs_with_the_mean_truth(made):

@@ -3,7 +3,7 @@
 import pytest
 
 from dlt_core.studies.claim import gate_markdown
-from dlt_core.studies.gate import LOOK, gate_of, informative, key
+from dlt_core.studies.gate import LOOK, Gate, by_plain_name, gate_of, informative, key, of_these_runs, plain_name
 from dlt_core.studies.tables import summary
 from tests.studies.conftest import made_up
 
@@ -81,6 +81,53 @@ def test_looks_at_settings_count_in_no_verdict():
     assert [row["n"] for row in summary([*counted, *looks])] == [2, 2, 2]
     elsewhere = [made_up("conventional", LOOK, 2.0), made_up("random", LOOK, 2.1)]
     assert gate(elsewhere).dynamic_range == pytest.approx([0.1]), "in another study it is a seed like others"
+
+
+@pytest.mark.parametrize(
+    ("method", "plain"),
+    [
+        ("map-0-1-2-3", "conventional"),
+        ("map-0-1-1-1", "sandwich-2"),
+        ("map-0-1-1-3", "sandwich-3"),
+        ("map-0-0-0-3", "map-0-0-0-3"),
+        ("map-0-0-0-0", "map-0-0-0-0"),  # one set is no sandwich
+        ("map-0-1-1-1-1-5", "sandwich-3"),
+    ],
+)
+def test_a_fixed_map_goes_by_its_plain_name(method, plain):
+    assert plain_name(method) == plain
+    assert list(by_plain_name([made_up(method, name="truth")])) == [plain]
+
+
+def test_a_map_keeps_its_name_where_its_plain_one_was_run():
+    two = [made_up("map-0-1-2-3", 0, name="truth"), made_up("conventional", 1, name="truth")]
+    assert {name: [r.seed for r in of] for name, of in by_plain_name(two).items()} == {
+        "map-0-1-2-3": [0],
+        "conventional": [1],
+    }
+    unfinished, look = made_up("map-0-1-1-1", name="truth"), made_up("random", LOOK, name="depth")
+    unfinished.status = "running"
+    assert by_plain_name([unfinished, look]) == {}
+
+
+def test_the_gate_takes_a_map_with_all_layers_independent_for_conventional_training():
+    found = [made_up("map-0-1-2-3", seed, 2.0 + NOISE[seed], name="truth") for seed in range(3)]
+    found += [made_up("random", seed, 2.2, name="truth") for seed in range(3)]
+    for seed in range(3):
+        found.append(made_up("shallow-2", seed, 2.1, name="truth"))
+        found[-1].tie_map = [0, 1]
+    assert gate(found).depth["shallow-2"] == pytest.approx([-0.09, -0.11, -0.1])
+    assert gate(found).dynamic_range == pytest.approx([0.19, 0.21, 0.2])
+    assert gate_markdown(found).endswith("| can tell |")
+    assert gate([*found, made_up("conventional", 7, name="truth")]).dynamic_range == [], "conventional was run"
+
+
+def test_below_a_table_it_is_said_which_experiments_cannot_tell():
+    told, untold = Gate({"shallow-2": [-0.1, -0.11]}, [0.1, 0.11]), Gate({}, [])
+    assert of_these_runs({"depth": told}) == ""
+    text = of_these_runs({"a": untold, "depth": told, "b": untold})
+    assert text.startswith("By the gate `a` and `b` cannot tell")
+    assert "these runs alone" in text
 
 
 def test_each_experiment_preset_and_change_has_a_gate_of_its_own():

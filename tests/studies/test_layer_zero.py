@@ -7,8 +7,10 @@ from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord
 from dlt_core.studies import findings
 from dlt_core.studies.layer_zero import (
+    OF_FOUR,
     REGISTERED,
     in_a_sentence,
+    in_bert,
     is_alone,
     layer_zero,
     maps_figure,
@@ -64,7 +66,40 @@ def test_the_registered_maps_are_compared_in_each_corpus_once_they_are_run():
     assert [row[2] for row in table[1:]] == [findings.difference(rows, REGISTERED[0], name) for name in REGISTERED[1:]]
     assert [row[3] for row in table[1:]] == ["better", "better"]
     other = [made_up(name, 0, 2.0, name="agents-wikitext2") for name in REGISTERED]
-    assert registered_markdown([*runs, *other]).startswith(registered_markdown(runs) + "\n\n| agents-wikitext2 |")
+    both = registered_markdown([*runs, *other])
+    heads = [line.split("|")[1].strip() for line in both.splitlines() if line.endswith("| after Holm |")]
+    assert heads == ["agents-embedded (cannot tell)", "agents-wikitext2 (cannot tell)"]
+    assert both.endswith("counts in no verdict on the paper's claim.")
+    assert "By the gate `agents-embedded` and `agents-wikitext2` cannot tell" in both
+
+
+def test_a_registered_study_that_can_tell_has_no_mark():
+    runs = [made_up(name, seed, 2.0, name="agents-embedded") for name in REGISTERED for seed in (100, 101)]
+    for seed in (0, 1, 2):
+        runs.append(made_up("conventional", seed, 2.0, name="agents-embedded"))
+        runs.append(made_up("random", seed, 2.2, name="agents-embedded"))
+        runs.append(made_up("shallow-2", seed, 2.1 + seed / 1000, name="agents-embedded"))
+        runs[-1].tie_map = [0, 1]
+    assert registered_markdown(runs).startswith("| agents-embedded | difference |")
+    assert "cannot tell" not in registered_markdown(runs)
+
+
+@pytest.mark.parametrize(("alone_is", "words"), [(2.0, "is seen in BERT, too"), (2.5, "is not seen in BERT")])
+def test_beside_the_registered_maps_stands_what_bert_says(alone_is, words):
+    runs = []
+    for seed in (100, 101):
+        for tie_map in all_maps(4):
+            bits = (alone_is if is_alone(tie_map) else 2.25) + seed / 1000
+            runs.append(made_up("map-" + "-".join(map(str, tie_map)), seed, bits, name="truth-bert"))
+            runs[-1].final_tie_map = list(tie_map)
+    text = in_bert(runs)
+    assert text.startswith(
+        f"That layer 0 is better alone {words} (`truth-bert`, which cannot tell by the gate). Of the 15"
+    )
+    assert text.endswith(f"{findings.difference(findings.rows_of(runs, 'truth-bert'), *OF_FOUR)}.")
+    registered = [made_up(name, seed, 2.0, name="agents-embedded") for name in REGISTERED for seed in (100, 101)]
+    assert registered_markdown([*registered, *runs]).endswith(text)
+    assert in_bert(registered) == ""
 
 
 def test_the_maps_are_drawn_from_best_to_worst_under_their_losses():

@@ -6,8 +6,11 @@ import re
 
 import pytest
 
+from dlt_core import corpora
+from dlt_core.records.record import load_all
 from dlt_core.studies import findings, regimes
-from dlt_core.studies.gate import LOOK
+from dlt_core.studies.claim import primary
+from dlt_core.studies.gate import LOOK, key
 from dlt_core.studies.regimes import at, depth_rows, end, head_start, regime
 from dlt_core.studies.tables import grouped
 from tests.studies.conftest import made_up, table_cells
@@ -63,6 +66,10 @@ def test_the_panels_of_the_regime_are_by_dropout_and_amount_of_text():
         "dropout 0.2": ["4 kB of text (cannot tell)"],  # the other has no twin
     }
     assert panels["dropout 0"]["8 kB of text (cannot tell)"][1] == [[0.5, 0.5, 0.5]]
+    others = [curved(m, 0, [9.0, 8.0, 7.0], train_bytes=4000, learning_rate=1e-4) for m in ("random", "conventional")]
+    assert regimes.regime_panels(grouped([*records, *others], findings.label), "random") == panels
+    small = {k: v for k, v in regimes.SMALL_STEPS.items() if k != "train_bytes"}
+    assert not small.keys() <= regimes.REGIME, "another row of no panel"
 
 
 @pytest.mark.parametrize(
@@ -93,9 +100,13 @@ def test_tables_compare_the_best_with_the_best_and_the_last_with_the_last():
     assert row[0] == "`dynamic`"
     assert [cell.split(" (")[0] for cell in row[1:4]] == ["+0.510 ± 0.025", "+0.510 ± 0.025", "+0.310 ± 0.224"]
     assert row[4] == "no: **behind** from the start"
+    assert "*Best*: each by its best model so far." in regimes.head_start_table(rows)
     assert table_cells(regimes.overfitting_table({"all": rows}))[1] == [
-        "all", "12", "3.0", "2.00", "4.00", "0.60 ± 0.50"
+        "all", "12", "3.0", "2.00", "4.00", "8", "0.60 ± 0.50"
     ]  # fmt: skip
+    for selected, words in (((4, 4), "4, the first evaluation"), ((4, 12), "4 to 12"), ((12, 12), "12")):
+        runs = [curved("conventional", s, [3.0, 2.0, 2.2], selected=step) for s, step in enumerate(selected)]
+        assert table_cells(regimes.overfitting_table({"all": {"conventional": runs}}))[1][5] == words
     found = regimes.where_table({"all": rows})
     assert table_cells(found)[1][4] == "worse, worse"  # p is about 0.0001 and 0.03
     assert "Of 2 comparisons with 3 seeds each" in found
@@ -129,7 +140,7 @@ def test_depth_is_of_the_seeds_that_all_needed_methods_have(depth, monkeypatch):
     assert {name: [r.seed for r in runs] for name, runs in rows.items()} == {name: [0, 1, 3] for name in there}
     ax = regimes.depth_figure(rows).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["conventional (2.013)", "shallow-2 (2.115)"]
-    assert ax.get_title() == "depth, text read 7.5 times"
+    assert ax.get_title() == "depth"
     assert "n = 3" in ax.get_xlabel()
 
 
@@ -149,6 +160,12 @@ def test_where_depth_is_not_recorded_it_is_trained(monkeypatch):
     depth_rows("laptop", [4], recorded=False)
     assert asked.pop()[0][1] == "laptop"
 
+    def nothing(*_, **__):
+        raise corpora.CorpusUnavailable("no text")
+
+    monkeypatch.setattr(findings, "collect", nothing)
+    assert depth_rows("smoke", [4]) == {}
+
 
 def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
     assert depth_rows("laptop", [], recorded=depth, **regimes.MANY_PASSES) == {}
@@ -157,14 +174,23 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
             run = made_up(method, seed, 3.0 - more / 10 - seed / 100 * more, name="depth", **regimes.MANY_PASSES)
             run.corpus["tokens"] = {"train": 12}
             run.tie_map = [0, 1] if method == "shallow-2" else run.tie_map
+            run.curves["validation"] = {"step": [1], "loss": [2.0]}
             run.save(depth)
     rows = depth_rows("laptop", [], recorded=depth, **regimes.MANY_PASSES)
     assert set(rows) == set(regimes.NEEDED)
     assert all([r.seed for r in runs] == [0, 1] for runs in rows.values())
-    assert regimes.depth_figure(rows).axes[0].get_title() == "depth, text read 25.0 times (cannot tell)"
-    assert regimes.depth_sentence(rows).startswith("the text is read 25.0 times; by the gate it cannot tell; sharing, ")
-    assert findings.gate_of_rows(depth_rows("laptop", [], recorded=depth)).can_tell
-    assert "can tell; sharing" in regimes.depth_sentence(depth_rows("laptop", [], recorded=depth))
+    assert regimes.depth_figure(rows).axes[0].get_title() == "small text, read 25 times (cannot tell)"
+    gate = findings.gate_of_rows(rows)
+    assert regimes.depth_sentence(rows) == f"Read 25 times, it cannot tell: {gate.reason}."
+    assert table_cells(regimes.depth_markdown(rows))[1][3] == "cannot tell"
+    assert "| small text, read 25 times | 25 times |" in regimes.depth_markdown(rows)
+    assert "train_bytes" not in regimes.depth_markdown(rows)
+    assert regimes.ends_markdown(rows) == regimes.quote(rows) == ""
+    can_tell = depth_rows("laptop", [], recorded=depth)
+    assert findings.gate_of_rows(can_tell).can_tell
+    assert regimes.quote(rows, can_tell, {}) == regimes.quote(can_tell)
+    other = regimes.depth_of(load_all(depth), study="regime", **regimes.MANY_PASSES)
+    assert other == {}, "of another study"
 
 
 def test_how_a_distance_grew_is_paired_by_seed():
@@ -183,34 +209,154 @@ def test_how_a_distance_grew_is_paired_by_seed():
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
-    first, beside, *_, gate, _ = (part.splitlines() for part in text.split("\n\n"))
+    first, named, beside, gate, _ = (part.splitlines() for part in text.split("\n\n"))
     assert text.endswith(" of the best model until then, fell by 0.000 ± 0.000 nats per token.")
     falling = curved("conventional", 0, [3.0, 2.5, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.6, 1.25])
     falling.curves["validation"]["step"] = list(range(10))
     assert regimes.last_tenth([falling]) == pytest.approx([2 * 0.25])
-    assert len(first) == 2 + len(rows) - 1
+    table = table_cells("\n".join(first))[1:]
+    assert [row[0] for row in table] == ["sharing", "the agent", "`shallow-2`", "`random`", "`dynamic`"]
+    assert table[1][1] == "`dynamic` minus `random`"
+    assert re.fullmatch(r"\+0\.1\d\d ± 0\.0\d\d \(n = 3; perplexity \S+ to \S+ %\)", table[1][2])
+    found = primary(regimes.family(rows))
+    assert [row[3] for row in table[:2]] == [found[key(rows["random"][0]), *p].conclusion for p in PAIRS]
+    alone = {name: findings.against(rows, name, "conventional") for name in ("shallow-2", "random", "dynamic")}
+    assert [row[3] for row in table[2:]] == list(findings.corrected(alone).values())
+    assert named == ["The first two were named in advance. They are corrected with those of all rows that can tell, "
+                     "the others among themselves."]  # fmt: skip
     assert beside[0].startswith("**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, ")
     assert beside[0].endswith(f"nothing corrects: {findings.difference(rows, 'sandwich-2', 'shallow-2')}.")
+    assert gate[2].endswith("| can tell |")
+    assert "An experiment can tell if" not in text, "the rule is said once, by the page"
     for runs in rows.values():
         for run in runs:
             run.seed += 105 if run.seed else 0
     _, looked, again, *_ = regimes.depth_markdown(rows).split("\n\n")
-    assert looked.startswith("We looked at the seeds of `depth` after five and after nine, and then ran more of them.")
+    assert "We looked at the seeds of `depth` after five and after nine, and then ran more of them." in looked
     assert re.search(r"\. The seeds that were run after a first look, alone: \+0\.\d+ ± \S+ \(n = 2\)\.$", again)
-    assert (
-        f"| `dynamic` | `dynamic` minus `conventional` | {findings.difference(rows, 'dynamic', 'conventional')}" in text
-    )
-    assert gate[2].endswith("| can tell |")
-    assert [row[1] for row in table_cells(regimes.contrasts_markdown(rows, {}))] == [
-        "sharing: sandwich-2 minus conventional",
-        "agent: dynamic minus random",
-    ]
-    assert regimes.contrasts_markdown({}) == ""
-    sentence = regimes.depth_sentence(rows)
-    assert sentence.startswith("the text is read 7.5 times; by the gate it can tell; sharing, ")
-    assert findings.difference(rows, "dynamic", "random") in sentence
     assert "not recorded" in regimes.depth_markdown({})
-    assert regimes.depth_sentence({}) == "not run."
+
+
+PAIRS = (regimes.SHARING, regimes.AGENT)
+
+
+def told(sharing, agent, **settings):
+    """A study that can tell, with these differences in log perplexity, percent in both contrasts."""
+    rows = {m: [] for m in regimes.NEEDED}
+    for seed, (one, other) in enumerate(zip(sharing, agent, strict=True)):
+        level = {"conventional": 0.0, "shallow-2": 50.0, "random": 60.0, "sandwich-2": one, "dynamic": 60.0 + other}
+        for method, percent in level.items():
+            run = made_up(method, seed, 2.0 + percent / 100 + seed / 1e4 * (method != "conventional"), name="depth")
+            run = dataclasses.replace(run, experiment=run.experiment | {"overrides": settings})
+            run.test["perplexity"] = 50 * math.exp(math.log1p(percent / 100))
+            run.corpus["tokens"] = {"train": 12 if settings else 150}
+            run.tie_map = [0, 1] if method == "shallow-2" else run.tie_map
+            run.curves["validation"] = {"step": [1, 2], "bits_per_byte": [2 + percent / 100, 3.0], "loss": [3.0, 4.0]}
+            rows[method].append(run)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("sharing", "words"),
+    [
+        ((5.0, 5.1, 4.9, 5.0), "costs 4.9 to 5.1 % of perplexity against no ties"),
+        ((-5.0, -5.1, -4.9, -5.0), "saves 4.9 to 5.1 % of perplexity against no ties"),
+        ((1.0, 1.1, 0.9, 1.0), "costs 0.9 to 1.1 % of perplexity against no ties, though equality within 3 % is shown"),
+        ((5.0, -4.0, 4.0, -5.0), "is open: between 8.1 % lower and 8.6 % higher than no ties, equality within 3 % not "
+                                 "shown"),
+        ((0.2, -0.2, 0.1, -0.1), "is equal within 3 % of no ties: between 0.3 % lower and 0.3 % higher than no ties"),
+        ((4.0, 6.0, 1.5, 9.0), "is open: 0.2 to 10.3 % higher than no ties by its own interval, equality within 3 % "
+                               "not shown"),
+    ],
+)  # fmt: skip
+def test_a_contrast_has_one_verdict_in_words(sharing, words):
+    rows = told(sharing, (0.1, -0.1, 0.1, -0.1))
+    assert findings.gate_of_rows(rows).can_tell
+    sentence = regimes.depth_sentence(rows)
+    assert sentence.startswith(f"Read 2 times, sharing {words}; the agent is equal within 3 % of chance: between ")
+    assert regimes.depth_sentence({}) == "Not run."
+    verdict = primary(regimes.family(rows))[key(rows["random"][0]), *regimes.SHARING].conclusion
+    assert table_cells(regimes.depth_markdown(rows))[1][3] == verdict
+
+
+def test_contrasts_are_corrected_over_a_family_and_named_for_a_reader():
+    weak = told((1.5, 9.0, 4.0, 6.0), (0.5, -0.5, 0.4, -0.4))
+    often = told((5.0, 5.1, 4.9, 5.0), (0.1, 0.2, 0.1, 0.0), **regimes.MANY_PASSES)
+    family = regimes.family(weak, {}, others=[*often["random"], *weak["random"]])
+    assert family == [*(r for runs in weak.values() for r in runs), *often["random"]], "no row twice"
+    alone, together = (
+        regimes.contrast(weak, regimes.SHARING, of) for of in (regimes.family(weak), regimes.family(weak, often))
+    )
+    assert alone.p_differ < together.p_differ
+    assert regimes.contrast(weak, regimes.SHARING, often["random"]) is None
+    table = table_cells(regimes.contrasts_markdown(weak, often, {}))
+    assert [row[:2] for row in table] == [
+        ["depth", "sharing: sandwich-2 minus conventional"],
+        ["depth", "agent: dynamic minus random"],
+        ["small text, read 25 times", "sharing: sandwich-2 minus conventional"],
+        ["small text, read 25 times", "agent: dynamic minus random"],
+    ]
+    assert table_cells(regimes.contrasts_markdown(weak, among=regimes.family(weak, often)))[0] == table[0]
+    assert regimes.contrasts_markdown({}) == regimes.ends_markdown({}) == regimes.quote({}) == ""
+    text = regimes.quote(weak, often)
+    assert text.startswith("Where the gate is open (6 layers, width 64): test bits per byte, ")
+    assert (
+        f"depth, {together.mean} ({together.conclusion.split(':')[0]}, n = 4; {together.allowed}; p of equality "
+        in text
+    )
+    assert text.count("small text, read 25 times, ") == 2
+    assert "after a look" not in text
+    for runs in often.values():
+        runs[0].seed = 102
+    assert regimes.quote(weak, often).endswith(" Some seeds of “small text, read 25 times” were run after a look.")
+
+
+def test_the_best_models_stand_beside_the_last_ones():
+    rows = told((5.0, 5.1, 4.9, 5.0), (1.0, 1.0, 1.0, 1.0))
+    for run in rows["sandwich-2"]:
+        run.curves["validation"]["bits_per_byte"][1] += 1
+    sharing, agent = table_cells(regimes.ends_markdown(rows, {}))[0:2]
+    assert sharing[:2] == ["depth", "`sandwich-2` minus `conventional`"]
+    assert [cell.split(" ")[0] for cell in sharing[2:]] == ["+0.050", "+1.000"]
+    assert [cell.split(" ")[0] for cell in agent[2:]] == ["+0.010", "+0.000"]
+    assert not any(word in " ".join(sharing) for word in ("worse", "better")), "the verdict is the test's"
+
+
+def test_small_steps_say_when_validation_was_best():
+    def run(method, seed, bits, selected):
+        made = curved(method, seed, bits, selected=selected, **regimes.SMALL_STEPS)
+        made.tie_map = [0, 1] if method == "shallow-2" else made.tie_map
+        made.corpus["bytes"]["train"] = 18425
+        return made
+
+    rows = {
+        "conventional": [run("conventional", 0, [3.0, 2.0, 2.5], 8), run("conventional", 1, [3.0, 2.5, 2.2], 12)],
+        "shallow-2": [run("shallow-2", 0, [3.0, 2.5, 2.5], 8), run("shallow-2", 1, [2.0, 2.5, 2.7], 4)],
+        "random": [run("random", s, [2.0, 2.5, 2.7], 4) for s in (0, 1)],
+    }
+    text = regimes.small_steps_markdown(rows)
+    full, shallow, random = table_cells(text)[1:]
+    assert full == ["`conventional`", "8 to 12", "2.0 to 3.0 times", "", ""]
+    assert shallow[1:3] == ["4 to 8", "1.0 to 2.0 times"]
+    assert [cell.split(" ")[0] for cell in shallow[3:]] == ["+0.150", "+0.250"]
+    assert random[1:3] == ["4, the first evaluation", "1.0 times"]
+    assert "Learning rate 0.0001, 12 steps, an evaluation every 4." in text
+    assert "In 1 of 2 conventional runs the best validation came after the first evaluation and before the last" in text
+    assert text.endswith(f"By the gate these runs cannot tell: {findings.gate_of_rows(rows).reason}.")
+    assert regimes.small_steps_markdown({}).endswith("not run.")
+    records = [r for runs in rows.values() for r in runs]
+    assert regimes.depth_of(records, study="regime", **regimes.SMALL_STEPS) == {}, "not all that is needed"
+    records += [run(m, s, [3.0, 2.0, 2.5], 8) for m in ("sandwich-2", "dynamic") for s in (0, 1)]
+    found = regimes.depth_of(records, study="regime", **regimes.SMALL_STEPS)
+    assert list(found) == [name for name in regimes.DEPTH if name != "shallow-3"]
+    assert regimes.study_name(found) == "regime, small text, read 3 times"
+
+
+def test_core_hours_are_of_all_threads():
+    runs = [made_up(), made_up("random")]
+    for run, seconds, threads in zip(runs, (3600, 1800), (1, 4), strict=True):
+        run.seconds, run.hardware["threads"] = seconds, threads
+    assert regimes.core_hours(runs) == pytest.approx(1 + 2)
 
 
 def test_looks_for_a_setting_are_of_one_seed_and_go_by_size():

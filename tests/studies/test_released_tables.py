@@ -1,5 +1,7 @@
 """Notebook 11's tables: paired by seed, judged only on one text, with what is still allowed and an untaught null."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,32 @@ def test_each_difference_has_its_verdict_and_what_is_left_open_if_the_text_is_th
     told = released_tables.told(rows, PUT_IN, "dynamic")
     assert told["worse"] == ["bf16_weights"]
     assert told["exactly equal"] == ["clipped_reward"]
-    assert lines["`bf16_weights`"][4:6] == ["3.0", "1.0"]
+    assert lines["`bf16_weights`"][4:7] == ["worse", "3.0", "1.0"]
+    assert [lines[f"`{switch}`"][4] for switch in ("clipped_reward", "frozen_start", "marked_blocks")] == [
+        "exactly equal",
+        "open",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(("apart", "word"), [(0.005, "worse"), (0.0075, "borderline"), (0.02, "not told apart")])
+def test_a_verdict_on_the_edge_is_borderline(rows, apart, word):
+    for seed, record in enumerate(rows["described-with-frozen_start"]):  # 0.1, half the interval: 12.7 times apart
+        record.test["bits_per_byte"] = 2.1 + apart * (-1) ** seed
+    assert released_tables.judged(rows, "described-with-frozen_start", "dynamic").startswith(f"{word} (")
+
+
+def test_the_ladder_and_the_resemblance_say_what_is_left_after_holm(rows):
+    found = dict.fromkeys({*released_tables.RUNGS, *released_tables.RESEMBLES}, rows["dynamic"])
+    found["released"] = [dataclasses.replace(r, corpus={**r.corpus, "sha256": "marked"}) for r in rows["released"]]
+    ladder = table_cells(released_tables.ladder(found))
+    assert ladder[0][3:5] == ["step from the rung above", "after Holm"]
+    assert [row[4] for row in ladder[1:4]] == ["", "", "exactly equal"], "the first is of another text"
+    table = {row[0]: row for row in table_cells(released_tables.resemblance(found))}
+    assert table["Algorithm 1 as described"][4] == "exactly equal, exactly equal"
+    assert table["all layers independent"][4] == "exactly equal"
+    assert table["one weight set, gradient of all positions"][4] == "", "the same difference once more"
+    assert table["as released"][4] == "", "another text"
 
 
 def test_choices_are_compared_with_networks_that_learned_nothing_in_the_states_that_the_agent_saw(rows):
