@@ -9,6 +9,7 @@ from scipy import stats
 from dlt_core import CHECKOUT, Experiment, expected_independent
 from dlt_core.learner.accounting import block_parameters
 from dlt_core.studies.claim import MARGIN
+from dlt_core.studies.diagnosis import independent_by_chance
 
 PAPER = Experiment.preset("gpt2-wikitext2", "paper")
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
@@ -38,6 +39,7 @@ CONVENTIONS = {"95 %": "the interval", "0.05": "below which p counts"}
 def computed():
     """Number as it is written -> whether it is right."""
     logits = 4 * PAPER.batch_size * PAPER.block_size * 50_257 / 1e9
+    by_chance = independent_by_chance(48)
     return {
         "0.95": PAPER.epsilon_decay == 0.95,
         "0.1": PAPER.epsilon_min == 0.1,
@@ -48,6 +50,8 @@ def computed():
         "0.84": f"{stats.norm.ppf(0.8):.2f}" == "0.84",
         "4.3": f"{stats.t.ppf(0.975, 2):.1f}" == "4.3",
         "0.58": abs(expected_independent(10_000) - 9.2103 - 0.58) < 0.005,  # ln 10,000
+        "0.25": f"{by_chance[6:].sum():.2f}" == "0.25",
+        "0.11": f"{by_chance[7:11].sum():.2f}" == "0.11",
         "0.8": f"{logits:.1f}" == "0.8",
         "5.9": f"{4 * 48 * block_parameters(1600) / 1e9:.1f}" == "5.9",
     }

@@ -14,7 +14,9 @@ from dlt_core.corpora.sources import HUB, LM1B_HELD_OUT, LOCAL, SPLITS
 from dlt_core.corpora.tokenization import GPT2_LOCAL
 from dlt_core.experiments import EXPERIMENTS, PRESETS, Experiment
 from dlt_core.learner.accounting import gpt2_parameters
+from dlt_core.records.record import load_all
 from dlt_core.studies import contrasts
+from dlt_core.studies.gate import is_a_look
 from dlt_core.tie_map import PATTERNS
 
 README, GUIDE, RESULTS, TEACHING = PAGES = (
@@ -28,7 +30,8 @@ MARKS = {
     RESULTS: [
         "results", "gate", "claim", "depth_looks", "agent", "learning", "layer_zero", "registered", "frozen",
         "table_world", "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets",
-        "looks_rewards", "rule", "patterns", "more_sets", "deeper", "habits", "regime_gpu", "images",
+        "looks_sets", "looks_rewards", "rule", "elsewhere", "patterns", "still", "charged", "more_sets", "deeper",
+        "habits", "regime_gpu", "images",
     ],
     TEACHING: ["routes", "needs"],
 }  # fmt: skip
@@ -107,10 +110,13 @@ def test_every_link_and_file_named_is_there(page):
 
 
 def anchors(text):
-    """The anchors of a page's headings, as GitHub makes them."""
-    return {
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)
-    }
+    """The anchors of a page: those of its headings, as GitHub makes them, and those that it names itself."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings} | set(named(text))
+
+
+def named(text):
+    return re.findall(r'<a id="([\w-]+)"></a>', text)
 
 
 @pytest.mark.parametrize("notebook", sorted((CHECKOUT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
@@ -287,11 +293,25 @@ def test_the_numbers_about_the_presets():
     assert f"the first {LM1B_HELD_OUT:,} sentences of the training text" in prose
     assert f"our {paper.n_head} heads are GPT-2 XL's" in prose
     laptop = Experiment.preset("gpt2-embedded", "laptop")
-    assert "learning rate 1e-3, no dropout" in prose
-    assert (laptop.learning_rate, laptop.dropout) == (1e-3, 0.0)
+    assert "The learning rate is 1e-3, and 2e-3 in `depth` and `truth-bert`. There is no dropout, but in " in prose
+    every = {name: Experiment.preset(name, "laptop") for name in EXPERIMENTS}
+    assert {e.learning_rate for e in every.values()} == {1e-3, 2e-3}
+    assert {name for name, e in every.items() if e.learning_rate == 2e-3} == {"depth", "truth-bert"}
+    assert {name for name, e in every.items() if e.dropout} == {"regime-gpu"}
     assert laptop.epsilon_decay < paper.epsilon_decay
     assert {EXPERIMENTS["truth"]["laptop"]["n_layer"]} == {4}
     assert f"all {bell(4)} maps were trained from scratch" in PROSE[RESULTS]
+
+
+def test_how_often_the_texts_are_read_is_as_the_records_say():
+    every = [r for r in load_all(CHECKOUT / "figures" / "records") if r.experiment["preset"] == "laptop"]
+    runs = [r for r in every if r.status == "finished" and not is_a_look(r)]
+    often = {f"{r.passes:.1f}" for r in runs if r.corpus["name"] == "wikitext-2" and r.passes > 1}
+    assert f"a part of it {' and '.join(sorted(often))} times" in PROSE[GUIDE]
+    embedded = [r for r in runs if r.corpus["name"] == "embedded"]
+    whole, parts = (max(r.passes for r in embedded if ("train_bytes" in r.changes) == cut) for cut in (False, True))
+    said = f"read up to {whole:.1f} times, and parts of it, in `regime`, up to {parts:.1f} times"
+    assert said in PROSE[GUIDE]
 
 
 def bell(n):
@@ -324,6 +344,9 @@ def test_the_numbers_about_chance():
         f"7 to 10 with probability {probability[7:11].sum():.2f}; the largest count after 300 turns is {largest:.1f} "
         "on average" in PROSE[GUIDE]
     )
+    at_least_6, from_7_to_10 = f"{probability[6:].sum():.2f}", f"{probability[7:11].sum():.2f}"
+    assert f"at least 6 with probability {at_least_6}, and 7 to 10 with {from_7_to_10}" in PROSE[TEACHING]
+    assert f"7 to 10 with probability {from_7_to_10}, and at least 6 with {at_least_6}" in PROSE[RESULTS]
     assert Experiment.preset("gpt2-wikitext2", "paper").episodes == 300
 
 
@@ -392,18 +415,20 @@ def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
     (bits,) = re.findall(r"`gradient-3-restart` minus `shallow-2` \| \d+ \| (\S+) ± (\S+) \|", found["more_sets"])
     assert abs(float(bits[0])) < float(bits[1]), "not told apart"
     assert "minus `shallow-3`" not in found["more_sets"]
-
-
-def test_each_link_to_the_glossary_finds_its_word_there_and_each_word_stands_once():
-    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (\d\d)[\d, ]* \|$", section(TEACHING, "Words and symbols"), re.M)
-    words = [word for forms, _ in rows for word in map(_plain, forms.split(", "))]
-    assert len(words) == len(set(words)) > 50
-    numbers = [number for _, number in rows]
-    assert numbers == sorted(numbers), "in the order of first use"
-    for path in (CHECKOUT / "notebooks").glob("[0-9]*.ipynb"):
-        text = "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
-        for link in re.findall(r"\[([^]]+)\]\(README\.md#words-and-symbols\)", text):
-            assert _plain(link) in {"glossary", *words}, f"{path.stem}: {link}"
+    lead = re.findall(r"^\| depth \| `gradient-2-restart` minus `(.+?)` .* \| (\S+) ± (\S+) ", found["charged"], re.M)
+    paid = {name: (float(mean), float(half)) for name, mean, half in lead}
+    assert paid["random"][0] + paid["random"][1] < 0
+    assert all(abs(paid[name][0]) < paid[name][1] for name in ("cycle-2", "cycle_rev-2")), "the two best"
+    (paired,) = re.findall(r"`dynamic_paired` minus `random` .* \| \+(\S+) ± (\S+) \(", found["charged"])
+    assert float(paired[0]) > float(paired[1]), "it costs more than it brings"
+    ranks = [row.split(" | ")[2] for row in found["looks_bert"].splitlines()[2:]]
+    assert float(ranks[-2].strip()) > max(float(rank.split(" ")[0]) for rank in ranks[:-2]), "counting ranks better"
+    worth = {row.split(" | ")[0]: row.strip("| ").split(" | ")[-2:] for row in found["looks_sets"].splitlines()[2:]}
+    assert worth["| truth"] == ["2 (3 of 3)", "2"]
+    assert int(worth["| truth-bert"][0][0]) < int(worth["| truth-bert"][1]), "it stops too early"
+    moving, choice = ([float(x) for x in re.findall(pattern, found["patterns"])] for pattern in (
+        r"minus `random` \| \d+ \| (\S+) ±", r"`gradient-2-restart` minus `\S+` \| \d+ \| (\S+) ±"))  # fmt: skip
+    assert max(moving) < min(choice) < 0, "standing still is worth more than the choice"
 
 
 def _plain(word):
@@ -411,8 +436,47 @@ def _plain(word):
     return re.sub(r"('s|s)\b", "", " ".join(re.sub(r"[*`-]", " ", word.lower()).split()))
 
 
+GLOSSARY = {  # the anchor of a row -> its words, and the notebook of their first use
+    anchor: ([_plain(word) for word in forms.split(", ")], number)
+    for anchor, forms, number in re.findall(
+        r'^\| <a id="([\w-]+)"></a>([^|]+) \| [^|]+ \| (\d\d)[\d, ]* \|$', section(TEACHING, "Words and symbols"), re.M
+    )
+}
+TO_THE_WORD = {*(f"{number:02}" for number in range(12)), "14", "16"}  # notebooks whose links lead to the very word
+
+
+def glossary_links(path):
+    """(what is linked, the anchor) of each link of a notebook's words into the page for teachers."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.findall(r"\[([^]]+)\]\(README\.md#([\w-]+)\)", text)
+
+
+def test_each_word_of_the_glossary_stands_once_and_has_an_anchor_of_its_own():
+    table = section(TEACHING, "Words and symbols").split("| symbol |")[0]
+    assert len(GLOSSARY) == table.count("\n| ") - 2 > 50, "all rows but the heading have one"
+    words = [word for forms, _ in GLOSSARY.values() for word in forms]
+    assert len(words) == len(set(words))
+    for anchor, (forms, _) in GLOSSARY.items():
+        assert _plain(anchor) == re.sub(r"[_%' ]+", " ", forms[0]), "the word in lower case, with hyphens"
+    numbers = [number for _, number in GLOSSARY.values()]
+    assert numbers == sorted(numbers), "in the order of first use"
+    assert named(TEXT[TEACHING]) == [*GLOSSARY], "each of them once"
+    assert not GLOSSARY.keys() & anchors(re.sub(r"<a id.*?</a>", "", TEXT[TEACHING])), "no heading has it, too"
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_each_link_to_the_glossary_finds_its_word_there(path):
+    for link, anchor in glossary_links(path):
+        assert anchor in anchors(TEXT[TEACHING]), f"{link}: {anchor}"
+        if anchor in GLOSSARY:
+            assert any(re.search(rf"\b{re.escape(word)}\b", _plain(link)) for word in GLOSSARY[anchor][0]), link
+        elif anchor == "words-and-symbols" and path.name[:2] in TO_THE_WORD:
+            assert link == "glossary"
+
+
 def test_the_glossarys_patterns_are_the_cores():
-    glossary = section(TEACHING, "Words and symbols")
+    glossary = re.sub(r"<a id.*?</a>", "", section(TEACHING, "Words and symbols"))
     for name in PATTERNS:
         sets = None if name in ("pairs", "mirror") else 2
         rows = [
@@ -421,15 +485,13 @@ def test_the_glossarys_patterns_are_the_cores():
         assert str(list(TieMap.pattern(name, 6, sets))) in rows[0], name
 
 
-def test_the_glossarys_words_are_linked_where_they_are_first_used():
-    glossary, needed = "](README.md#words-and-symbols)", {}
-    for words, number in re.findall(
-        r"^\| ([^|]+) \| [^|]+ \| ([\d, ]+) \|$", section(TEACHING, "Words and symbols"), re.M
-    ):
-        needed.setdefault(number[:2], []).append(words)
-    assert len(needed) >= 7
-    for number in needed:
-        (path,) = (CHECKOUT / "notebooks").glob(f"{number}_*.ipynb")
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        assert glossary in "".join(cells[0]["source"]), number
-        assert any(glossary in "".join(cell["source"]) for cell in cells[1:]), number
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_the_glossarys_words_are_linked_in_the_notebook_of_their_first_use(path):
+    links = glossary_links(path)
+    assert ("glossary", "words-and-symbols") in links
+    needed = {anchor for anchor, (_, number) in GLOSSARY.items() if number == path.name[:2]}
+    missing = needed - {anchor for _, anchor in links}
+    if path.name[:2] in TO_THE_WORD:
+        assert not missing
+    elif needed:
+        assert any(anchor in needed or link != "glossary" for link, anchor in links)

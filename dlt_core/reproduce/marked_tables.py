@@ -87,11 +87,15 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "many_decisions": many_decisions.many_decisions_markdown(_measured(root, "many_decisions")),
             "surrogate": on_surrogate.measured_markdown(_measured(root, "surrogate")),
             "looks_maps": study.maps_markdown(looks),
-            "looks_truth": study.truth_markdown(looks),
-            "looks_bert": study.truth_markdown(looks, "truth-bert"),
-            "looks_two_sets": report.two_sets_markdown(records, looks) + _bert_in_words(records),
-            "looks_rewards": study.signals_markdown(looks),
+            "looks_truth": study.truth_markdown(looks, true=true_losses(records)),
+            "looks_bert": study.truth_markdown(looks, "truth-bert", true_losses(records, study="truth-bert")),
+            "looks_sets": report.sets_markdown(records),
+            "looks_two_sets": report.two_sets_markdown(records, looks),
+            "looks_rewards": study.signals_markdown(looks, true_losses(records)),
             "rule": report.rule_markdown(records),
+            "elsewhere": report.elsewhere_markdown(records, looks),
+            "still": report.still_markdown(records),
+            "charged": report.charged_markdown(records),
             "patterns": report.patterns_markdown(records),
             "more_sets": report.more_sets_markdown(records),
             "deeper": report.deeper_markdown(records),
@@ -102,12 +106,6 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
         "notebooks/README.md": {"routes": notebook_tables.routes(root), "needs": notebook_tables.needs(root)},
         "dlt_core/README.md": {"released": contrasts.singles_markdown(records)},
     }
-
-
-def _bert_in_words(records: Sequence[RunRecord]) -> str:
-    """What a layer 0 that is alone is worth in BERT; nothing without its maps from scratch."""
-    losses = true_losses(records, study="truth-bert")
-    return f"\n\nBERT: {layer_zero.one_bit(losses)}." if losses else ""
 
 
 def _measured(root: Path, name: str) -> dict[str, Any]:
@@ -185,8 +183,8 @@ FIRST: dict[str, tuple[tuple[str, str], ...]] = {
     "without ties": (("sandwich-2", "conventional"),),
     "**What the agent adds.** Where the paper's agent decides which layers share, perplexity is {} than where chance "
     "decides, and {} than without ties": (("dynamic", "random"), ("dynamic", "conventional")),
-    "**What would work.** A rule of ours looks at the gradients once, ties the layers, and never moves the ties again. "
-    "Its perplexity is {} than where chance decides, and {} than without ties": (
+    "**What would work: ties that stay in place.** A rule of ours ties the layers once, by their gradients, and never "
+    "moves the ties again. Its perplexity is {} than where chance decides, and {} than without ties": (
         (report.RULE, "random"),
         (report.RULE, "conventional"),
     ),
@@ -203,10 +201,10 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """The same, below the first ones."""
 BESIDE_A_PATTERN = (
-    "Without a look, with the best other fixed pattern of two sets (picked afterwards), perplexity is {} than where "
-    "chance decides; the rule's is {} than with this pattern"
+    "**Is it the rule?** {}With the best other fixed pattern of two sets (picked afterwards), which needs no look, "
+    "perplexity is {} than where chance decides; the rule's is {} than with this pattern. Its look takes further steps"
 )
-"""What follows the rule's: the pattern minus the random agent, and the rule minus the pattern."""
+"""Whether it chose the sets of the first sentence; the pattern minus the random agent, and the rule minus it."""
 READ_OFTEN = (
     "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each; where the agent "
     "decides, it is {} than where chance decides."
@@ -216,7 +214,7 @@ READ_AGAIN = (
     "where chance does."
 )
 """A sentence about a text that is read many times, and the one after it: how often, sharing, and the agent."""
-FOLDED = "More: beside a smaller model, with another reward, where a text is read many times, and memory"
+FOLDED = "More: the rule without its look, a smaller model, another reward, a text that is read many times, and memory"
 
 
 def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -241,16 +239,16 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         found = []
         for words, pairs in templates.items():
             if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-                same = _same_ties(of) if (report.RULE, "conventional") in pairs else ""
-                found.append(f"- {words.format(*ranges)}{same}.")
-                if ("dynamic_paired", "random") in pairs:
-                    found[-1] += _price(of)
-                if (report.RULE, "random") in pairs and (pattern := _other_pattern(of)):
-                    beside = said(of[pattern], of["random"]), said(of[report.RULE], of[pattern])
-                    found[-1] += f" {BESIDE_A_PATTERN.format(*beside)}." if all(beside) else ""
+                price = _price(of) if ("dynamic_paired", "random") in pairs else ""
+                found.append(f"- {words.format(*ranges)}.{price}")
         return found
 
     first, more = sentences(FIRST), sentences(MORE)
+    if pattern := _other_pattern(of):
+        beside = said(of[pattern], of.get("random", [])), said(of[report.RULE], of[pattern])
+        if all(beside):
+            paid = _paid(of[report.RULE], of[pattern], "with this pattern")
+            more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), *beside)}{paid}.")
     full = list(of.get("conventional", []))
     small, small_texts = "", []
     for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
@@ -291,12 +289,21 @@ def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:
     ours, chance = report.habits(of["dynamic_paired"]), report.habits(of["random"])
     more = mean_interval([r.budget["search_steps"] / r.budget["optimizer_steps"] for r in of["dynamic_paired"]])[0]
     bits, _ = bits_and_nats(of.get("sandwich-2", []), of["dynamic_paired"])
-    better = "; and two sets that stay in place do better" if len(bits) > 1 and verdict(bits) == "better" else ""
+    better = ". Two sets that stay in place do better" if len(bits) > 1 and verdict(bits) == "better" else ""
     return (
         f" In the second half of its decisions it moves ties in {100 * ours.moved:.0f} % of them and keeps "
-        f"{ours.sets:.1f} sets of weights (chance: {100 * chance.moved:.0f} %, {chance.sets:.1f}); its rewards take "
-        f"{100 * more:.0f} % more steps{better}."
+        f"{ours.sets:.1f} sets of weights (chance: {100 * chance.moved:.0f} %, {chance.sets:.1f}). Its rewards take "
+        f"{100 * more:.0f} % more steps{_paid(of['dynamic_paired'], of['random'], 'where chance decides')}{better}."
     )
+
+
+def _paid(runs: Sequence[RunRecord], others: Sequence[RunRecord], than: str) -> str:
+    """What is left if the search is paid out of as many steps as the others' training has."""
+    _, nats = report.charged(runs, others, "loss")
+    if len(nats) < 2:
+        return ""
+    shown = "" if told_apart(nats) else " (no difference is shown)"
+    return f"; taken out of its training, they leave it {range_in_words(nats)}{shown} than {than}, on validation"
 
 
 def _decisions(runs: Sequence[RunRecord]) -> str:
@@ -319,7 +326,7 @@ def _still_improving(runs: Sequence[RunRecord]) -> str:
 
 def _same_ties(of: Mapping[str, Sequence[RunRecord]]) -> str:
     same = "sandwich-2" in of and report.same_maps(of[report.RULE], of["sandwich-2"])
-    return ", as with the two sets above: it chose the same ones" if same else ""
+    return "It chose the two sets of the first sentence. " if same else ""
 
 
 def _memory(one: Mapping[str, Any]) -> dict[str, float]:
