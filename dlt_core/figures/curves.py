@@ -144,9 +144,9 @@ def bands(
 
     A name that begins like a method has its colour, or if it has none the next free one; one that ends in "(last)" is
     dotted. Each name stands once, at the end of its line in the last panel that has it, unless it is the panel's title.
-    zero: a line at 0, and one scale for all panels unless each is to have its own.
+    One scale for all panels, unless each is to have its own. zero: a line at 0.
     """
-    figure, axes = new_panels(panels, columns=columns, alone=(5.8, 3.4), width=3.4, sharey=zero and not own_scale)
+    figure, axes = new_panels(panels, columns=columns, alone=(5.8, 3.4), width=3.4, sharey=not own_scale)
     methods = [name.split(" ")[0].split(",")[0] for lines in panels.values() for name in lines]
     others = [method for method in dict.fromkeys(methods) if method not in METHOD_STYLES]
     free = dict(zip(others, FREE, strict=False))  # beyond these, `method_style` has a colour that may not be its own

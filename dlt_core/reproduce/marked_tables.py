@@ -432,8 +432,12 @@ def regime_gpu(records: Sequence[RunRecord]) -> str:
         return ""
     said = {f"{found.word}{found.reason and ', since ' + found.reason}" for found in gate.informative(runs).values()}
     steps = " or ".join(f"{n:,}" for n in sorted({r.budget["optimizer_steps"] for r in runs}))
+    curves = [r.curves["validation"]["perplexity"] for r in runs]
+    best = sorted({curve.index(min(curve)) + 1 for curve in curves})
+    evaluations = " or ".join(str(n) for n in sorted({len(curve) for curve in curves}))
     return (
-        f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}. Each run took {steps} steps."
+        f"{tables.markdown_table(rows)}\n\nBy the gate this {'; '.join(sorted(said))}. Each run took {steps} steps. "
+        f"Of its {evaluations} evaluations number {' or '.join(map(str, best))} was the best."
         f"{_decisions([r for r in runs if r.method == 'dynamic'])}"
     )
 

@@ -146,7 +146,7 @@ def test_methods_without_a_colour_of_their_own_get_a_free_one_each():
 
 def test_panels_share_a_scale_with_the_zero_unless_each_has_its_own():
     small, large = ({"dynamic": ([0, 1], [[0.0, 0.01 * by]])} for by in (1, 100))
-    shared, own = (figures.bands({"a": small, "b": large}, "x", "y", zero=True, own_scale=o) for o in (False, True))
+    shared, own = (figures.bands({"a": small, "b": large}, "x", "y", own_scale=o) for o in (False, True))
     assert shared.axes[0].get_ylim() == shared.axes[1].get_ylim()
     assert own.axes[0].get_ylim()[1] < own.axes[1].get_ylim()[1] / 10
 

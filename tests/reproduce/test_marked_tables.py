@@ -69,7 +69,7 @@ def test_the_gpus_regime_lists_each_runs_values_by_seed():
     others = [made_up(name="regime-gpu"), made_up(preset="gpu")]
     text = regime_gpu([*runs, *others])
     cannot = "By the gate this cannot tell, since what depth is worth is not measured."
-    assert f"\n\n{cannot} Each run took 30 steps." in text
+    assert f"\n\n{cannot} Each run took 30 steps. Of its 3 evaluations number 1 or 2 or 3 was the best." in text
     assert table_cells(text.partition("\n")[2]) == [
         ["`sandwich-2`", "2", "2.50M", "50.0, 100.0", "41.0, 30.0", "20, 30", "41.0, 35.0"],
         ["`conventional`", "1", "2.00M", "50.0", "50.0", "20", "70.0"],

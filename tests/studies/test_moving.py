@@ -76,9 +76,7 @@ def test_moving_on_four_layers_is_held_against_the_average_of_all_maps():
 
 def test_the_price_of_moving_is_said_both_ways_where_it_was_measured():
     frozen = price_markdown(frozen_runs())
-    assert frozen.startswith(
-        "**6 layers**, `agents-embedded, freeze_after=0.5` (cannot tell). *Frozen*: no tie moves "
-    )
+    assert frozen.startswith("**6 layers**, `agents-embedded, freeze_after=0.5` (cannot tell). *Frozen*: no tie moves ")
     assert "after 50% of the training" in frozen
     assert "`dynamic`, frozen minus moving -0.100 ± 0.017 (n = 3, p " in frozen
     four = moving_on_four_layers(four_layers())
