@@ -85,9 +85,11 @@ def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str
 
 def patterns_markdown(records: Sequence[RunRecord]) -> str:
     """Each named pattern with two weight sets that is not the rule's choice minus the random agent, which is what ties
-    that stand still are worth without a look; and the rule minus it, which is what the look is worth. Only experiments
-    that can tell; nothing where no such pattern was run."""
+    that stand still are worth without a look; and the rule minus it, which is what the look is worth. Below, each minus
+    two plain layers, and the seeds that were added after a look. Only experiments that can tell; nothing where no such
+    pattern was run."""
     found: Differences = {}
+    beside: dict[str, list[float]] = {}
     later: dict[str, list[float]] = {}
     for experiment, of, told in _experiments(records):
         for other in [f"{name}-2" for name in PATTERNS] if told and RULE in of else ():
@@ -96,9 +98,14 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
                 by_chance = experiment, f"`{other}`, {its_map}, minus `random`"
                 found[by_chance] = bits_and_nats(of[other], of.get("random", []))
                 found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
+                beside[f"`{other}`"] = bits_and_nats(of[other], of.get("shallow-2", []))[0]
                 if alone := later_alone(of[RULE], of[other]):
                     later[f"`{RULE}` minus `{other}`"] = alone
-    return with_later(_table(found, {}, "compared"), OF_PATTERNS, later)
+    table = _table(found, {}, "compared")
+    if any(beside.values()):
+        said = "; ".join(f"{name} {with_interval(bits)}" for name, bits in beside.items())
+        table += f"\n\nMinus two plain layers, `shallow-2`: {said}."
+    return with_later(table, OF_PATTERNS, later)
 
 
 def more_sets_markdown(records: Sequence[RunRecord]) -> str:

@@ -136,6 +136,7 @@ def test_each_named_pattern_with_another_map_of_two_sets_stands_beside_the_rule(
     assert [row[3][:6] for row in rows] == ["-0.200", "+0.100", "-0.070", "-0.030"]
     later = a_study(1.9) + others
     assert OF_PATTERNS not in patterns_markdown(later), "all were run at once"
+    assert re.search(r"`shallow-2`: `sequence-2` -0\.10\d ± \S+ \(n = 4\); `cycle-2` \+0\.02", patterns_markdown(later))
     for run in later:
         run.seed += 105 if run.seed > 1 else 0
     of_later = patterns_markdown(later).partition(f"{OF_PATTERNS} The later seeds alone: ")[2]
