@@ -244,6 +244,7 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         return found
 
     first, more = sentences(FIRST), sentences(MORE)
+    first = [line + _over_all_studies(records) if "the agent adds" in line else line for line in first]
     if pattern := _other_pattern(of):
         beside = said(of[pattern], of.get("random", [])), said(of[report.RULE], of[pattern])
         if all(beside):
@@ -279,9 +280,22 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
 
 def _looked(*studies: Mapping[str, Sequence[RunRecord]]) -> str:
     """When the studies, method -> runs, were looked at before all their seeds were run."""
-    runs = [of.get("conventional", []) for of in studies]
-    said = [f"of {len(full)}, we looked {when}" for full in runs if (when := claim.looked_at(full))]
+    found: dict[int, list[str]] = {}
+    for full in (of.get("conventional", []) for of in studies):
+        if when := claim.looked_at(full):
+            found.setdefault(len(full), []).append(when)
+    said = [f"of {n}, we looked {' or '.join(dict.fromkeys(times))}" for n, times in found.items()]
     return f" ({'; '.join(said)})" if said else ""
+
+
+def _over_all_studies(records: Sequence[RunRecord]) -> str:
+    """The agent's contrast over all rows that can tell, as one test; nothing for fewer than two of them."""
+    rows = [found for (_, *pair), found in claim.primary(records).items() if pair == ["dynamic", "random"]]
+    if len(rows) < 2:
+        return ""
+    every = claim.over_rows(rows)
+    found, shown = range_in_words(list(every.nats.values())), every.conclusion.split(":")[0]
+    return f" Over all {len(rows)} studies that can tell, together, it is {found} than where chance decides ({shown})."
 
 
 def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:

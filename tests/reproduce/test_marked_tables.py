@@ -215,3 +215,26 @@ def test_what_the_repetitions_after_a_look_do_not_show_again_is_said():
     assert "do not show it" not in words
     before = [r for r in (*of("sandwich-2", 2.05), *small) if r.seed < 105]
     assert "looked" not in headline(before) + in_words(before)
+
+
+def test_the_agent_is_compared_with_chance_over_all_studies_that_can_tell():
+    def of(settings, dynamic):
+        runs = []
+        means = {"conventional": 100.0, "shallow-2": 105.0, "random": 120.0, "dynamic": 120.0}
+        for method, perplexity in means.items():
+            for seed, more in enumerate((0.0, 0.5, 1.0)):
+                runs.append(made_up(method, seed, name="depth", **settings))
+                found = perplexity + more + (dynamic[seed] if method == "dynamic" else 0)
+                runs[-1].test |= {"perplexity": found, "bits_per_byte": math.log(found)}
+                runs[-1].tie_map = [0, 1] if method == "shallow-2" else runs[-1].tie_map
+                runs[-1].corpus["tokens"] = {"train": 12}
+        return runs
+
+    one, other = of({}, (0.3, -0.3, 0.1)), of(regimes.MANY_PASSES, (-0.3, 0.3, -0.1))
+    (line,) = [line for line in in_words([*one, *other]).splitlines() if "the agent adds" in line]
+    assert re.search(
+        r"ties\. Over all 2 studies that can tell, together, it is between 0\.0 % lower and 0\.0 % higher than where "
+        r"chance decides \(equal within 3 %\)\.$",
+        line,
+    ), line
+    assert "Over all" not in in_words(one)
