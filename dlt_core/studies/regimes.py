@@ -35,6 +35,7 @@ from dlt_core.studies.claim import (
     gate_markdown,
     later_alone,
     looked_at,
+    over_rows,
     primary,
 )
 from dlt_core.studies.findings import Rows, against, difference, said
@@ -513,9 +514,10 @@ def _shown(found: Contrast, other: str) -> str:
 
 def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     """Both primary contrasts of the studies that can tell, to be quoted: with what is shown, and p of equality within
-    the margin, corrected over a `family`, which is that of the studies if nothing is said. Nothing for none."""
+    the margin, corrected over a `family`, which is that of the studies if nothing is said; and each over all rows of
+    the family that can tell, as one test. Nothing for none."""
     studies = tuple(filter(None, studies))
-    parts, looked = [], []
+    parts, looked, every = [], [], primary(among or _records(*studies))
     for words, pair in {"Sharing": SHARING, "The agent": AGENT}.items():
         told = []
         for rows in studies:
@@ -526,6 +528,14 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
                 )
                 looked += [f"“{study_name(rows)}”"] if looked_at(rows["conventional"]) else []
         if told:
+            rows_of_all = [found for (_, *of), found in every.items() if of == list(pair)]
+            if len(rows_of_all) > 1:
+                one = over_rows(rows_of_all)
+                told.append(
+                    f"over all {len(rows_of_all)} rows that can tell, as one test, {one.mean} "
+                    f"({one.conclusion.split(':')[0]}, n = {len(one.bits)}; {one.allowed}; p of equality "
+                    f"{p_in_words(one.p_equal)})"
+                )
             parts.append(f"{words}, `{pair[0]}` minus `{pair[1]}`: {'; '.join(told)}.")
     if not parts:
         return ""

@@ -305,6 +305,8 @@ def test_contrasts_are_corrected_over_a_family_and_named_for_a_reader():
         in text
     )
     assert text.count("small text, read 25 times, ") == 2
+    assert text.count("over all 2 rows that can tell, as one test, ") == 2
+    assert "over all" not in regimes.quote(weak), "one row is no test of several"
     assert "after a look" not in text
     for runs in often.values():
         runs[0].seed = 102
