@@ -441,7 +441,6 @@ GLOSSARY = {  # the anchor of a row -> its words, and the notebook of their firs
         r'^\| <a id="([\w-]+)"></a>([^|]+) \| [^|]+ \| (\d\d)[\d, ]* \|$', section(TEACHING, "Words and symbols"), re.M
     )
 }
-TO_THE_WORD = {*(f"{number:02}" for number in range(12)), "14", "16"}  # notebooks whose links lead to the very word
 
 
 def glossary_links(path):
@@ -470,7 +469,7 @@ def test_each_link_to_the_glossary_finds_its_word_there(path):
         assert anchor in anchors(TEXT[TEACHING]), f"{link}: {anchor}"
         if anchor in GLOSSARY:
             assert any(re.search(rf"\b{re.escape(word)}\b", _plain(link)) for word in GLOSSARY[anchor][0]), link
-        elif anchor == "words-and-symbols" and path.name[:2] in TO_THE_WORD:
+        elif anchor == "words-and-symbols":
             assert link == "glossary"
 
 
@@ -489,8 +488,4 @@ def test_the_glossarys_words_are_linked_in_the_notebook_of_their_first_use(path)
     links = glossary_links(path)
     assert ("glossary", "words-and-symbols") in links
     needed = {anchor for anchor, (_, number) in GLOSSARY.items() if number == path.name[:2]}
-    missing = needed - {anchor for _, anchor in links}
-    if path.name[:2] in TO_THE_WORD:
-        assert not missing
-    elif needed:
-        assert any(anchor in needed or link != "glossary" for link, anchor in links)
+    assert not needed - {anchor for _, anchor in links}
