@@ -202,7 +202,7 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
 """The same, below the first ones."""
 BESIDE_A_PATTERN = (
     "**Is it the rule?** {}With the best other fixed pattern of two sets (picked afterwards), which needs no look, "
-    "perplexity is {} than where chance decides; the rule's is {} than with this pattern. Its look takes further steps"
+    "perplexity is {} than where chance decides; the rule's is {} than with this pattern. Its look takes more steps{}"
 )
 """Whether it chose the sets of the first sentence; the pattern minus the random agent, and the rule minus it."""
 READ_OFTEN = (
@@ -239,17 +239,17 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         found = []
         for words, pairs in templates.items():
             if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-                price = _price(of) if ("dynamic_paired", "random") in pairs else ""
-                found.append(f"- {words.format(*ranges)}.{price}")
+                more = _price(of) if ("dynamic_paired", "random") in pairs else ""
+                more += _over_all_settings(records) if ("dynamic", "random") in pairs else ""
+                found.append(f"- {words.format(*ranges)}.{more}")
         return found
 
     first, more = sentences(FIRST), sentences(MORE)
-    first = [line + _over_all_studies(records) if "the agent adds" in line else line for line in first]
     if pattern := _other_pattern(of):
         beside = said(of[pattern], of.get("random", [])), said(of[report.RULE], of[pattern])
         if all(beside):
             paid = _paid(of[report.RULE], of[pattern], "with this pattern")
-            more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), *beside)}{paid}.")
+            more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), *beside, paid)}.")
     full = list(of.get("conventional", []))
     small, small_texts = "", []
     for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
@@ -273,6 +273,8 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     looked = _looked(of, *small_texts)
     deciding = [r for study in (of, *small_texts) for r in study.get("dynamic", [])]
+    gates = gate.informative(records)
+    deciding += [r for r in records if r.method == "dynamic" and gate.gate_of(gates, *gate.key(r)).can_tell]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
     folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
     return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
@@ -284,18 +286,21 @@ def _looked(*studies: Mapping[str, Sequence[RunRecord]]) -> str:
     for full in (of.get("conventional", []) for of in studies):
         if when := claim.looked_at(full):
             found.setdefault(len(full), []).append(when)
-    said = [f"of {n}, we looked {' or '.join(dict.fromkeys(times))}" for n, times in found.items()]
+    said = [f"of {n}, we looked {', and in another setting '.join(dict.fromkeys(times))}" for n, times in found.items()]
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _over_all_studies(records: Sequence[RunRecord]) -> str:
+def _over_all_settings(records: Sequence[RunRecord]) -> str:
     """The agent's contrast over all rows that can tell, as one test; nothing for fewer than two of them."""
-    rows = [found for (_, *pair), found in claim.primary(records).items() if pair == ["dynamic", "random"]]
+    rows = claim.of_pair(claim.primary(records), "dynamic", "random")
     if len(rows) < 2:
         return ""
     every = claim.over_rows(rows)
     found, shown = range_in_words(list(every.nats.values())), every.conclusion.split(":")[0]
-    return f" Over all {len(rows)} studies that can tell, together, it is {found} than where chance decides ({shown})."
+    return (
+        f" Over all {len(rows)} [settings that can tell](figures/README.md#what-could-have-told-anything), together, "
+        f"it is {found} than where chance decides ({shown})."
+    )
 
 
 def _price(of: Mapping[str, Sequence[RunRecord]]) -> str:
@@ -317,7 +322,8 @@ def _paid(runs: Sequence[RunRecord], others: Sequence[RunRecord], than: str) -> 
     if len(nats) < 2:
         return ""
     shown = "" if told_apart(nats) else " (no difference is shown)"
-    return f"; taken out of its training, they leave it {range_in_words(nats)}{shown} than {than}, on validation"
+    found = f"{range_in_words(nats)}{shown}"
+    return f". With a training shorter by as many, its validation perplexity is {found} than {than}"
 
 
 def _decisions(runs: Sequence[RunRecord]) -> str:

@@ -35,6 +35,7 @@ from dlt_core.studies.claim import (
     gate_markdown,
     later_alone,
     looked_at,
+    of_pair,
     over_rows,
     primary,
 )
@@ -489,7 +490,7 @@ def depth_sentence(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
     if not rows:
         return "Not run."
     passes, gate = rows["conventional"][0].passes, findings.gate_of_rows(rows)
-    lead = f"Read {passes:.{0 if passes >= 1 else 1}f} times"
+    lead = f"With the text read {passes:.{0 if passes >= 1 else 1}f} times"
     sharing, agent = (contrast(rows, pair, among or _records(rows)) for pair in (SHARING, AGENT))
     if not sharing or not agent:
         return f"{lead}, it {gate.word}{f': {gate.reason}' if gate.reason else ''}."
@@ -518,6 +519,7 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     the family that can tell, as one test. Nothing for none."""
     studies = tuple(filter(None, studies))
     parts, looked, every = [], [], primary(among or _records(*studies))
+    names = {rows["conventional"][0].experiment["name"] for rows in studies}
     for words, pair in {"Sharing": SHARING, "The agent": AGENT}.items():
         told = []
         for rows in studies:
@@ -528,11 +530,12 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
                 )
                 looked += [f"“{study_name(rows)}”"] if looked_at(rows["conventional"]) else []
         if told:
-            rows_of_all = [found for (_, *of), found in every.items() if of == list(pair)]
-            if len(rows_of_all) > 1:
-                one = over_rows(rows_of_all)
+            if len(of_all := of_pair(every, *pair)) > 1:
+                one = over_rows(of_all)
+                others = sorted({row[0] for row, *of in every if of == list(pair)} - names)
+                also = f" (also {' and '.join(f'`{name}`' for name in others)})" if others else ""
                 told.append(
-                    f"over all {len(rows_of_all)} rows that can tell, as one test, {one.mean} "
+                    f"over all {len(of_all)} rows that can tell{also}, as one test, {one.mean} "
                     f"({one.conclusion.split(':')[0]}, n = {len(one.bits)}; {one.allowed}; p of equality "
                     f"{p_in_words(one.p_equal)})"
                 )

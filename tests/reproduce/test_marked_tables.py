@@ -127,8 +127,8 @@ def test_the_headline_in_words_says_what_the_intervals_say():
     assert (
         "- **Is it the rule?** It chose the two sets of the first sentence. With the best other fixed pattern of two "
         "sets (picked afterwards), which needs no look, perplexity is 5.5 to 10.5 % lower than where chance decides; "
-        "the rule's is 2.1 to 2.2 % lower than with this pattern. Its look takes further steps; taken out of its "
-        "training, they leave it 19.0 to 20.1 % higher than with this pattern, on validation.\n" in beside
+        "the rule's is 2.1 to 2.2 % lower than with this pattern. Its look takes more steps. With a training shorter "
+        "by as many, its validation perplexity is 19.0 to 20.1 % higher than with this pattern.\n" in beside
     )
     elsewhere = [dataclasses.replace(run, final_tie_map=[0, 1, 0, 1, 0, 1]) for run in better]
     assert "- **Is it the rule?** With the best" in in_words([*worse, *elsewhere, *open_end, *patterns]), "another map"
@@ -142,8 +142,8 @@ def test_the_headline_in_words_says_what_the_intervals_say():
         run.budget["search_steps"] = 6
     price = (
         "than without ties. In the second half of its decisions it moves ties in 0 % of them and keeps 2.0 sets of "
-        "weights (chance: 100 %, 2.0). Its rewards take 20 % more steps; taken out of its training, they leave it 2.5 "
-        "to 7.5 % lower than where chance decides, on validation"
+        "weights (chance: 100 %, 2.0). Its rewards take 20 % more steps. With a training shorter by as many, its "
+        "validation perplexity is 2.5 to 7.5 % lower than where chance decides"
     )
     assert f"{price}.\n" in in_words([*conventional, *open_end, *paired])
     still = of("sandwich-2", [90, 91, 92])
@@ -233,8 +233,8 @@ def test_the_agent_is_compared_with_chance_over_all_studies_that_can_tell():
     one, other = of({}, (0.3, -0.3, 0.1)), of(regimes.MANY_PASSES, (-0.3, 0.3, -0.1))
     (line,) = [line for line in in_words([*one, *other]).splitlines() if "the agent adds" in line]
     assert re.search(
-        r"ties\. Over all 2 studies that can tell, together, it is between 0\.0 % lower and 0\.0 % higher than where "
-        r"chance decides \(equal within 3 %\)\.$",
+        r"ties\. Over all 2 \[settings that can tell\]\(\S+\), together, it is between 0\.0 % lower and 0\.0 % "
+        r"higher than where chance decides \(equal within 3 %\)\.$",
         line,
     ), line
     assert "Over all" not in in_words(one)

@@ -157,7 +157,8 @@ def test_below_the_rows_stands_one_test_over_all_of_them_with_the_seed_as_unit()
     assert "- The agent, `dynamic` minus `random`, over the 3 seeds that all of 2 rows have: +0.003 ± 0.018 " in text
     assert f"({allowed(nats)}); p of a difference {p_value(nats):.3f}, p of equal within 3 % " in text
     assert (
-        "So: equal within 3 %. Of the 2 rows the 95 % interval excludes ±2 % of perplexity in 2, and ±5 % in 2." in text
+        "So: equal within 3 %. In 2 of the 2 rows the 95 % interval lies within ±2 % of perplexity, in 2 within ±5 %."
+        in text
     )
     assert "together" not in claim_markdown(one), "one row is no pool"
     apart = [*one, *two]
@@ -170,7 +171,7 @@ def test_the_rows_that_exclude_an_effect_are_counted():
     wide = row("gpt2-wikitext2", dynamic=(2.4, 2.5, 2.71))
     narrow = row("gpt2-lm1b", dynamic=(2.4, 2.501, 2.611))
     middle = row("gpt2-lambada", dynamic=(2.46, 2.57, 2.682))
-    assert "excludes ±2 % of perplexity in 1, and ±5 % in 2." in claim_markdown([*wide, *narrow, *middle])
+    assert "lies within ±2 % of perplexity, in 2 within ±5 %." in claim_markdown([*wide, *narrow, *middle])
 
 
 def test_a_pooled_contrast_of_rows_with_few_seeds_in_common_takes_all_their_seeds():

@@ -181,7 +181,7 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
     assert all([r.seed for r in runs] == [0, 1] for runs in rows.values())
     assert regimes.depth_figure(rows).axes[0].get_title() == "small text, read 25 times (cannot tell)"
     gate = findings.gate_of_rows(rows)
-    assert regimes.depth_sentence(rows) == f"Read 25 times, it cannot tell: {gate.reason}."
+    assert regimes.depth_sentence(rows) == f"With the text read 25 times, it cannot tell: {gate.reason}."
     assert table_cells(regimes.depth_markdown(rows))[1][3] == "cannot tell"
     assert "| small text, read 25 times | 25 times |" in regimes.depth_markdown(rows)
     assert "train_bytes" not in regimes.depth_markdown(rows)
@@ -273,7 +273,9 @@ def test_a_contrast_has_one_verdict_in_words(sharing, words):
     rows = told(sharing, (0.1, -0.1, 0.1, -0.1))
     assert findings.gate_of_rows(rows).can_tell
     sentence = regimes.depth_sentence(rows)
-    assert sentence.startswith(f"Read 2 times, sharing {words}; the agent is equal within 3 % of chance: between ")
+    assert sentence.startswith(
+        f"With the text read 2 times, sharing {words}; the agent is equal within 3 % of chance: between "
+    )
     assert regimes.depth_sentence({}) == "Not run."
     verdict = primary(regimes.family(rows))[key(rows["random"][0]), *regimes.SHARING].conclusion
     assert table_cells(regimes.depth_markdown(rows))[1][3] == verdict

@@ -241,8 +241,9 @@ def agents_markdown(
             continue
         row = {"agent": f"`{name}`", "n": str(len(of))}
         if true is not None:
-            row["regret of its choices minus blind ones (nats)"] = late_regret(of, true)
-            row["had it always untied"] = late_regret(of, true, always_untie=True)
+            found = (late_regret(of, true, always_untie=always) for always in (False, True))
+            ours, untied = (plus_minus(*mean_interval(values), 3, "+") for values in found)
+            row |= {"regret of its choices minus blind ones (nats)": ours, "had it always untied": untied}
         bits, nats = bits_and_nats(of, runs[baseline])
         row[f"bits per byte minus `{baseline}`"] = plus_minus(*mean_interval(bits), 3, "+")
         row["95 % interval"] = allowed(nats)
@@ -250,12 +251,11 @@ def agents_markdown(
     return markdown_table(rows)
 
 
-def late_regret(runs: Sequence[RunRecord], true: Mapping[TieMap, float], *, always_untie: bool = False) -> str:
-    """Over the second half of the decisions, the mean regret of Q's choices minus that of blind ones, in nats per
-    token; or of always untying the layer in the same states."""
+def late_regret(runs: Sequence[RunRecord], true: Mapping[TieMap, float], *, always_untie: bool = False) -> list[float]:
+    """Of each run, over the second half of its decisions, the mean regret of Q's choices minus that of blind ones, in
+    nats per token; or of always untying the layer in the same states."""
     found = (regrets(r, true, always_untie=always_untie) for r in runs)
-    late = [float((ours - blind)[len(ours) // 2 :].mean()) for ours, blind in found]
-    return plus_minus(*mean_interval(late), 3, "+")
+    return [float((ours - blind)[len(ours) // 2 :].mean()) for ours, blind in found]
 
 
 def deeper_markdown(records: Sequence[RunRecord]) -> str:
@@ -286,8 +286,9 @@ def search_by_step(record: RunRecord) -> np.ndarray:
         return np.full(len(steps), whole)
     before = [record.first_ties(record.experiment["n_layer"]), *maps[:-1]]
     moved = np.cumsum([list(old) != list(new) for old, new in zip(before, maps, strict=True)])
-    paid = whole * moved / moved[-1]
-    return np.array([paid[math.ceil(step / record.experiment["steps_per_action"]) - 1] for step in steps])
+    paid = whole * moved / max(moved[-1], 1)
+    decisions = np.ceil(steps / record.experiment["steps_per_action"]).astype(int).clip(1, len(maps))
+    return np.array(paid[decisions - 1])
 
 
 def best_within(record: RunRecord, steps: int, unit: str = "bits_per_byte") -> float:
@@ -314,8 +315,9 @@ def charged(
 
 def charged_markdown(records: Sequence[RunRecord]) -> str:
     """What is left of a lead if the search is paid out of the same steps: the rule and the agents with its rewards,
-    in each experiment that can tell, minus the random agent; the rule also minus each pattern with two sets and two
-    plain layers. On validation, since only its curve says what a shorter training had come to."""
+    in each experiment that can tell, minus the random agent; the rule also minus each pattern with two sets that was
+    run under its name, and two plain layers. On validation, since only its curve says what a shorter training had come
+    to."""
     rows = []
     for experiment, of, told in _experiments(records):
         others = [name for name in (*(f"{pattern}-2" for pattern in PATTERNS), "shallow-2") if name in of]
@@ -422,7 +424,8 @@ def sets_markdown(records: Sequence[RunRecord]) -> str:
         worth = Counter(str(worth_having(of)) for of in gains).most_common()
         row = {"study": study, "n": str(len(runs))}
         for n, (seen, true) in enumerate(zip(shares, _brought(lowest), strict=True), start=2):
-            row[f"set {n}: by the gain"] = f"{min(seen):.0f} to {max(seen):.0f} %"
+            ends = dict.fromkeys(f"{end:.0f}" for end in (min(seen), max(seen)))
+            row[f"set {n}: by the gain"] = f"{' to '.join(ends)} %"
             row[f"set {n}: by the truth"] = f"{true:.0f} %"
         row["worth having, by the gain"] = "; ".join(f"{n} ({times} of {len(runs)})" for n, times in worth)
         rows.append(row | {"worth having, by the truth": str(worth_having(lowest))})
@@ -481,7 +484,11 @@ def elsewhere_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) -
         ]
         same = ours and chosen and all(TieMap(m) == TieMap(ours[0].required(ours[0].final_tie_map)) for m in chosen)
         if same and RULE not in of:
-            row = {"experiment": experiment, "looks": str(len(chosen)), "its map": f"`{chosen[0]}`"}
+            row = {
+                "experiment": experiment,
+                f"looks after {LATE} steps or more": str(len(chosen)),
+                "its map": f"`{chosen[0]}`",
+            }
             for other in ("random", *BESIDE):
                 row[f"minus `{other}`"] = with_interval(bits_and_nats(ours, of.get(other, []))[0])
             rows.append(row | {"": "" if told else "cannot tell"})
@@ -535,7 +542,7 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
         words = " and ".join(plus_minus(*mean_interval(values), 2, "+") for values in both)
         true = {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, study=study)]).items()}
         count = rank_correlation({m: -m.num_independent for m in true}, true) if true else None
-        known.append(f"{model} {words}" + (f" (the bare number of sets: {count:+.2f} over all)" if count else ""))
+        known.append(f"{model} {words}" + (f" (the bare number of sets: {count:+.2f} over all)" if true else ""))
     samples = {
         reward: np.median([r["samples"] for r in looks["rewards"]["rows"] if r["reward"] == reward and r["samples"]])
         for reward in dict.fromkeys(r["reward"] for r in looks["rewards"]["rows"])

@@ -308,7 +308,7 @@ def test_what_a_set_brings_by_the_gain_stands_beside_the_truth():
     for run, third in zip(rule, (0.95, 0.96), strict=True):
         run.agent = {"gain_by_sets": [0.5, 0.9, third, 1.0]}
     _, row = table_cells(sets_markdown(study + rule))
-    of_sets = ["80 to 80 %", "50 %", "10 to 12 %", "25 %", "8 to 10 %", "25 %"]
+    of_sets = ["80 %", "50 %", "10 to 12 %", "25 %", "8 to 10 %", "25 %"]
     assert row == ["truth-bert", "2", *of_sets, "2 (2 of 2)", "4"]
     assert sets_markdown(study) == sets_markdown(rule) == ""
 
