@@ -333,7 +333,8 @@ def _decisions(runs: Sequence[RunRecord]) -> str:
     paper = Experiment.preset("gpt2-wikitext2", "paper")
     here = sorted({r.experiment["episodes"] * (r.experiment["n_layer"] - 1) for r in runs})
     there = paper.episodes * (paper.n_layer - 1)
-    times = " or ".join(f"{n:,}" for n in here)
+    *first, last = (f"{n:,}" for n in here)
+    times = f"{', '.join(first)} or {last}" if first else last
     return f" The agent decides {times} times in each; in the paper's setting {there:,} times."
 
 
