@@ -167,7 +167,7 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     return corrected
 
 
-def pooled(rows: Iterable[Mapping[int, float]], fewest: int = 0) -> dict[int, float]:
+def pooled(rows: Iterable[Mapping[int, float]], fewest: float = 0) -> dict[int, float]:
     """Rows of seed -> difference to one: the mean over the rows, for each seed that all rows have. fewest: if these are
     fewer, for each seed that any row has, over those that have it.
 

@@ -64,7 +64,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
     """File -> mark -> the table between them, made from what is committed under `root`."""
     everything = load_all(root / "figures" / "records")
     records = [r for r in everything if r.experiment["preset"] == "laptop"]
-    looks = _measured(root, "looks")
+    looks, true = _measured(root, "looks"), true_losses(records)
     measured = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "figures/benchmark").glob("*.json"))]
     return {
         "README.md": {
@@ -87,11 +87,11 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "many_decisions": many_decisions.many_decisions_markdown(_measured(root, "many_decisions")),
             "surrogate": on_surrogate.measured_markdown(_measured(root, "surrogate")),
             "looks_maps": study.maps_markdown(looks),
-            "looks_truth": study.truth_markdown(looks, true=true_losses(records)),
+            "looks_truth": study.truth_markdown(looks, true=true),
             "looks_bert": study.truth_markdown(looks, "truth-bert", true_losses(records, study="truth-bert")),
             "looks_sets": report.sets_markdown(records),
             "looks_two_sets": report.two_sets_markdown(records, looks),
-            "looks_rewards": study.signals_markdown(looks, true_losses(records)),
+            "looks_rewards": study.signals_markdown(looks, true),
             "rule": report.rule_markdown(records),
             "elsewhere": report.elsewhere_markdown(records, looks),
             "still": report.still_markdown(records),

@@ -7,6 +7,7 @@ Holm's method: whatever is said of one of them, on whichever page, is said by `p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -123,7 +124,7 @@ def over_rows(contrasts: Sequence[Contrast], *, any_row: bool = False) -> Contra
     corrected for nothing.
 
     Raises ValueError for no contrasts, and for fewer than two seeds."""
-    fewest = sum(len(c.bits) for c in contrasts) + 1 if any_row else FEWEST
+    fewest = math.inf if any_row else FEWEST
     bits, nats = (pooled(values, fewest) for values in ([c.bits for c in contrasts], [c.nats for c in contrasts]))
     values = list(nats.values())
     return Contrast(bits, nats, p_value(values), equivalence(values, MARGIN))

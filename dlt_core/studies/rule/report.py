@@ -33,7 +33,7 @@ from dlt_core.records.statistics import (
     within,
 )
 from dlt_core.studies.claim import LOOKED, conclusion, later_alone, looked_at, with_later
-from dlt_core.studies.diagnosis import is_truth, rank_correlation, regrets, truth
+from dlt_core.studies.diagnosis import is_truth, rank_correlation, regrets, true_losses, truth
 from dlt_core.studies.gate import in_words as with_interval
 from dlt_core.studies.gate import informative, is_a_look, key
 from dlt_core.studies.rule.gain import worth_having
@@ -45,6 +45,7 @@ from dlt_core.tie_map import PATTERNS, TieMap, number_of_maps
 RULE = "gradient-2-restart"
 MARGIN = 0.01  # bits per byte; what is less does not matter to us
 BESIDE = ("shallow-2", "conventional")
+TWO_SETS = tuple(f"{name}-2" for name in PATTERNS)
 OF_AGENTS = (
     "We looked at the seeds of `depth` twice: after five, which left both rewards open against `random`, and after "
     "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small."
@@ -92,15 +93,14 @@ def patterns_markdown(records: Sequence[RunRecord]) -> str:
     beside: dict[str, list[float]] = {}
     later: dict[str, list[float]] = {}
     for experiment, of, told in _experiments(records):
-        for other in [f"{name}-2" for name in PATTERNS] if told and RULE in of else ():
-            if other in of and not same_maps(of[RULE], of[other]):
-                its_map = of[other][0].required(of[other][0].final_tie_map)
-                by_chance = experiment, f"`{other}`, {its_map}, minus `random`"
-                found[by_chance] = bits_and_nats(of[other], of.get("random", []))
-                found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
-                beside[f"`{other}`"] = bits_and_nats(of[other], of.get("shallow-2", []))[0]
-                if alone := later_alone(of[RULE], of[other]):
-                    later[f"`{RULE}` minus `{other}`"] = alone
+        for other in other_patterns(of) if told and RULE in of else ():
+            its_map = of[other][0].required(of[other][0].final_tie_map)
+            by_chance = experiment, f"`{other}`, {its_map}, minus `random`"
+            found[by_chance] = bits_and_nats(of[other], of.get("random", []))
+            found[experiment, f"`{RULE}` minus `{other}`"] = bits_and_nats(of[RULE], of[other])
+            beside[f"`{other}`"] = bits_and_nats(of[other], of.get("shallow-2", []))[0]
+            if alone := later_alone(of[RULE], of[other]):
+                later[f"`{RULE}` minus `{other}`"] = alone
     table = _table(found, {}, "compared")
     if any(beside.values()):
         said = "; ".join(f"{name} {with_interval(bits)}" for name, bits in beside.items())
@@ -182,6 +182,11 @@ def best_pattern(of: Mapping[str, Sequence[RunRecord]], *, others: bool = False)
         seeds = seeds.intersection(*losses.values())
     means = {name: fmean(by[seed] for seed in seeds) for name, by in losses.items() if seeds and seeds <= by.keys()}
     return min(means, key=means.__getitem__) if means else None
+
+
+def other_patterns(of: Mapping[str, Sequence[RunRecord]]) -> list[str]:
+    """The named patterns with two weight sets that were run and are not the rule's own choice."""
+    return [name for name in TWO_SETS if name in of and not same_maps(of[RULE], of[name])]
 
 
 def _has_two_sets(method: str) -> bool:
@@ -320,7 +325,7 @@ def charged_markdown(records: Sequence[RunRecord]) -> str:
     to."""
     rows = []
     for experiment, of, told in _experiments(records):
-        others = [name for name in (*(f"{pattern}-2" for pattern in PATTERNS), "shallow-2") if name in of]
+        others = [name for name in (*TWO_SETS, "shallow-2") if name in of]
         for name in [RULE, *_rewarded(of)] if told else ():
             for other in ["random", *(others if name == RULE else [])]:
                 free, paid = charged(of.get(name, []), of.get(other, []))
@@ -412,9 +417,8 @@ def sets_markdown(records: Sequence[RunRecord]) -> str:
     rows = []
     for study in TRUTHS:
         best: dict[int, float] = {}
-        for tie_map, of in truth([r for r in records if is_truth(r, study=study)]).items():
-            sets = tie_map.num_independent
-            best[sets] = min(best.get(sets, math.inf), fmean(of))
+        for tie_map, loss in true_losses(records, study=study).items():
+            best[tie_map.num_independent] = min(best.get(tie_map.num_independent, math.inf), loss)
         runs = [r for r in records if r.experiment["name"] == study and r.method == RULE and r.status == "finished"]
         if not best or not runs:
             continue
@@ -540,7 +544,7 @@ def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world
         rows = [r for r in looks[study]["rows"] if r["warm_up"] == WARM_UP and "Adam" in r["gain"]]
         both = [[r["correlation"] for r in rows], [r["2 sets"]["correlation"] for r in rows]]
         words = " and ".join(plus_minus(*mean_interval(values), 2, "+") for values in both)
-        true = {m: fmean(of) for m, of in truth([r for r in records if is_truth(r, study=study)]).items()}
+        true = true_losses(records, study=study)
         count = rank_correlation({m: -m.num_independent for m in true}, true) if true else None
         known.append(f"{model} {words}" + (f" (the bare number of sets: {count:+.2f} over all)" if true else ""))
     samples = {
@@ -580,8 +584,7 @@ def _tests_in_words(records: Sequence[RunRecord]) -> list[str]:
         bits = {o: bits_and_nats(of[RULE], of.get(o, []))[0] for o in ("random", *BESIDE)}
         said = "; ".join(f"`{other}` {with_interval(values)}" for other, values in bits.items())
         lines.append(f"- **`{experiment}`, the test.** The rule's bits per byte minus those of {said}.")
-        patterns = [f"{name}-2" for name in PATTERNS if f"{name}-2" in of and not same_maps(of[RULE], of[f"{name}-2"])]
-        if patterns:
+        if patterns := other_patterns(of):
             still = [bits_and_nats(of[name], of["random"])[0] for name in patterns]
             named = "; ".join(f"`{n}` {with_interval(v)}" for n, v in zip(patterns, still, strict=True))
             lines.append(f"- **`{experiment}`, ties that stand still, without a look,** minus `random`: {named}.")
