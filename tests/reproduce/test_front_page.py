@@ -73,8 +73,9 @@ def test_the_committed_files_give_picture_sentences_and_routes(links):
     _, _, rest = readme.partition("<!-- result: begin -->")
     sentences = re.findall(r"^- (\*\*.+)$", rest.partition("<!-- result: end -->")[0], re.MULTILINE)
     assert len(sentences) >= 3
+    assert 'href="results.html#what-could-have-told-anything">' in text, "a link in a sentence leads to the page"
     for sentence in sentences:
-        assert in_html(sentence).removeprefix("<p>").removesuffix("</p>\n") in text
+        assert re.sub("<[^>]*>", "", in_html(sentence)).strip() in re.sub("<[^>]*>", "", text)
     _, _, rest = (CHECKOUT / "notebooks" / "README.md").read_text(encoding="utf-8").partition("<!-- routes: begin -->")
     rows = rest.partition("<!-- routes: end -->")[0].strip().splitlines()[2:]
     assert len(rows) == 3
