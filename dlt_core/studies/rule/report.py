@@ -61,10 +61,11 @@ THREE_MORE = range(102, 105)  # the seeds of these
 def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str:
     """The contrasts of each experiment in which the rule was run: bits per byte of the rule minus the other's; and
     those of the seeds that were added after a first look. changed: of the experiments with changed settings, such as
-    deeper models, which are a family of their own."""
+    deeper models, which are a family of their own; and the maps that the rule chose there."""
     found: Differences = {}
     words: dict[tuple[str, str], str] = {}
     looks: list[tuple[str, dict[str, list[float]]]] = []
+    chosen: list[str] = []
     for experiment, of, told in _experiments(records, changed=changed):
         later: dict[str, list[float]] = {}
         pattern = best_pattern(of) if RULE in of else None
@@ -78,10 +79,18 @@ def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str
                 later[f"minus `{other}`"] = alone
         if later:
             looks.append((LOOKED.format(experiment, looked_at(of[RULE])), later))
+        if changed and RULE in of:
+            chosen.append(f"In `{experiment}` {_chosen(RULE, of[RULE])}")
     table = _table(found, words)
     for when, later in looks:
         table = with_later(table, when, later)
-    return table
+    return "\n\n".join([table, *chosen]) if table else ""
+
+
+def _chosen(name: str, runs: Sequence[RunRecord]) -> str:
+    """The maps that the runs of a method ended with, in a sentence."""
+    maps = Counter(str(r.required(r.final_tie_map)) for r in runs).most_common()
+    return f"`{name}` chose {'; '.join(f'`{m}` ({n} of {len(runs)} seeds)' for m, n in maps)}."
 
 
 def patterns_markdown(records: Sequence[RunRecord]) -> str:
@@ -125,8 +134,7 @@ def more_sets_markdown(records: Sequence[RunRecord]) -> str:
                 found[experiment, f"`{name}` minus `{other}`"] = bits_and_nats(runs, of.get(other, []))
                 if experiment == "depth" and (alone := later_alone(runs, of.get(other, []), THREE_MORE)):
                     later[f"minus `{other}`"] = alone
-            maps = Counter(str(r.required(r.final_tie_map)) for r in runs).most_common()
-            chosen.append(f"`{name}` chose {'; '.join(f'`{m}` ({n} of {len(runs)} seeds)' for m, n in maps)}.")
+            chosen.append(_chosen(name, runs))
     table = with_later(_table(found, {}, "compared"), OF_MORE_SETS, later)
     return "\n\n".join(filter(None, (table, *chosen)))
 

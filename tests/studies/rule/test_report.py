@@ -82,6 +82,9 @@ def test_changed_settings_are_a_family_of_their_own():
     rows = table_cells(rule_markdown(both, changed=True))
     assert [row[0] for row in rows] == ["depth, n_layer=12"] * 4
     assert [row[1:] for row in rows] == [row[1:] for row in table_cells(rule_markdown(both))]
+    assert rule_markdown(both, changed=True).endswith(
+        "\n\nIn `depth, n_layer=12` `gradient-2-restart` chose `[0, 1, 1, 1, 1, 1]` (4 of 4 seeds)."
+    )
     assert rule_markdown(a_study(1.9), changed=True) == ""
     for run in deeper:
         run.seed = LOOK
