@@ -170,7 +170,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class TableWorld:
-    """Let the agent decide 14,100 times in a world that is a table of four layers' losses, in eight versions of it.
+    """Let the agent decide 14,100 times in a world that is a table of four layers' losses, once for each reward.
 
     Ten seeds; minutes. The table in figures/README.md is made of what it writes.
     """

@@ -24,26 +24,30 @@ import torch
 
 from dlt_core.agents import QAgent, RandomAgent, q_slice
 from dlt_core.env import BASELINE_RATE, REWARDS
-from dlt_core.experiments import Experiment, build_agent
+from dlt_core.experiments import Experiment, build_agent, build_learner, load_data
 from dlt_core.records.record import RunRecord
 from dlt_core.records.statistics import hedged, mean_interval, plus_minus
 from dlt_core.studies.diagnosis import is_truth, least_tried, true_losses
+from dlt_core.studies.rule.gain import gain, use_gradients
+from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.rewards import OPTIMISTIC
+from dlt_core.studies.rule.study import warmed_up
 from dlt_core.studies.tables import markdown_table
-from dlt_core.tie_map import TieMap
+from dlt_core.tie_map import TieMap, all_maps
 
 DECISIONS = (900, 3_000, 14_100)
 SEEDS = tuple(range(10))
 EPSILON_DECAY = 0.95  # the paper's; the preset's is for a run of 60 decisions
+LOOKS = 5  # seeds of the looks that the table of gains is the mean of
 SMOOTH = 15  # decisions that the trend is a mean over
 LEARNED_FROM = {"neg_perplexity": "minus perplexity", "log_improvement": "`log_improvement`"}
 # Rewards that compare with leaving all as it is, see `rule.rewards`: noise and trend are in both and cancel. What an
 # action saves is then a difference of two states, and the value of the next state, of which γ times is added, takes it
 # away again (potential-based shaping, Ng et al. 1999): with γ = 0.99 a hundredth is left once Q has learned its values.
 COMPARED = {
-    "paired": "`paired`",
-    "paired, optimistic": "`paired`, Q begins optimistic",
-    "paired, gamma=0": "`paired`, γ = 0",
+    f"{reward}{how}": f"`{reward}`{words}"
+    for reward in ("paired", "first_order_gain")
+    for how, words in {"": "", ", optimistic": ", Q begins optimistic", ", gamma=0": ", γ = 0"}.items()
 }
 WORLDS = {
     "still": "still",
@@ -56,7 +60,8 @@ WORLDS = {
 @dataclass(frozen=True)
 class World:
     """What one run is played in: a reward, the standard deviation of a minibatch's noise, and what is added to the loss
-    at each decision, nothing after the last of them. Reward "paired": 100 times the loss before less that after."""
+    at each decision, nothing after the last of them. Reward "paired": 100 times the loss before less that after;
+    "first_order_gain": what the action brings of a table of gains."""
 
     reward: str = "neg_perplexity"
     noise: float = 0.0
@@ -94,13 +99,16 @@ def play(
     agents: Sequence[QAgent | RandomAgent],
     worlds: Sequence[World],
     turns: int,
+    gains: Mapping[TieMap, float] | None = None,
 ) -> list[dict[str, list[Any]]]:
     """Each agent in its world, the noise drawn with the agent's seed: what a record's `history` says of it, `layer`,
-    `action`, `explored` and `tie_map`."""
+    `action`, `explored` and `tie_map`. gains: of each map, in percent of that of independent layers, for the reward
+    "first_order_gain"."""
     maps, n_layer = list(losses), agents[0].num_layers
     numbers = {tie_map: i for i, tie_map in enumerate(maps)}
     after = [[[numbers[m.with_action(i, a)] for a in range(i + 1)] for i in range(n_layer)] for m in maps]
     sources, of_map = np.array([list(m) for m in maps]), np.array([losses[m] for m in maps])
+    worth = {"paired": -100 * of_map} | ({"first_order_gain": np.array([gains[m] for m in maps])} if gains else {})
     learning = [agent for agent in agents if isinstance(agent, QAgent)]
     together = Together(learning) if learning else None
     noises = [np.random.default_rng(agent.settings["seed"]) for agent in agents]
@@ -126,10 +134,10 @@ def play(
         ]
         baseline = seen if baseline is None else baseline
         if together:
-            saved = 100 * (of_map[before] - of_map[state])
+            brought = {reward: (of[state] - of[before]).tolist() for reward, of in worth.items()}
             rewards = [
-                s if w.reward == "paired" else REWARDS[w.reward](x, b)
-                for w, s, x, b in zip(worlds, saved.tolist(), seen.tolist(), baseline.tolist(), strict=True)
+                brought[w.reward][i] if w.reward in brought else REWARDS[w.reward](x, b)
+                for i, (w, x, b) in enumerate(zip(worlds, seen.tolist(), baseline.tolist(), strict=True))
             ]
             with torch.no_grad():
                 following = together.q(sources[state], layer)
@@ -165,6 +173,21 @@ def noise_and_trend(runs: Sequence[RunRecord]) -> tuple[float, list[float]]:
     return noise, (trend - trend[-1]).tolist()
 
 
+def gains_seen(experiment: Experiment, seeds: Sequence[int]) -> dict[TieMap, float]:
+    """The gain of each map in percent of that of independent layers, as the rule sees it after its warm-up with all
+    layers tied, the mean over seeds."""
+    found: dict[TieMap, list[float]] = {}
+    for seed in seeds:
+        ours = experiment.replace(seed=seed)
+        learner = build_learner(ours, load_data(ours))
+        for _ in warmed_up(learner, [WARM_UP]):
+            gradients = use_gradients(learner)
+        untied = gain(gradients, TieMap.independent(experiment.n_layer).groups)
+        for tie_map in all_maps(experiment.n_layer):
+            found.setdefault(tie_map, []).append(100 * gain(gradients, tie_map.groups) / untied)
+    return {tie_map: fmean(values) for tie_map, values in found.items()}
+
+
 def measure(
     records: Sequence[RunRecord], *, decisions: Sequence[int] = DECISIONS, seeds: Sequence[int] = SEEDS
 ) -> dict[str, Any]:
@@ -172,7 +195,8 @@ def measure(
 
     records: of the study "truth", preset laptop: its maps from scratch are the table, and its random runs give noise
     and trend, which lasts as long as it did there; then the world stands still. decisions: to look after so many; all
-    looks are at one run. Raises ValueError where the maps or the random runs are missing.
+    looks are at one run. The gains of "first_order_gain" are those that the rule sees. Raises ValueError where the maps
+    or the random runs are missing.
     """
     experiment = Experiment.preset("truth", "laptop", epsilon_decay=EPSILON_DECAY)
     losses = true_losses(records)
@@ -190,6 +214,8 @@ def measure(
         for _ in seeds
     ]
 
+    gains = gains_seen(experiment, seeds[:LOOKS])
+
     def hearing(reward: str) -> list[QAgent]:
         gamma, first = (
             (0.0 if "gamma=0" in reward else experiment.gamma),
@@ -200,7 +226,10 @@ def measure(
 
     played = itertools.chain(
         play(losses, agents, worlds, turns),
-        *(play(losses, hearing(reward), [World("paired")] * len(seeds), turns) for reward in COMPARED),
+        *(
+            play(losses, hearing(reward), [World(reward.partition(",")[0])] * len(seeds), turns, gains)
+            for reward in COMPARED
+        ),
     )
     rows = []
     for reward, name in (*kinds, *((reward, "still") for reward in COMPARED)):
@@ -211,6 +240,7 @@ def measure(
         "decisions": list(decisions),
         "noise": noise,
         "trend": trend,
+        "gains": [[list(tie_map), float(f"{of:.6g}")] for tie_map, of in gains.items()],
         **of_chance(blind, losses),
         "rows": rows,
     }

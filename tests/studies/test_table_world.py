@@ -11,15 +11,46 @@ from dlt_core import CHECKOUT
 from dlt_core.__main__ import main
 from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.env import LayerTyingEnv
+from dlt_core.experiments import Experiment, build_learner, load_data
+from dlt_core.records import load_all
 from dlt_core.records.record import RunRecord
 from dlt_core.studies import table_world
-from dlt_core.studies.diagnosis import TableLearner
+from dlt_core.studies.diagnosis import TableLearner, rank_correlation, true_losses
+from dlt_core.studies.rule.gain import use_gradients
+from dlt_core.studies.rule.methods import WARM_UP
 from dlt_core.studies.rule.rewards import Paired
-from dlt_core.studies.table_world import World, late_maps, measure, noise_and_trend, play, table_world_markdown
+from dlt_core.studies.table_world import (
+    World,
+    gains_seen,
+    late_maps,
+    measure,
+    noise_and_trend,
+    play,
+    table_world_markdown,
+)
 from dlt_core.tie_map import TieMap, all_maps
 
 LOSSES = dict(zip(all_maps(4), np.random.default_rng(0).permutation(np.linspace(4.0, 4.4, 15)).tolist(), strict=True))
+GAINS = {m: 90.0 + i for i, m in enumerate(LOSSES)}
 TRUTH = CHECKOUT / "figures" / "records"
+
+
+class OfATable(LayerTyingEnv):
+    """Rewards by what an action brings of a table of gains."""
+
+    def transition(self, layer, action):
+        before = GAINS[self.tie_map]
+        after = super().transition(layer, action)
+        self.brought = GAINS[after] - before
+        return after
+
+    def reward_of(self, loss):
+        return self.brought
+
+
+@pytest.fixture
+def cheap_gains(monkeypatch):
+    monkeypatch.setattr(table_world, "gains_seen", lambda experiment, seeds: GAINS)
 
 
 def alone(agent, world, turns):
@@ -27,9 +58,9 @@ def alone(agent, world, turns):
     learner = TableLearner(
         LOSSES, noise=world.noise, trend=lambda i: (*world.trend, *[0.0] * 999)[i], seed=agent.settings["seed"]
     )
-    paired = world.reward == "paired"
-    kind, reward = (Paired, "neg_loss") if paired else (LayerTyingEnv, world.reward)
-    env, history = kind(learner, steps_per_action=1, reward=reward), []
+    kinds = {"paired": Paired, "first_order_gain": OfATable}
+    kind = kinds.get(world.reward, LayerTyingEnv)
+    env, history = kind(learner, steps_per_action=1, reward="neg_loss" if kind in kinds.values() else world.reward), []
     for _ in range(turns):
         for layer in (1, 2, 3):
             state = env.tie_map
@@ -43,13 +74,13 @@ def alone(agent, world, turns):
 
 def test_runs_side_by_side_are_those_of_the_core_decision_by_decision():
     worlds = [World(), World("log_improvement"), World("log_improvement", 0.2, (1.0, 0.5)), World(trend=(2.0,))]
-    worlds.append(World("paired"))
-    seeds = (0, 3, 3, 1, 2)
+    worlds += [World("paired"), World("first_order_gain")]
+    seeds = (0, 3, 3, 1, 2, 4)
 
     def agents():
         return [QAgent(4, epsilon_decay=0.8, seed=seed) for seed in seeds]
 
-    together = play(LOSSES, agents(), worlds, 20)
+    together = play(LOSSES, agents(), worlds, 20, GAINS)
     for agent, world, history in zip(agents(), worlds, together, strict=True):
         assert list(zip(*history.values(), strict=True)) == alone(agent, world, 20)
     assert together[1] != together[2], "noise and trend change what is decided"
@@ -78,17 +109,33 @@ def test_noise_and_trend_of_recorded_runs():
     assert trend[1000] == pytest.approx(1.5, abs=0.1)
 
 
-def test_what_is_measured_and_its_table():
+def test_the_gains_are_those_that_the_rule_sees():
+    experiment = Experiment.preset("truth", "smoke")
+    gains = gains_seen(experiment, (0, 1))
+    assert gains.keys() == set(all_maps(experiment.n_layer))
+    assert gains[TieMap.independent(experiment.n_layer)] == pytest.approx(100)
+    tied, one = (gains[TieMap(m)] for m in ([0, 0, 0], [0, 1, 1]))
+    assert 0 < tied < one < 100, "untying never lowers it"
+    learner = build_learner(experiment, load_data(experiment))
+    learner.tie(TieMap.all_tied(experiment.n_layer))
+    learner.train(WARM_UP)
+    gradients = use_gradients(learner)
+    by_hand = 100 * gradients.sum(0).abs().sum() / gradients.abs().sum()
+    assert gains_seen(experiment, (0,))[TieMap.all_tied(experiment.n_layer)] == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_what_is_measured_and_its_table(cheap_gains):
     records = [RunRecord.load(path) for path in sorted(TRUTH.glob("truth-laptop-*-seed0.json"))]
     found = measure(records, decisions=(30, 60), seeds=(0, 1))
-    assert len(found["rows"]) == 11
+    assert len(found["rows"]) == 14
+    assert [value for _, value in found["gains"]] == list(GAINS.values())
     assert found == measure(records, decisions=(30, 60), seeds=(0, 1)), "to the last digit"
     for row in found["rows"]:
         assert {n: len(values) for n, values in row["regret_minus_random"].items()} == {"30": 2, "60": 2}
         assert all(0 <= share <= 1 for share in (*row["least_tried"], *row["at_the_worst_map"]))
     lines = table_world_markdown(found).splitlines()
     assert lines[0].startswith("| reward | world | after 30 decisions | after 60 decisions |")
-    assert len(lines) == 2 + 11 + 2
+    assert len(lines) == 2 + 14 + 2
     with pytest.raises(ValueError, match="needs the records of study truth"):
         measure(records[:1])
 
@@ -101,9 +148,12 @@ def test_what_is_committed_was_measured_in_this_world():
     assert math.isclose(committed["noise"], noise)
     assert committed["trend"] == pytest.approx(trend)
     assert (committed["decisions"], len(committed["seeds"])) == ([900, 3000, 14100], 10)
+    gains = {TieMap(sources): of for sources, of in committed["gains"]}
+    assert max(gains, key=gains.__getitem__) == TieMap.independent(4)
+    assert rank_correlation({m: -of for m, of in gains.items()}, true_losses(load_all(TRUTH))) > 0.8
 
 
-def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys, cheap_gains):
     small = functools.partial(measure, decisions=(30,), seeds=(0, 1))
     monkeypatch.setattr(table_world, "measure", small)
     records = [RunRecord.load(path) for path in sorted(TRUTH.glob("truth-laptop-*-seed0.json"))]

@@ -541,6 +541,8 @@ REWARDED = {
     "paired": "`paired`",
     "paired, optimistic": "`paired`, Q begins optimistic",
     "paired, gamma=0": "`paired`, γ = 0",
+    "first_order_gain": "`first_order_gain`",
+    "first_order_gain, gamma=0": "`first_order_gain`, γ = 0",
 }
 
 
