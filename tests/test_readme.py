@@ -84,6 +84,23 @@ def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast
         assert f"over all of them: {', '.join(counted)}; all together" in TEXT[RESULTS]
 
 
+@pytest.mark.parametrize(("question", "row"), [
+    ("What does sharing weights give?", r"depth \| `conventional`"),
+    ("And beside a smaller model?", r"depth \| `shallow-2`"),
+    ("What would work?", r"depth \| `random`"),
+    ("And without a look?", r"depth \| `gradient-2-restart` minus `cycle_rev-2`"),
+])  # fmt: skip
+def test_what_is_better_or_worse_on_the_front_page_stays_so_where_all_rows_are_corrected(question, row):
+    """README says so of notebook 15, whose tables these are. The rule's runs are those of `sandwich-2`."""
+    assert "what is better or worse here stays so there" in TEXT[README]
+    assert re.search(r"^\| depth \| `sandwich-2` .*\| the same map, so the same run \|$", TEXT[RESULTS], re.M)
+    (verdict,) = re.findall(
+        rf"^\| {re.escape(question)} \|.*: (better|worse) \(perplexity [^|]+\|$", TEXT[README], re.M
+    )
+    (corrected,) = re.findall(rf"^\| {row} \| \d+ \|.* \| ([^|]+) \|$", TEXT[RESULTS], re.M)
+    assert corrected == verdict
+
+
 def test_each_table_has_its_marks_and_each_mark_its_table(tables):
     marks = {page: set(re.findall(r"<!-- ([\w-]+): begin -->", text)) for page, text in TEXT.items()}
     assert marks == {page: set(names) for page, names in MARKS.items()}

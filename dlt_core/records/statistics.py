@@ -69,6 +69,11 @@ def verdict(differences: Sequence[float]) -> str:
     return "not told apart" if abs(mean) <= half else "better" if mean < 0 else "worse"
 
 
+def told_apart(differences: Sequence[float]) -> bool:
+    """Whether the 95 % interval excludes zero."""
+    return verdict(differences) in ("better", "worse")
+
+
 FEW = 10  # values of which `bootstrap_interval` is too narrow to be heard
 
 
@@ -107,6 +112,18 @@ def allowed(differences: Sequence[float]) -> str:
     if max(abs(low), abs(high)) < 0.05:
         return "perplexity equal within 0.05 %"
     return f"perplexity {low:+.1f} to {high:+.1f} %"
+
+
+def range_in_words(differences: Sequence[float]) -> str:
+    """The 95 % interval of differences in log perplexity as "2.0 to 3.1 % higher", "2.0 to 3.1 % lower" or, where it
+    contains zero, "between 2.0 % lower and 3.1 % higher". Raises ValueError for fewer than two values."""
+    mean, half = mean_interval(differences)
+    if half is None:
+        raise ValueError("one value has no interval: give at least two seeds")
+    low, high = percent_of_perplexity(mean - half), percent_of_perplexity(mean + half)
+    if told_apart(differences):
+        return f"{low:.1f} to {high:.1f} % higher" if mean > 0 else f"{-high:.1f} to {-low:.1f} % lower"
+    return f"between {-low:.1f} % lower and {high:.1f} % higher"
 
 
 def excluded(differences: Sequence[float], percent: float) -> bool:

@@ -19,7 +19,8 @@ from dlt_core.records.statistics import (
     bits_and_nats,
     mean_interval,
     paired_differences,
-    percent_of_perplexity,
+    range_in_words,
+    told_apart,
     verdict,
 )
 from dlt_core.reproduce import notebook_tables
@@ -191,8 +192,6 @@ FIRST: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """A sentence with gaps for how methods of the study "depth" compare -> the two methods of each gap."""
 MORE: dict[str, tuple[tuple[str, str], ...]] = {
-    "**Beside a smaller model.** Where six layers share two sets of weights, perplexity is {} than with two plain "
-    "layers, which have as many weights": (("sandwich-2", "shallow-2"),),
     "**Another reward.** If the paper's agent is rewarded for what its action changes (`paired`), perplexity is {} "
     "than where chance decides, and still {} than without ties": (
         ("dynamic_paired", "random"),
@@ -200,11 +199,18 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 """The same, below the first ones."""
-BESIDE_A_PATTERN = (
-    "**Is it the rule?** {}With the best other fixed pattern of two sets (picked afterwards), which needs no look, "
-    "perplexity is {} than where chance decides; the rule's is {} than with this pattern. Its look takes more steps{}"
+SMALLER = " Two plain layers have as many weights as the two sets: beside them perplexity is {}."
+"""After the first sentence."""
+NO_LOOK = (
+    " The best other fixed pattern of two sets (picked afterwards) needs no gradients, and is {} than where chance "
+    "decides."
 )
-"""Whether it chose the sets of the first sentence; the pattern minus the random agent, and the rule minus it."""
+"""After the third."""
+BESIDE_A_PATTERN = (
+    "**Is it the rule?** {}Its perplexity is {} than with that other pattern. But it has to look at the gradients, "
+    "which takes more steps{}"
+)
+"""Whether it chose the sets of the first sentence; the rule minus the pattern."""
 READ_OFTEN = (
     "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each; where the agent "
     "decides, it is {} than where chance decides."
@@ -214,7 +220,7 @@ READ_AGAIN = (
     "where chance does."
 )
 """A sentence about a text that is read many times, and the one after it: how often, sharing, and the agent."""
-FOLDED = "More: the rule without its look, a smaller model, another reward, a text that is read many times, and memory"
+FOLDED = "More: the rule beside a fixed pattern, another reward, a text that is read many times, and memory"
 
 
 def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -235,21 +241,29 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         not_again = " (the later repetitions alone do not show it)" if alone and verdict(alone) != verdict(bits) else ""
         return range_in_words(nats) + not_again
 
+    def one_more(words: str, one: str | None, other: str) -> str:
+        pair = [of[name] for name in (one, other) if name in of]
+        return words.format(found) if len(pair) == 2 and (found := said(*pair)) else ""
+
+    pattern = _other_pattern(of)
+    after = {
+        ("sandwich-2", "conventional"): lambda: one_more(SMALLER, "sandwich-2", "shallow-2"),
+        ("dynamic", "random"): lambda: _over_all_settings(records),
+        (report.RULE, "random"): lambda: one_more(NO_LOOK, pattern, "random"),
+        ("dynamic_paired", "random"): lambda: _price(of),
+    }
+
     def sentences(templates: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
         found = []
         for words, pairs in templates.items():
             if all(ranges := [said(of.get(one, []), of.get(other, [])) for one, other in pairs]):
-                more = _price(of) if ("dynamic_paired", "random") in pairs else ""
-                more += _over_all_settings(records) if ("dynamic", "random") in pairs else ""
-                found.append(f"- {words.format(*ranges)}.{more}")
+                found.append(f"- {words.format(*ranges)}.{after.get(pairs[0], str)()}")
         return found
 
     first, more = sentences(FIRST), sentences(MORE)
-    if pattern := _other_pattern(of):
-        beside = said(of[pattern], of.get("random", [])), said(of[report.RULE], of[pattern])
-        if all(beside):
-            paid = _paid(of[report.RULE], of[pattern], "with this pattern")
-            more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), *beside, paid)}.")
+    if pattern and (beside := said(of[report.RULE], of[pattern])):
+        paid = _paid(of[report.RULE], of[pattern], "with the pattern")
+        more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), beside, paid)}.")
     full = list(of.get("conventional", []))
     small, small_texts = "", []
     for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
@@ -299,7 +313,7 @@ def _over_all_settings(records: Sequence[RunRecord]) -> str:
     found, shown = range_in_words(list(every.nats.values())), every.conclusion.split(":")[0]
     return (
         f" Over all {len(rows)} [settings that can tell](figures/README.md#what-could-have-told-anything), together, "
-        f"it is {found} than where chance decides ({shown})."
+        f"it is {found} than where chance decides ({shown}; a test that we worked out when most runs were known)."
     )
 
 
@@ -347,7 +361,7 @@ def _still_improving(runs: Sequence[RunRecord]) -> str:
 
 def _same_ties(of: Mapping[str, Sequence[RunRecord]]) -> str:
     same = "sandwich-2" in of and report.same_maps(of[report.RULE], of["sandwich-2"])
-    return "It chose the two sets of the first sentence. " if same else ""
+    return "It chose the two sets of *What sharing gives*. " if same else ""
 
 
 def _memory(one: Mapping[str, Any]) -> dict[str, float]:
@@ -359,23 +373,6 @@ def _memory(one: Mapping[str, Any]) -> dict[str, float]:
         return {}
     names = {"training state": "state_gb", "the peak of a step": "peak_gb"}
     return {what: shape[6][column] / shape[48][column] for what, column in names.items()}
-
-
-def range_in_words(differences: Sequence[float]) -> str:
-    """The 95 % interval of differences in log perplexity as "2.0 to 3.1 % higher", "2.0 to 3.1 % lower" or, where it
-    contains zero, "between 2.0 % lower and 3.1 % higher". Raises ValueError for fewer than two values."""
-    mean, half = mean_interval(differences)
-    if half is None:
-        raise ValueError("one value has no interval: give at least two seeds")
-    low, high = percent_of_perplexity(mean - half), percent_of_perplexity(mean + half)
-    if told_apart(differences):
-        return f"{low:.1f} to {high:.1f} % higher" if mean > 0 else f"{-high:.1f} to {-low:.1f} % lower"
-    return f"between {-low:.1f} % lower and {high:.1f} % higher"
-
-
-def told_apart(differences: Sequence[float]) -> bool:
-    """Whether the 95 % interval excludes zero."""
-    return verdict(differences) in ("better", "worse")
 
 
 def _difference(

@@ -17,6 +17,7 @@ from dlt_core.studies.table_world import LEARNED_FROM, World, ends_at, percent, 
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
+TESTED = "bits_per_byte_minus_random"
 SHOWN = {
     "still": "the world stands still",
     "noise and trend": "the world with noise and trend",
@@ -47,7 +48,8 @@ def decisions_figure(*measured: Mapping[str, Any]) -> figures.Figure:
 
 def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
     """What each reward leads to in a world: regret (nats per token) after few and many decisions, how often a turn ends
-    at the worst map, and how often Q's own choice is the least-tried action, with how often a random agent's is."""
+    at the worst map, what the tested models came to if there were any, and how often Q's own choice is the least-tried
+    action, with how often a random agent's is."""
     lines = []
     for row in measured["rows"]:
         if row["world"] == world and row["reward"] in LEARNED_FROM:
@@ -58,12 +60,18 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
                     "paid by": LEARNED_FROM[row["reward"]],
                     **{f"regret minus the twin's, {int(n):,} decisions": said(v, nats=v) for n, v in (few, many)},
                     "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                    **({"test bits per byte minus the twin's": tested(row)} if TESTED in row else {}),
                     "picks the least-tried action (random agent)": f"{least} ({chance})",
                 }
             )
     lines.append({"paid by": "nothing: the twin", **dict.fromkeys(list(lines[0])[1:], "")})
     lines[-1]["turns that end at the worst map"] = percent(measured["random_at_the_worst_map"])
     return markdown_table(lines)
+
+
+def tested(row: Mapping[str, Any]) -> str:
+    """The tested model's bits per byte minus those of the twin's, in words, of a row of `many_decisions.measure`."""
+    return said(row[TESTED])
 
 
 def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> list[float]:
@@ -85,7 +93,7 @@ def one_reward(looks: Mapping[str, Any]) -> str:
     needed = rounded(float(np.median([row["samples"] for row in rows])))
     return (
         f"Over {len(rows)} moments of {seeds} seeds the signal is {signal:.2g} nats, the noise {noise:.2g}. To tell "
-        f"two actions apart, a test needs {needed} rewards of each."
+        f"two actions apart, a test needs {needed} rewards of each (the median over the moments)."
     )
 
 

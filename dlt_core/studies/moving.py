@@ -114,8 +114,9 @@ def moving_on_four_layers(records: Sequence[RunRecord]) -> str:
     return (
         f"**Four layers**, `truth`{mark}. Each of the {len(fixed)} maps was trained from scratch and never moved. The "
         f"test loss of runs that move, minus the average of all these maps, in nats per token, paired by seed: {said}. "
-        f"Between the best of the maps and the worst lie {max(means) - min(means):.3f}. We read that as the price of "
-        "moving, though a run that moves is in some maps more often than in others."
+        f"The worst of the maps is {max(means) - fmean(means):.3f} above this average, and "
+        f"{max(means) - min(means):.3f} above the best. We read that as the price of moving, though a run that moves "
+        "is in some maps more often than in others."
     )
 
 

@@ -23,8 +23,9 @@ from dlt_core.records.statistics import (
     mean_interval,
     p_in_words,
     paired_differences,
-    percent_of_perplexity,
     plus_minus,
+    range_in_words,
+    told_apart,
 )
 from dlt_core.studies import findings
 from dlt_core.studies.claim import (
@@ -402,9 +403,20 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
             _readable(gate_markdown(_records(rows)), rows),
-            "Over the last tenth of the steps the validation loss of conventional training, of the best model until "
-            f"then, fell by {plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
+            "Over the last tenth of the steps conventional training's best validation loss so far fell by "
+            f"{plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
+            _setting(rows["conventional"][0]),
         )
+    )
+
+
+def _setting(run: RunRecord) -> str:
+    """How large the runs of a study are, in a sentence."""
+    e, steps = run.experiment, run.budget["optimizer_steps"]
+    return (
+        f"Each run: {e['n_layer']} layers of width {e['n_embd']}; {steps:,} steps of {e['batch_size']} x "
+        f"{e['block_size']} tokens of `{e['tokenizer']}`, learning rate {e['learning_rate']:g}; an agent decides "
+        f"{steps // e['steps_per_action']:,} times, every {e['steps_per_action']} steps. All test text counts."
     )
 
 
@@ -499,17 +511,14 @@ def depth_sentence(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
 
 def _shown(found: Contrast, other: str) -> str:
     """What is shown of a contrast, such as "costs 3.1 to 7.1 % of perplexity". other: what is taken off."""
-    mean, half = mean_interval(list(found.nats.values()))
-    low, high = (percent_of_perplexity(end) for end in (mean - (half or 0), mean + (half or 0)))
-    word, within = found.conclusion, f"equality within {MARGIN:g} %"
-    ends = f"{min(abs(low), abs(high)):.1f} to {max(abs(low), abs(high)):.1f} %"
+    nats = list(found.nats.values())
+    word, within, ends = found.conclusion, f"equality within {MARGIN:g} %", range_in_words(nats)
     if word.startswith(("worse", "better")):
         also = f", though {within} is shown" if "equal" in word else ""
-        return f"{'costs' if mean > 0 else 'saves'} {ends} of perplexity against {other}{also}"
-    if low < 0 < high:
-        ends = f"between {-low:.1f} % lower and {high:.1f} % higher than {other}"
-    else:
-        ends = f"{ends} {'higher' if mean > 0 else 'lower'} than {other} by its own interval"
+        return (
+            f"{'costs' if fmean(nats) > 0 else 'saves'} {ends.rpartition(' ')[0]} of perplexity against {other}{also}"
+        )
+    ends += f" than {other}" + (" by its own interval" if told_apart(nats) else "")
     return f"is open: {ends}, {within} not shown" if word.startswith("open") else f"is {word} of {other}: {ends}"
 
 

@@ -149,9 +149,10 @@ def singles(rows: Rows, variants: Mapping[str, ReleasedCode], baseline: str) -> 
             }
         )
     said, held = counts(rows, baseline)
+    one = "this one difference taken out" if baseline == "released" else "this one difference put in"
     return (
         f"`{baseline}`: perplexity {perplexity(rows, baseline)} {rows[baseline][0].unit}; by the state {said:.1f} "
-        f"independent layers, in memory {held:.1f} weight sets. With one difference more or less:\n\n"
+        f"independent layers, in memory {held:.1f} weight sets. Each row has {one}:\n\n"
         f"{markdown_table(lines)}{STAR if any(' *' in line['perplexity'] for line in lines) else ''}"
     )
 
@@ -200,8 +201,8 @@ def steps_told(rows: Rows) -> list[str]:
 
 
 def resemblance(rows: Rows) -> str:
-    """The released code beside what it resembles; what is left after Holm's correction over the whole table stands in
-    the order of its two columns. The row "all_tied" has nothing new: its difference is that of "conventional"."""
+    """The released code beside what it resembles; what is left after Holm's correction over the whole table stands
+    behind each of the two differences. The row "all_tied" has nothing new: its difference is that of "conventional"."""
     others = ("all_tied", "conventional")
     pairs = {(name, other): (name, other) for name in RESEMBLES for other in others if name not in (other, "all_tied")}
     after = after_holm(rows, pairs)
@@ -212,10 +213,13 @@ def resemblance(rows: Rows) -> str:
                 "": words,
                 "perplexity": perplexity(rows, name),
                 **{
-                    f"bits per byte minus {other}": difference(rows, name, other) if name != other else ""
+                    column: words
                     for other in others
+                    for column, words in {
+                        f"bits per byte minus {other}": difference(rows, name, other) if name != other else "",
+                        f"after Holm, minus {other}": after.get((name, other), ""),
+                    }.items()
                 },
-                "after Holm": ", ".join(after[name, other] for other in others if (name, other) in after),
                 "weight sets": f"{fmean(TieMap(r.required(r.final_tie_map)).num_independent for r in rows[name]):.1f}",
             }
         )

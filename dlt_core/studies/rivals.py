@@ -140,6 +140,11 @@ def price_figure(priced: Mapping[float, Sequence[RunRecord]]) -> figures.Figure:
     return figure
 
 
+def late_sets(runs: Sequence[RunRecord]) -> str:
+    """Weight sets while training, over the last third of the decisions: the mean over the runs, in words."""
+    return plus_minus(*mean_interval(list(map(_late_sets, runs))), 2)
+
+
 def _late_sets(record: RunRecord) -> float:
     counts = record.history["num_independent"]
     return fmean(counts[-(len(counts) // 3) :])
@@ -150,8 +155,8 @@ def _tested_sets(record: RunRecord) -> float:
 
 
 EVIDENCE = {
-    "better": "the evidence speaks for it",
-    "worse": "the evidence speaks against it",
+    "better": "better in these runs",
+    "worse": "worse in these runs",
     "borderline": "borderline: it depends on how the interval is made",
     "not told apart": "not told apart; the interval says what is still possible",
     "one seed": "one seed is no evidence",

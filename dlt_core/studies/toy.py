@@ -124,6 +124,11 @@ def table(rows: Mapping[str, Played], baseline: Played, ends: Mapping[str, str] 
     )
 
 
+def _half_of_deviation(counts: np.ndarray) -> float:
+    """Half of the 95 % interval of a standard deviation, for many values that lie about normally."""
+    return 1.96 * float(counts.std(ddof=1)) / math.sqrt(2 * len(counts))
+
+
 def same_as_derived(counts: np.ndarray, n_layer: int) -> dict[str, Any]:
     """A row: mean and standard deviation of the number of independent layers, derived and simulated. Raises
     AssertionError where the means are more than four standard errors apart."""
@@ -136,5 +141,5 @@ def same_as_derived(counts: np.ndarray, n_layer: int) -> dict[str, Any]:
         "mean, derived": f"{mean:.2f}",
         "mean, simulated": plus_minus(float(counts.mean()), half, 2),
         "standard deviation, derived": f"{sd:.2f}",
-        "simulated": f"{counts.std(ddof=1):.2f}",
+        "simulated": plus_minus(float(counts.std(ddof=1)), _half_of_deviation(counts), 2),
     }

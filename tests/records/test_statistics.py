@@ -26,6 +26,7 @@ from dlt_core.records.statistics import (
     percent_of_perplexity,
     plus_minus,
     pooled,
+    range_in_words,
     verdict,
 )
 
@@ -175,6 +176,14 @@ def test_what_is_not_told_apart_says_its_bound():
     assert allowed([1e-6, -1e-6, 4e-6]) == "perplexity equal within 0.05 %"
     with pytest.raises(ValueError, match="no values"):
         allowed([])
+
+
+def test_an_interval_of_perplexity_in_words():
+    assert range_in_words([-0.01, 0.0, 0.01, 0.02]) == "between 1.5 % lower and 2.6 % higher"
+    assert range_in_words([0.05, 0.05]) == "5.1 to 5.1 % higher"
+    assert range_in_words([-0.05, -0.05]) == "4.9 to 4.9 % lower"
+    with pytest.raises(ValueError, match="at least two seeds"):
+        range_in_words([0.1])
 
 
 @settings(max_examples=25)

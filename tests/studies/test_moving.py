@@ -68,7 +68,7 @@ def test_moving_on_four_layers_is_held_against_the_average_of_all_maps():
         above = [by[method, seed] - average[seed] for seed in range(3)]
         assert f"`{method}` {plus_minus(*mean_interval(above), 3, '+')} (n = 3)" in text
     ends = [sum(by[name, seed] for seed in range(3)) / 3 for name in ("map-0-0-0-0", "map-0-1-2-3")]
-    assert f"Between the best of the maps and the worst lie {ends[1] - ends[0]:.3f}." in text
+    assert f"above this average, and {ends[1] - ends[0]:.3f} above the best." in text
     assert text.startswith("**Four layers**, `truth` (cannot tell). Each of the 15 maps")
     assert moving_on_four_layers([r for r in records if r.method != "map-0-1-2-1"]) == "", "a map is missing"
     assert moving_on_four_layers([r for r in records if r.method.startswith("map-")]) == ""
@@ -88,5 +88,5 @@ def test_what_the_records_say_of_four_layers():
     """As it was computed by hand."""
     records = [RunRecord.load(path) for path in sorted((CHECKOUT / "figures" / "records").glob("truth-laptop-*.json"))]
     text = moving_on_four_layers(records)
-    assert "`dynamic` +0.173 ± 0.103 (n = 5) and `random` +0.175 ± 0.068 (n = 5). Between" in text
-    assert "the worst lie 0.173." in text
+    assert "`dynamic` +0.173 ± 0.103 (n = 5) and `random` +0.175 ± 0.068 (n = 5). The worst of the maps is " in text
+    assert "is 0.096 above this average, and 0.173 above the best." in text

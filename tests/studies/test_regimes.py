@@ -209,8 +209,12 @@ def test_how_a_distance_grew_is_paired_by_seed():
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
-    first, named, beside, gate, _ = (part.splitlines() for part in text.split("\n\n"))
-    assert text.endswith(" of the best model until then, fell by 0.000 ± 0.000 nats per token.")
+    first, named, beside, gate, fell, setting = (part.splitlines() for part in text.split("\n\n"))
+    assert fell[0].endswith("best validation loss so far fell by 0.000 ± 0.000 nats per token.")
+    run = rows["conventional"][0]
+    steps, k = run.budget["optimizer_steps"], run.experiment["steps_per_action"]
+    assert f" {steps:,} steps of {run.experiment['batch_size']} x " in setting[0]
+    assert f"an agent decides {steps // k:,} times, every {k} steps." in setting[0]
     falling = curved("conventional", 0, [3.0, 2.5, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.6, 1.25])
     falling.curves["validation"]["step"] = list(range(10))
     assert regimes.last_tenth([falling]) == pytest.approx([2 * 0.25])

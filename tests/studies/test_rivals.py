@@ -63,7 +63,7 @@ def test_validation_recommends_and_the_test_is_quoted():
     picked, table = rivals.recommended(rows, {"an agent": ["dqn", "thompson"], "anything": list(rows)})
     assert picked == {"an agent": "dqn", "anything": "dqn"}
     row = table_cells(table)[1]
-    assert row[:4] == ["an agent", "`dqn`", difference(rows, "dqn", "random"), "the evidence speaks for it"]
+    assert row[:4] == ["an agent", "`dqn`", difference(rows, "dqn", "random"), "better in these runs"]
     assert row[5] == "100%"
 
 

@@ -210,7 +210,8 @@ def last_quarter(page, losses, **changes) -> np.ndarray:
 
 @pytest.mark.parametrize("what", LOSSES_OF_TWO_SIDES)
 def test_minus_perplexity_drives_the_agent_to_all_tied_be_it_the_worst_map_or_the_best(page, what):
-    """What the lab is there to show. All tied is where the network's input is 0; mirrored, that is all independent."""
+    """What the lab is there to show. All tied is where the network's input is 0; mirrored, it is smallest where no
+    layer shares."""
     losses = {m: LOSSES_OF_TWO_SIDES[what](m) for m in all_maps(4)}
     maps = list(losses)
     tied, independent = maps.index(TieMap.all_tied(4)), maps.index(TieMap.independent(4))

@@ -237,9 +237,12 @@ COSTS = {"search_steps": "steps", "search_passes": "backward passes"}
 
 def _search(runs: Sequence[RunRecord]) -> str:
     """What a method's search cost on top of its training, on average."""
-    cost = [f"{fmean(r.budget.get(key, 0) for r in runs):.0f} {what}" for key, what in COSTS.items()
-            if any(r.budget.get(key) for r in runs)]  # fmt: skip
-    return ", ".join(cost) or "none"
+    found = []
+    for name, what in COSTS.items():
+        if cost := fmean(r.budget.get(name, 0) for r in runs):
+            share = 100 * cost / fmean(r.budget["optimizer_steps"] for r in runs)
+            found.append(f"{cost:.0f} {what}" + (f" ({share:.0f} % more)" if what == "steps" else ""))
+    return ", ".join(found) or "none"
 
 
 def agents_markdown(
@@ -409,7 +412,9 @@ def habits_markdown(records: Sequence[RunRecord]) -> str:
                 "weight sets": f"{found.sets:.1f}",
                 "layer 0 alone": f"{found.alone:.0%}",
                 "by chance, with as many sets": f"{found.alone_by_chance:.0%}",
-                "trained parameters": f"{fmean(r.required(r.parameters)['unique'] for r in of[name]) / 1e6:.2f}M",
+                "parameters of the tested model": (
+                    f"{fmean(r.required(r.parameters)['unique'] for r in of[name]) / 1e6:.2f}M"
+                ),
                 "search, on top": _search(of[name]),
                 "bits per byte minus `shallow-2`": with_interval(bits_and_nats(of[name], of.get("shallow-2", []))[0]),
             }
@@ -524,11 +529,13 @@ def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) ->
         rows.append(
             {
                 "study": study,
-                "maps": f"{len(mean)} of {len(best)} layers, {len(losses[best])} seeds",
+                "maps": f"the {len(mean)} of two sets, of {len(best)} layers; {len(losses[best])} seeds",
                 "from best to worst": f"{max(mean.values()) - mean[best]:.3f} nats",
                 "Friedman's p": f"{stats.friedmanchisquare(*losses.values()).pvalue:.2g}",
                 "best": f"`{list(best)}`",
-                "the rule's choice": "; ".join(f"`{m}` ({n} of {len(adam)} looks)" for m, n in chosen),
+                f"the rule's choice, {LATE} steps or more": "; ".join(
+                    f"`{m}` ({n} of {len(adam)} looks)" for m, n in chosen
+                ),
                 "above the best": f"{fmean(r['2 sets']['regret'] for r in adam):.3f} nats",
                 "a map drawn blindly": f"{fmean(mean.values()) - mean[best]:.3f} nats",
             }

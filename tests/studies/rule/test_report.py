@@ -246,12 +246,12 @@ def test_among_two_sets_it_says_whether_there_is_an_order_and_how_good_the_choic
     rows.append(look(60, [0, 0, 0, 3], 9.0, "squared l2"))
     looks = {study: {"rows": rows} for study in ("truth", "truth-bert")}
     ours, bert = table_cells(two_sets_markdown(records, looks))[1:]
-    assert ours[1:3] == ["3 of 4 layers, 5 seeds", "0.200 nats"]
+    assert ours[1:3] == ["the 3 of two sets, of 4 layers; 5 seeds", "0.200 nats"]
     assert float(ours[3]) < 0.01 < 0.9 < float(bert[3])
     assert ours[4:] == [
         "`[0, 1, 1, 1]`", "`[0, 1, 1, 1]` (1 of 2 looks); `[0, 0, 2, 2]` (1 of 2 looks)", "0.200 nats", "0.100 nats",
     ]  # fmt: skip
-    assert bert[1:3] == ["3 of 4 layers, 3 seeds", "0.000 nats"]
+    assert bert[1:3] == ["the 3 of two sets, of 4 layers; 3 seeds", "0.000 nats"]
     assert len(table_cells(two_sets_markdown(records[:20], looks))) == 2, "a study that was not run has no row"
 
 
