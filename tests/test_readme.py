@@ -30,8 +30,8 @@ MARKS = {
     RESULTS: [
         "results", "gate", "claim", "depth_looks", "agent", "learning", "layer_zero", "registered", "frozen",
         "table_world", "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets",
-        "looks_sets", "looks_rewards", "rule", "elsewhere", "patterns", "still", "charged", "more_sets", "deeper",
-        "habits", "regime_gpu", "images",
+        "looks_sets", "looks_rewards", "rule", "elsewhere", "patterns", "still", "charged", "more_sets", "rule_changed",
+        "deeper", "habits", "regime_gpu", "images",
     ],
     TEACHING: ["routes", "needs"],
 }  # fmt: skip
@@ -323,8 +323,12 @@ def test_the_numbers_about_the_presets():
 def test_how_often_the_texts_are_read_is_as_the_records_say():
     every = [r for r in load_all(CHECKOUT / "figures" / "records") if r.experiment["preset"] == "laptop"]
     runs = [r for r in every if r.status == "finished" and not is_a_look(r)]
-    often = {f"{r.passes:.1f}" for r in runs if r.corpus["name"] == "wikitext-2" and r.passes > 1}
-    assert f"a part of it {' and '.join(sorted(often))} times" in PROSE[GUIDE]
+    often: dict[bool, set[str]] = {True: set(), False: set()}
+    for r in runs:
+        if r.corpus["name"] == "wikitext-2" and r.passes > 1:
+            often["train_bytes" in r.changes].add(f"{r.passes:.1f}")
+    assert f"a part of it {' and '.join(sorted(often[True]))} times" in PROSE[GUIDE]
+    assert f"one of twelve layers, which reads it {' and '.join(often[False])} times" in PROSE[GUIDE]
     embedded = [r for r in runs if r.corpus["name"] == "embedded"]
     whole, parts = (max(r.passes for r in embedded if ("train_bytes" in r.changes) == cut) for cut in (False, True))
     said = f"read up to {whole:.1f} times, and parts of it, in `regime`, up to {parts:.1f} times"
@@ -423,6 +427,13 @@ def test_the_front_pages_words_need_no_glossary():
 
 def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
     found = {mark: TEXT[RESULTS].partition(f"{mark}: begin -->\n")[2].partition("<!--")[0] for mark in MARKS[RESULTS]}
+    to_two = r"^(?!\| depth, n_layer=12).*\| (\S+) ± (\S+) \(n = \d+\) to `shallow-2`.*\| cannot tell \|$"
+    shallow = re.findall(to_two, found["gate"], re.M)
+    assert len(shallow) == found["gate"].count("| cannot tell |") - 1
+    (two,) = re.findall(r"^\| depth, n_layer=12 .*\| (\S+) ± (\S+) \(n = 2\) to `shallow-2`", found["gate"], re.M)
+    assert float(two[0]) + float(two[1]) < 0, "twelve layers are better"
+    assert min(float(bits) for bits, _ in shallow) > 0, "in none are more layers better"
+    assert sum(float(bits) > float(half) for bits, half in shallow) > len(shallow) / 2, "in most, two are"
     looks = [row.split(" | ") for row in found["depth_looks"].splitlines()[2:]]
     steps = [[int(row[i].replace(",", "")) for i in (3, 1)] for row in looks]
     assert [best < 0.9 * last for best, last in steps] == [True, True, False], "come to their end, or nearly"
@@ -431,6 +442,11 @@ def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
     assert (shown["gradient-2-restart"], shown["conventional"]) == ("better", "worse")
     plain = re.findall(r"`gradient-3-restart` minus `shallow-[23]` \| \d+ \| (\S+) ± (\S+) \|", found["more_sets"])
     assert [abs(float(bits)) < float(half) for bits, half in plain] == [True, True], "not told apart"
+    row = r"^\| depth, n_layer=12 \| `(\S+)` \| (\d+) \| (\S+) .*\| ([a-z ]+) \|$"
+    twelve = re.findall(row, found["rule_changed"], re.M)
+    assert [n for _, n, *_ in twelve] == ["2"] * 3, "two are finished"
+    assert {word for *_, word in twelve} == {"cannot tell"}
+    assert [other for other, _, bits, _ in twelve if float(bits) < 0] == ["random"], "ahead of chance alone"
     lead = re.findall(r"^\| depth \| `gradient-2-restart` minus `(.+?)` .* \| (\S+) ± (\S+) ", found["charged"], re.M)
     paid = {name: (float(mean), float(half)) for name, mean, half in lead}
     assert paid["random"][0] + paid["random"][1] < 0

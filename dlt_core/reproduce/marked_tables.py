@@ -94,6 +94,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "looks_two_sets": report.two_sets_markdown(records, looks),
             "looks_rewards": study.signals_markdown(looks, true),
             "rule": report.rule_markdown(records),
+            "rule_changed": report.rule_markdown(records, changed=True),
             "elsewhere": report.elsewhere_markdown(records, looks),
             "still": report.still_markdown(records),
             "charged": report.charged_markdown(records),
@@ -180,8 +181,8 @@ def _other_pattern(of: Mapping[str, Sequence[RunRecord]]) -> str | None:
 
 
 FIRST: dict[str, tuple[tuple[str, str], ...]] = {
-    "**What sharing gives.** Where six layers share two sets of weights that stay in place, perplexity is {} than "
-    "without ties": (("sandwich-2", "conventional"),),
+    "**What sharing gives.** Where the first of six layers has weights of its own, the other five share one set, and "
+    "all stays in place, perplexity is {} than without ties": (("sandwich-2", "conventional"),),
     "**What the agent adds.** Where the paper's agent decides which layers share, perplexity is {} than where chance "
     "decides, and {} than without ties": (("dynamic", "random"), ("dynamic", "conventional")),
     "**What would work: ties that stay in place.** A rule of ours ties the layers once, by their gradients, and never "
@@ -199,7 +200,7 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 """The same, below the first ones."""
-SMALLER = " Two plain layers have as many weights as the two sets: beside them perplexity is {}."
+SMALLER = " Two plain layers have as many weights: beside them perplexity is {}."
 """After the first sentence."""
 NO_LOOK = (
     " The best other fixed pattern of two sets (picked afterwards) needs no gradients, and is {} than where chance "

@@ -57,7 +57,7 @@ def compare(
     that fails does not stop the others, whose records are in `out_dir`; its error is raised at the end.
 
     Raises ValueError, before anything is run, as `methods.parse`, and for jobs with on_decision; at the end if the
-    recorded runs saw another text than those run now; TrainingDiverged as in `train_dynamic`.
+    recorded runs saw another text than `data` or those run now; TrainingDiverged as in `train_dynamic`.
 
     >>> experiment = Experiment.preset("gpt2-embedded", "smoke", n_layer=2, episodes=1)
     >>> [record.final_tie_map for record in compare(experiment, ["conventional", "all_tied"])]
@@ -65,7 +65,7 @@ def compare(
     """
     if jobs < 1 or (jobs > 1 and on_decision is not None):
         raise ValueError(f"jobs={jobs}: at least 1, and without on_decision, which would be called in other processes")
-    experiment = experiment if data is None else experiment.on(data)
+    experiment, given = experiment if data is None else experiment.on(data), data
     asked = [parse(name, experiment) for name in methods]
     first = [parse("dynamic", experiment)] if any(method.recipe.follows for method in asked) else []
     done: dict[str, RunRecord] = {}
@@ -91,10 +91,11 @@ def compare(
             done[name] = method.train(experiment, done, on_decision=on_decision, **how)
     # the variants of the released code have a text of their own
     texts = {record.corpus["sha256"] for name, record in done.items() if name not in RELEASED}
+    texts |= set() if given is None else {given.corpus.sha256}
     if taken and len(texts) > 1:
         raise ValueError(
-            f"the recorded runs of {experiment.name} saw another text than those run now (the embedded corpus "
-            "is this Python's documentation): run all of them, with recorded=None"
+            f"the recorded runs of {experiment.name} saw another text than the one given, or those run now (the "
+            "embedded corpus is this Python's documentation): run all of them, with recorded=None"
         )
     return Comparison(done[method.name] for method in asked)
 

@@ -348,6 +348,8 @@ def test_a_mixture_of_texts_is_refused(recorded, tiny_data, monkeypatch):
         compare(SMALL, ["retrained"], data=tiny_data, recorded=recorded)
     no_training(monkeypatch)
     assert len(compare(SMALL, NAMES, recorded=recorded)) == 3, "all of one text"
+    with pytest.raises(ValueError, match="saw another text than the one given"):
+        compare(SMALL, NAMES, data=tiny_data, recorded=recorded)
 
 
 @pytest.mark.parametrize(

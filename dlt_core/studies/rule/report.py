@@ -2,7 +2,7 @@
 
 The rule is `gradient-2-restart`, all that its search cost on top. Primary: minus the random agent; and minus the best
 fixed pattern or map with two weight sets, picked with hindsight on validation. Beside them stand two plain layers,
-which have as many parameters and half the work, and conventional training.
+which have as many parameters and less work, and conventional training.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ OF_AGENTS = (
     "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small."
 )
 OF_PATTERNS = (
-    "Ten seeds of `depth` were planned. We looked after five, which left the rule against each pattern open. So these "
-    "p are somewhat too small."
+    "Ten seeds of each pattern were planned. We looked after five, which left the rule against each open. So these p "
+    "are somewhat too small."
 )
 OF_MORE_SETS = "We looked after two seeds, and then ran three more. So these p are somewhat too small."
 THREE_MORE = range(102, 105)  # the seeds of these

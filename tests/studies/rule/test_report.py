@@ -209,7 +209,7 @@ def test_what_the_agents_do_is_read_in_the_second_half_of_their_decisions():
     rows = table_cells(habits_markdown(made))[1:]
     assert [row[:-1] for row in rows] == [  # 1/7 of those with two sets, none of those with one
         ["`random`", "4", "100%", "1.5", "25%", "7%", "0.02M", "none"],
-        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "50%", "0.02M", "3 steps"],
+        ["`dynamic_paired`", "4", "0%", "3.0", "100%", "50%", "0.02M", "3 steps (10 % more)"],
     ]
     assert all(row[-1].startswith("+0.100 ± ") and row[-1].endswith("(n = 4)") for row in rows)
     assert habits_markdown(runs("random", 2.0)) == ""
@@ -288,7 +288,7 @@ def test_a_lead_is_shown_with_its_search_on_top_and_paid_out_of_the_same_steps()
     rows = table_cells(charged_markdown(study))
     others = ("random", "sequence-2", "sandwich-2", "shallow-2")
     assert [row[1] for row in rows] == [f"`gradient-2-restart` minus `{other}`" for other in others]
-    assert {row[2] for row in rows} == {"10 steps"}
+    assert {row[2] for row in rows} == {"10 steps (33 % more)"}
     assert {row[3] for row in rows} == {"-0.100 ± 0.000 (n = 4)"}
     assert {row[4] for row in rows} == {"+0.900 ± 0.000 (n = 4)"}
     assert charged_markdown([r for r in study if r.method != "gradient-2-restart"]) == ""
