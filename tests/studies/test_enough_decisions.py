@@ -78,5 +78,5 @@ def test_what_one_reward_tells_is_of_the_papers_reward_where_there_is_a_signal()
     rows += [moment(4, 0.0, 0.5, None), moment(5, 9.0, 9.0, 1.0, "paired")]
     assert one_reward({"rewards": {"rows": rows}}) == (
         "Over 3 moments of 2 seeds the signal is 0.02 nats, the noise 0.2. To tell two actions apart, a test needs "
-        "12,000 rewards of each."
+        "12,000 rewards of each (the median over the moments)."
     )
