@@ -79,7 +79,7 @@ def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str
                 later[f"minus `{other}`"] = alone
         if later:
             looks.append((LOOKED.format(experiment, looked_at(of[RULE])), later))
-        if changed and RULE in of:
+        if changed and len(of.get(RULE, [])) > 1:
             chosen.append(f"In `{experiment}` {_chosen(RULE, of[RULE])}")
     table = _table(found, words)
     for when, later in looks:

@@ -85,6 +85,10 @@ def test_changed_settings_are_a_family_of_their_own():
     assert rule_markdown(both, changed=True).endswith(
         "\n\nIn `depth, n_layer=12` `gradient-2-restart` chose `[0, 1, 1, 1, 1, 1]` (4 of 4 seeds)."
     )
+    alone = [r for r in a_study(1.9) if r.seed == 0]
+    for run in alone:
+        run.experiment["overrides"] = {"n_layer": 24}
+    assert rule_markdown(both + alone, changed=True) == rule_markdown(both, changed=True), "one seed has no row"
     assert rule_markdown(a_study(1.9), changed=True) == ""
     for run in deeper:
         run.seed = LOOK
