@@ -242,15 +242,15 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         not_again = " (the later repetitions alone do not show it)" if alone and verdict(alone) != verdict(bits) else ""
         return range_in_words(nats) + not_again
 
-    def one_more(words: str, one: str | None, other: str) -> str:
-        pair = [of[name] for name in (one, other) if name in of]
-        return words.format(found) if len(pair) == 2 and (found := said(*pair)) else ""
+    def one_more(words: str, one: str, other: str) -> str:
+        found = said(of.get(one, []), of.get(other, []))
+        return words.format(found) if found else ""
 
     pattern = _other_pattern(of)
     after = {
         ("sandwich-2", "conventional"): lambda: one_more(SMALLER, "sandwich-2", "shallow-2"),
         ("dynamic", "random"): lambda: _over_all_settings(records),
-        (report.RULE, "random"): lambda: one_more(NO_LOOK, pattern, "random"),
+        (report.RULE, "random"): lambda: one_more(NO_LOOK, pattern or "", "random"),
         ("dynamic_paired", "random"): lambda: _price(of),
     }
 

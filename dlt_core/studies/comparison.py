@@ -91,7 +91,8 @@ def compare(
             done[name] = method.train(experiment, done, on_decision=on_decision, **how)
     # the variants of the released code have a text of their own
     texts = {record.corpus["sha256"] for name, record in done.items() if name not in RELEASED}
-    texts |= set() if given is None else {given.corpus.sha256}
+    if given is not None:
+        texts.add(given.corpus.sha256)
     if taken and len(texts) > 1:
         raise ValueError(
             f"the recorded runs of {experiment.name} saw another text than the one given, or those run now (the "

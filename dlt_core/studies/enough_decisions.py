@@ -17,7 +17,6 @@ from dlt_core.studies.table_world import LEARNED_FROM, World, ends_at, percent, 
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
-TESTED = "bits_per_byte_minus_random"
 SHOWN = {
     "still": "the world stands still",
     "noise and trend": "the world with noise and trend",
@@ -60,7 +59,7 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
                     "paid by": LEARNED_FROM[row["reward"]],
                     **{f"regret minus the twin's, {int(n):,} decisions": said(v, nats=v) for n, v in (few, many)},
                     "turns that end at the worst map": percent(row["at_the_worst_map"]),
-                    **({"test bits per byte minus the twin's": tested(row)} if TESTED in row else {}),
+                    **({"test bits per byte minus the twin's": tested(row)} if many_decisions.TESTED in row else {}),
                     "picks the least-tried action (random agent)": f"{least} ({chance})",
                 }
             )
@@ -71,7 +70,7 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
 
 def tested(row: Mapping[str, Any]) -> str:
     """The tested model's bits per byte minus those of the twin's, in words, of a row of `many_decisions.measure`."""
-    return said(row[TESTED])
+    return said(row[many_decisions.TESTED])
 
 
 def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> list[float]:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, verdict
+from dlt_core.records.statistics import mean_interval, paired_differences, plus_minus, told_apart, verdict
 from dlt_core.tie_map import TieMap
 
 Key = tuple[str, str, str]
@@ -50,7 +50,7 @@ class Gate:
                 return f"conventional minus {name} {in_words(values)}: depth is not shown to be worth anything"
         if not self.dynamic_range:
             return f"what random ties cost is {NOT_MEASURED}"
-        if verdict(self.dynamic_range) not in ("better", "worse"):
+        if not told_apart(self.dynamic_range):
             return f"random minus conventional {in_words(self.dynamic_range)}: ties are not shown to matter"
         return ""
 

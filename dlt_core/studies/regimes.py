@@ -42,7 +42,7 @@ from dlt_core.studies.claim import (
 )
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
-from dlt_core.studies.tables import grouped, markdown_table, with_changes
+from dlt_core.studies.tables import grouped, markdown_table, tokens_tested, with_changes
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic")
 """Of the methods of the study "depth" those that say what sharing is worth, and what the agent adds."""
@@ -412,11 +412,12 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
 
 def _setting(run: RunRecord) -> str:
     """How large the runs of a study are, in a sentence."""
-    e, steps = run.experiment, run.budget["optimizer_steps"]
+    e, steps, tested = run.experiment, run.budget["optimizer_steps"], tokens_tested(run)
     return (
         f"Each run: {e['n_layer']} layers of width {e['n_embd']}; {steps:,} steps of {e['batch_size']} x "
         f"{e['block_size']} tokens of `{e['tokenizer']}`, learning rate {e['learning_rate']:g}; an agent decides "
-        f"{steps // e['steps_per_action']:,} times, every {e['steps_per_action']} steps. All test text counts."
+        f"{steps // e['steps_per_action']:,} times, every {e['steps_per_action']} steps. "
+        f"{'All test text counts.' if tested == 'all' else f'{tested} tokens of the test text count.'}"
     )
 
 

@@ -208,21 +208,12 @@ def resemblance(rows: Rows) -> str:
     after = after_holm(rows, pairs)
     lines = []
     for name, words in RESEMBLES.items():
-        lines.append(
-            {
-                "": words,
-                "perplexity": perplexity(rows, name),
-                **{
-                    column: words
-                    for other in others
-                    for column, words in {
-                        f"bits per byte minus {other}": difference(rows, name, other) if name != other else "",
-                        f"after Holm, minus {other}": after.get((name, other), ""),
-                    }.items()
-                },
-                "weight sets": f"{fmean(TieMap(r.required(r.final_tie_map)).num_independent for r in rows[name]):.1f}",
-            }
-        )
+        line = {"": words, "perplexity": perplexity(rows, name)}
+        for other in others:
+            line[f"bits per byte minus {other}"] = difference(rows, name, other) if name != other else ""
+            line[f"after Holm, minus {other}"] = after.get((name, other), "")
+        sets = fmean(TieMap(r.required(r.final_tie_map)).num_independent for r in rows[name])
+        lines.append(line | {"weight sets": f"{sets:.1f}"})
     return markdown_table(lines) + STAR
 
 

@@ -30,8 +30,7 @@ from dlt_core.records.statistics import hedged, mean_interval, plus_minus
 from dlt_core.studies.diagnosis import is_truth, least_tried, true_losses
 from dlt_core.studies.rule.gain import gain, use_gradients
 from dlt_core.studies.rule.methods import WARM_UP
-from dlt_core.studies.rule.rewards import OPTIMISTIC
-from dlt_core.studies.rule.study import warmed_up
+from dlt_core.studies.rule.rewards import OPTIMISTIC, VARIANTS
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap, all_maps
 
@@ -41,14 +40,6 @@ EPSILON_DECAY = 0.95  # the paper's; the preset's is for a run of 60 decisions
 LOOKS = 5  # seeds of the looks that the table of gains is the mean of
 SMOOTH = 15  # decisions that the trend is a mean over
 LEARNED_FROM = {"neg_perplexity": "minus perplexity", "log_improvement": "`log_improvement`"}
-# Rewards that compare with leaving all as it is, see `rule.rewards`: noise and trend are in both and cancel. What an
-# action saves is then a difference of two states, and the value of the next state, of which γ times is added, takes it
-# away again (potential-based shaping, Ng et al. 1999): with γ = 0.99 a hundredth is left once Q has learned its values.
-COMPARED = {
-    f"{reward}{how}": f"`{reward}`{words}"
-    for reward in ("paired", "first_order_gain")
-    for how, words in {"": "", ", optimistic": ", Q begins optimistic", ", gamma=0": ", γ = 0"}.items()
-}
 WORLDS = {
     "still": "still",
     "noise": "with noise",
@@ -180,8 +171,9 @@ def gains_seen(experiment: Experiment, seeds: Sequence[int]) -> dict[TieMap, flo
     for seed in seeds:
         ours = experiment.replace(seed=seed)
         learner = build_learner(ours, load_data(ours))
-        for _ in warmed_up(learner, [WARM_UP]):
-            gradients = use_gradients(learner)
+        learner.tie(TieMap.all_tied(experiment.n_layer))
+        learner.train(WARM_UP)
+        gradients = use_gradients(learner)
         untied = gain(gradients, TieMap.independent(experiment.n_layer).groups)
         for tie_map in all_maps(experiment.n_layer):
             found.setdefault(tie_map, []).append(100 * gain(gradients, tie_map.groups) / untied)
@@ -228,11 +220,11 @@ def measure(
         play(losses, agents, worlds, turns),
         *(
             play(losses, hearing(reward), [World(reward.partition(",")[0])] * len(seeds), turns, gains)
-            for reward in COMPARED
+            for reward in VARIANTS
         ),
     )
     rows = []
-    for reward, name in (*kinds, *((reward, "still") for reward in COMPARED)):
+    for reward, name in (*kinds, *((reward, "still") for reward in VARIANTS)):
         found = list(itertools.islice(played, len(seeds)))
         rows.append({"reward": reward, "world": name, **judged(found, blind, losses, decisions)})
     return {
@@ -308,7 +300,7 @@ def table_world_markdown(measured: Mapping[str, Any]) -> str:
     for row in measured["rows"]:
         rows.append(
             {
-                "reward": (LEARNED_FROM | COMPARED)[row["reward"]],
+                "reward": (LEARNED_FROM | VARIANTS)[row["reward"]],
                 "world": WORLDS[row["world"]],
                 **regrets(row),
                 "turns that end at the worst map": percent(row["at_the_worst_map"]),

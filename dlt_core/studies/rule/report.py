@@ -38,6 +38,7 @@ from dlt_core.studies.gate import in_words as with_interval
 from dlt_core.studies.gate import informative, is_a_look, key
 from dlt_core.studies.rule.gain import worth_having
 from dlt_core.studies.rule.methods import WARM_UP
+from dlt_core.studies.rule.rewards import VARIANTS
 from dlt_core.studies.rule.study import LATE, MODELS, TRUTHS, rounded
 from dlt_core.studies.tables import grouped, markdown_table, with_changes
 from dlt_core.tie_map import PATTERNS, TieMap, number_of_maps
@@ -543,14 +544,10 @@ def two_sets_markdown(records: Sequence[RunRecord], looks: Mapping[str, Any]) ->
     return markdown_table(rows)
 
 
-REWARDED = {
-    "neg_perplexity": "minus perplexity",
-    "paired": "`paired`",
-    "paired, optimistic": "`paired`, Q begins optimistic",
-    "paired, gamma=0": "`paired`, γ = 0",
-    "first_order_gain": "`first_order_gain`",
-    "first_order_gain, gamma=0": "`first_order_gain`, γ = 0",
+REWARDED = {"neg_perplexity": "minus perplexity"} | {
+    reward: words for reward, words in VARIANTS.items() if reward != "first_order_gain, optimistic"
 }
+"""Rewards that are named in the closing sentences."""
 
 
 def in_words(looks: Mapping[str, Any], records: Sequence[RunRecord], table_world: Mapping[str, Any]) -> str:

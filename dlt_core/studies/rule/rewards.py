@@ -21,6 +21,16 @@ from dlt_core.tie_map import TieMap
 
 OPTIMISTIC = 10.0  # what Q starts with where it is to be optimistic, in the rewards' unit: more than one can hope for
 
+# These rewards compare with leaving all as it is: noise and trend are in both and cancel. What an action saves is then
+# a difference of two states, and the value of the next state, of which γ times is added, takes it away again
+# (potential-based shaping, Ng et al. 1999): with γ = 0.99 a hundredth is left once Q has learned its values. In
+# tables, with what is changed in Q:
+VARIANTS = {
+    f"{reward}{how}": f"`{reward}`{words}"
+    for reward in ("paired", "first_order_gain")
+    for how, words in {"": "", ", optimistic": ", Q begins optimistic", ", gamma=0": ", γ = 0"}.items()
+}
+
 
 class PricedEnv(LayerTyingEnv):
     """A world whose reward costs more than a look at one minibatch; `cost` counts it."""
