@@ -25,7 +25,8 @@ def test_the_stop_button_gives_one_sentence_and_the_record_so_far(tiny_data, tmp
             ('checkpoint="c"', "They are kept in c: the same call goes on there"),
             ("", "Its model is not kept, since no checkpoint=... was named"),
         ):
-            asked = client.execute(RUN.format(places))
+            # the default would drop a cell that is sent while the kernel clears its queue after the error
+            asked = client.execute(RUN.format(places), stop_on_error=False)
             end = time.monotonic() + 60
             while not (tmp_path / "decided").exists():
                 assert time.monotonic() < end
