@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -48,7 +49,8 @@ def compare(
     records/ and checkpoints/. A run whose record is there already is not run again, and an interrupted one goes on from
     its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
-    code made them (their `versions` say). Only what it does not have is run. A variant of the released code is known
+    code made them (their `versions` say). Only what it does not have is run; a warning says if that is on another
+    device. With `device="cpu"` runs count that "auto" put on a CPU, and with "cuda" likewise. A variant of the released code is known
     by the settings that it changes; whether it saw the others' text is not looked at, since some have marks in theirs.
     on_decision: called with the record after each decision (or k steps) of a run that is no search.
     checkpoint_seconds: time between two checkpoints of a run, as in `train_dynamic`.
@@ -98,18 +100,30 @@ def compare(
             f"the recorded runs of {experiment.name} saw another text than the one given, or those run now (the "
             "embedded corpus is this Python's documentation): run all of them, with recorded=None"
         )
+    devices = sorted({str(record.hardware.get("device")) for record in done.values()})
+    if taken and len(devices) > 1:
+        warnings.warn(
+            f"these runs of {experiment.name}, recorded or run now, were on {' and '.join(devices)}: paired by seed "
+            "they differ by rounding, too. With device=... all of them are on one kind of device",
+            stacklevel=2,
+        )
     return Comparison(done[method.name] for method in asked)
 
 
 def _recorded(folder: Path, method: Method, experiment: Experiment) -> RunRecord | None:
-    """The finished run of these settings; those that an older record does not know have their default in both."""
-    wanted = method.settings(experiment).to_dict()
-    path = folder / f"{records.key(wanted, method.name, experiment.seed)}.json"
-    if not path.exists():
-        return None
-    record = RunRecord.load(path)
-    defaults = {field.name: field.default for field in dataclasses.fields(Experiment) if field.name in wanted}
-    return record if record.status == "finished" and defaults | record.experiment == wanted else None
+    """The finished run of these settings; those that an older record does not know have their default in both. Where a
+    device is named, also the run that "auto" put on such a device."""
+    for device in dict.fromkeys((experiment.device, "auto")):
+        wanted = method.settings(experiment.replace(device=device)).to_dict()
+        path = folder / f"{records.key(wanted, method.name, experiment.seed)}.json"
+        if not path.exists():
+            continue
+        record = RunRecord.load(path)
+        defaults = {field.name: field.default for field in dataclasses.fields(Experiment) if field.name in wanted}
+        there = device == experiment.device or (record.hardware.get("device") == "cpu") == (experiment.device == "cpu")
+        if there and record.status == "finished" and defaults | record.experiment == wanted:
+            return record
+    return None
 
 
 def _at_a_time(

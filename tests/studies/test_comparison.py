@@ -393,6 +393,28 @@ def test_an_older_record_is_taken_if_what_it_lacks_is_the_default(recorded, tiny
     assert was_recorded(found)
 
 
+@pytest.mark.parametrize(("device", "taken"), [("cpu", True), ("cuda", False), ("auto", True)])
+def test_a_named_device_takes_the_runs_that_auto_put_on_such_a_one(device, taken, monkeypatch):
+    """The project's own ran on a CPU, by `device="auto"`."""
+    no_training(monkeypatch)
+    asked = Experiment.preset("depth", "laptop", seed=100, device=device)
+    if not taken:
+        with pytest.raises(AssertionError, match="nothing is needed"):
+            compare(asked, ["conventional"], recorded=COMMITTED)
+        return
+    (found,) = compare(asked, ["conventional"], recorded=COMMITTED)
+    assert (found.experiment["device"], found.hardware["device"]) == ("auto", "cpu")
+
+
+def test_a_mixture_of_devices_is_warned_of(recorded, tiny_data):
+    (path,) = recorded.glob("*-conventional-*")
+    record = RunRecord.load(path)
+    record.hardware["device"] = "a GPU"
+    record.save(path)
+    with pytest.warns(UserWarning, match="recorded or run now, were on a GPU and cpu: paired by seed"):
+        compare(SMALL, ["conventional", "all_tied"], data=tiny_data, recorded=recorded)
+
+
 def test_no_folder_of_records_means_that_all_are_run(tiny_data, tmp_path):
     (found,) = compare(SMALL, ["conventional"], data=tiny_data, recorded=tmp_path / "nowhere")
     assert found.status == "finished"
