@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ HEADLINE = {
         "six layers with two sets of weights, `sandwich-2`, minus six independent ones",
     ),
     "And beside a smaller model?": ("sandwich-2", "shallow-2", "the same minus two plain layers: as many weights"),
-    "What would work?": (
+    "What works better?": (
         "gradient-2-restart",
         "random",
         "a look at the gradients, then a fixed map, minus the random agent",
@@ -185,8 +186,8 @@ FIRST: dict[str, tuple[tuple[str, str], ...]] = {
     "all stays in place, perplexity is {} than without ties": (("sandwich-2", "conventional"),),
     "**What the agent adds.** Where the paper's agent decides which layers share, perplexity is {} than where chance "
     "decides, and {} than without ties": (("dynamic", "random"), ("dynamic", "conventional")),
-    "**What would work: ties that stay in place.** A rule of ours ties the layers once, by their gradients, and never "
-    "moves the ties again. Its perplexity is {} than where chance decides, and {} than without ties": (
+    "**What works better: ties that stay in place.** A rule of ours ties the layers once, by their gradients, and "
+    "never moves the ties again. Its perplexity is {} than where chance decides, and {} than without ties": (
         (report.RULE, "random"),
         (report.RULE, "conventional"),
     ),
@@ -200,27 +201,29 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 """The same, below the first ones."""
-SMALLER = " Two plain layers have as many weights: beside them perplexity is {}."
+SMALLER = " A model of only two layers, without ties, has as many weights: beside it perplexity is {}."
 """After the first sentence."""
+NO_BETTER = " It is no better than the model of only two layers."
+"""After the third, if so."""
 NO_LOOK = (
     " The best other fixed pattern of two sets (picked afterwards) needs no gradients, and is {} than where chance "
     "decides."
 )
-"""After the third."""
+"""After that."""
 BESIDE_A_PATTERN = (
     "**Is it the rule?** {}Its perplexity is {} than with that other pattern. But it has to look at the gradients, "
     "which takes more steps{}"
 )
 """Whether it chose the sets of the first sentence; the rule minus the pattern."""
 READ_OFTEN = (
-    "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each; where the agent "
-    "decides, it is {} than where chance decides."
+    "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each, and {} than with "
+    "only two layers; where the agent decides, it is {} than where chance decides."
 )
 READ_AGAIN = (
-    " Where it is read {} times, it is {} with two sets than with a set each, and {} where the agent decides than "
-    "where chance does."
+    " Where it is read {} times, it is {} with two sets than with a set each, {} than with only two layers, and {} "
+    "where the agent decides than where chance does."
 )
-"""A sentence about a text that is read many times, and the one after it: how often, sharing, and the agent."""
+"""Of a text that is read many times, and of one read more often still: how often, sharing beside both, the agent."""
 FOLDED = "More: the rule beside a fixed pattern, another reward, a text that is read many times, and memory"
 
 
@@ -250,7 +253,7 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     after = {
         ("sandwich-2", "conventional"): lambda: one_more(SMALLER, "sandwich-2", "shallow-2"),
         ("dynamic", "random"): lambda: _over_all_settings(records),
-        (report.RULE, "random"): lambda: one_more(NO_LOOK, pattern or "", "random"),
+        (report.RULE, "random"): lambda: _no_better(of) + one_more(NO_LOOK, pattern or "", "random"),
         ("dynamic_paired", "random"): lambda: _price(of),
     }
 
@@ -271,10 +274,10 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         if often := regimes.depth_of(records, **settings):
             full += often["conventional"]
             small_texts.append(often)
-            sharing, agent = said(often["sandwich-2"], often["conventional"]), said(often["dynamic"], often["random"])
-            words = READ_AGAIN if small else READ_OFTEN
-            if sharing and agent:
-                small += words.format(f"{often['conventional'][0].passes:.0f}", sharing, agent)
+            pairs = ("sandwich-2", "conventional"), ("sandwich-2", "shallow-2"), ("dynamic", "random")
+            if all(ranges := [said(often.get(one, []), often.get(other, [])) for one, other in pairs]):
+                words = READ_AGAIN if small else READ_OFTEN
+                small += words.format(f"{often['conventional'][0].passes:.0f}", *ranges)
     if small:
         more.append(f"- {small}")
     if not first + more:
@@ -286,23 +289,33 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             f"weights, gradients and optimiser, and {peak} at the peak of a training step, measured on a GPU in bf16."
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
-    looked = _looked(of, *small_texts)
-    deciding = [r for study in (of, *small_texts) for r in study.get("dynamic", [])]
     gates = gate.informative(records)
-    deciding += [r for r in records if r.method == "dynamic" and gate.gate_of(gates, *gate.key(r)).can_tell]
+    can_tell = [r for r in records if gate.gate_of(gates, *gate.key(r)).can_tell and not gate.is_a_look(r)]
+    looked = _looked([r for r in can_tell if r.method == "conventional"])
+    deciding = [r for study in (of, *small_texts) for r in study.get("dynamic", [])]
+    deciding += [r for r in can_tell if r.method == "dynamic"]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
     folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
     return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
 
 
-def _looked(*studies: Mapping[str, Sequence[RunRecord]]) -> str:
-    """When the studies, method -> runs, were looked at before all their seeds were run."""
+def _looked(runs: Sequence[RunRecord]) -> str:
+    """When settings, a run of each for each seed, were looked at before all their seeds were run."""
     found: dict[int, list[str]] = {}
-    for full in (of.get("conventional", []) for of in studies):
+    for full in tables.grouped(runs, gate.key).values():
         if when := claim.looked_at(full):
             found.setdefault(len(full), []).append(when)
-    said = [f"of {n}, we looked {', and in another setting '.join(dict.fromkeys(times))}" for n, times in found.items()]
+    said = []
+    for n, times in sorted(found.items(), reverse=True):
+        each = [f"{when} in {count} of {len(times)} settings" for when, count in Counter(times).items()]
+        said.append(f"of {n}, we looked {times[0] if len(times) == 1 else ', '.join(each)}")
     return f" ({'; '.join(said)})" if said else ""
+
+
+def _no_better(of: Mapping[str, Sequence[RunRecord]]) -> str:
+    """That the rule is not better than two plain layers, if so."""
+    bits, _ = bits_and_nats(of[report.RULE], of.get("shallow-2", []))
+    return NO_BETTER if len(bits) > 1 and verdict(bits) != "better" else ""
 
 
 def _over_all_settings(records: Sequence[RunRecord]) -> str:
@@ -312,9 +325,11 @@ def _over_all_settings(records: Sequence[RunRecord]) -> str:
         return ""
     every = claim.over_rows(rows)
     found, shown = range_in_words(list(every.nats.values())), every.conclusion.split(":")[0]
+    alone = sum(row.conclusion == shown for row in rows)
     return (
-        f" Over all {len(rows)} [settings that can tell](figures/README.md#what-could-have-told-anything), together, "
-        f"it is {found} than where chance decides ({shown}; a test that we worked out when most runs were known)."
+        f" On average over the {len(rows)} [settings in which more layers are better than "
+        f"fewer](figures/README.md#what-could-have-told-anything), it is {found} than where chance decides ({shown}, "
+        f"which is shown in {alone or 'none'} of them alone; we worked this test out when most runs were known)."
     )
 
 

@@ -60,9 +60,10 @@ that were added, and when we looked."""
 POOLED = (
     "**All rows that can tell, together.** One test beside the rows, in no family of Holm's; most of the runs were "
     "known when we worked it out. The unit is the seed, since rows share initial weights and random numbers: of each "
-    "seed that all rows have (of any, if fewer than three are common) we take the mean over the rows."
+    "seed that all rows have (of any, if fewer than three are common) we take the mean over the rows. So it speaks of "
+    "this mean, and not of each row."
 )
-LOOKED = "We looked at the seeds of `{}` {}, and then ran more of them. So these p are somewhat too small."
+LOOKED = "We looked at the seeds of `{}` {}, and then ran more of them. So these p are too small."
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def _count(contrasts: Sequence[Contrast]) -> str:
 def _together(differences: Sequence[dict[int, float]]) -> str:
     """What those of several experiments, seed -> log perplexity, allow to say of their mean; nothing of one."""
     together = list(pooled(differences, FEWEST).values()) if len(differences) > 1 else []
-    return f"; all together, seed by seed (n = {len(together)}): {allowed(together)}" if together else ""
+    return f"; on average over them, seed by seed (n = {len(together)}): {allowed(together)}" if together else ""
 
 
 def _alike(plain: Iterable[RunRecord]) -> str:
@@ -325,8 +326,10 @@ def _pooled_in_words(found: Mapping[tuple[Key, str, str], Contrast]) -> str:
             f"within {MARGIN:g} % {p_in_words(every.p_equal)}. So: {every.conclusion}."
         )
         if len(any_row.bits) > len(every.bits):
+            alone = sum(sum(seed in contrast.bits for contrast in rows) == 1 for seed in any_row.bits)
             lines[-1] += (
-                f" (With all {len(any_row.bits)} seeds that any row has: {any_row.allowed}; {any_row.conclusion}.)"
+                f" (With all {len(any_row.bits)} seeds that any row has, {alone} of them in one row only: "
+                f"{any_row.allowed}; {any_row.conclusion}.)"
             )
         if other == "random":
             two, five = (sum(excluded(list(c.nats.values()), percent) for c in rows) for percent in (2, 5))

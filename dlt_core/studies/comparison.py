@@ -50,8 +50,9 @@ def compare(
     its checkpoint.
     recorded: folder of records, such as the project's figures/records, that are taken instead of training, whatever
     code made them (their `versions` say). Only what it does not have is run; a warning says if that is on another
-    device. With `device="cpu"` runs count that "auto" put on a CPU, and with "cuda" likewise. A variant of the released code is known
-    by the settings that it changes; whether it saw the others' text is not looked at, since some have marks in theirs.
+    device. With `device="cpu"` runs count that "auto" put on a CPU, and with "cuda" likewise. A variant of the released
+    code is known by the settings that it changes; whether it saw the others' text is not looked at, since some have
+    marks in theirs.
     on_decision: called with the record after each decision (or k steps) of a run that is no search.
     checkpoint_seconds: time between two checkpoints of a run, as in `train_dynamic`.
     jobs: so many runs at a time, in processes that stay alive for the next one; on one GPU three fill the gaps that one

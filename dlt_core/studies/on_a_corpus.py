@@ -212,8 +212,8 @@ def gaps(runs: Mapping[str, RunRecord]) -> str:
 
 
 def step_times(runs: Sequence[RunRecord]) -> str:
-    """Milliseconds a step of each run, training and control, against the last one's; and what the difference of the
-    first two, which do nearly the same work, says about the rest."""
+    """Milliseconds a step of each run, training and control, and both together against the last one's; and what the
+    difference of the first two, which do nearly the same work, says about the rest."""
     each = [
         [1000 * run.timing[what] / run.budget["optimizer_steps"] for what in ("training", "control")] for run in runs
     ]
@@ -223,14 +223,14 @@ def step_times(runs: Sequence[RunRecord]) -> str:
             "method": run.method,
             "training, ms a step": f"{training:.1f}",
             "control, ms a step": f"{control:.2f}",
-            f"against {runs[-1].method}": f"{more:+.0%}",
+            f"both, against {runs[-1].method}": f"{more:+.0%}",
         }
         for run, (training, control), more in zip(runs, each, apart, strict=True)
     ]
     noise, control = abs(apart[0] - apart[1]), each[0][1] / each[0][0]
     first, twin, last = (run.method for run in runs)
     return (
-        f"{markdown_table(rows)}\n\nA step of the {first} run took {abs(apart[0]):.0%} "
+        f"{markdown_table(rows)}\n\nA step of the {first} run, control included, took {abs(apart[0]):.0%} "
         f"{'more' if apart[0] > 0 else 'less'} time than one of the {last} run. But {first} and {twin}, which do "
         f"nearly the same work, differ by **{noise:.0%}**: so much comes from the machine alone. What the times do "
         f"show is the control: {control:.1%} of the time of the training."

@@ -49,13 +49,15 @@ BESIDE = ("shallow-2", "conventional")
 TWO_SETS = tuple(f"{name}-2" for name in PATTERNS)
 OF_AGENTS = (
     "We looked at the seeds of `depth` twice: after five, which left both rewards open against `random`, and after "
-    "nine, which left `first_order_gain` open; then we ran the tenth. So these p are somewhat too small."
+    "nine, which left `first_order_gain` open (p 0.061; the rows that cannot tell were then corrected with these, "
+    "without them it was 0.013). Then we ran the tenth. So these p are too small. Over all eight rows the largest of "
+    "the four would be 0.026."
 )
 OF_PATTERNS = (
     "Ten seeds of each pattern were planned. We looked after five, which left the rule against each open. So these p "
-    "are somewhat too small."
+    "are too small."
 )
-OF_MORE_SETS = "We looked after two seeds, and then ran three more. So these p are somewhat too small."
+OF_MORE_SETS = "We looked after two seeds, and then ran three more. So these p are too small."
 THREE_MORE = range(102, 105)  # the seeds of these
 
 
