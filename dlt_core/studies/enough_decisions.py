@@ -13,7 +13,7 @@ from dlt_core.agents import QAgent, RandomAgent
 from dlt_core.studies import many_decisions
 from dlt_core.studies.findings import said
 from dlt_core.studies.rule.study import rounded
-from dlt_core.studies.table_world import LEARNED_FROM, World, ends_at, percent, play
+from dlt_core.studies.table_world import AT_THE_WORST, LEARNED_FROM, World, ends_at, percent, play
 from dlt_core.studies.tables import markdown_table
 from dlt_core.tie_map import TieMap
 
@@ -58,13 +58,13 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
                 {
                     "paid by": LEARNED_FROM[row["reward"]],
                     **{f"regret minus the twin's, {int(n):,} decisions": said(v, nats=v) for n, v in (few, many)},
-                    "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                    AT_THE_WORST: percent(row["at_the_worst_map"]),
                     **({"test bits per byte minus the twin's": tested(row)} if many_decisions.TESTED in row else {}),
                     "picks the least-tried action (random agent)": f"{least} ({chance})",
                 }
             )
     lines.append({"paid by": "nothing: the twin", **dict.fromkeys(list(lines[0])[1:], "")})
-    lines[-1]["turns that end at the worst map"] = percent(measured["random_at_the_worst_map"])
+    lines[-1][AT_THE_WORST] = percent(measured["random_at_the_worst_map"])
     return markdown_table(lines)
 
 

@@ -16,6 +16,7 @@ from dlt_core.records.record import RunRecord
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import true_losses
 from dlt_core.studies.table_world import (
+    AT_THE_WORST,
     DECISIONS,
     EPSILON_DECAY,
     LEARNED_FROM,
@@ -116,13 +117,13 @@ def many_decisions_markdown(measured: Mapping[str, Any]) -> str:
             {
                 "reward": LEARNED_FROM[row["reward"]],
                 **{f"regret {when}": regret for when, regret in regrets(row).items()},
-                "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                AT_THE_WORST: percent(row["at_the_worst_map"]),
                 "test bits per byte": judgement(row[TESTED]),
             }
         )
     return (
         f"{markdown_table(rows)}\n\nRegret and bits per byte of the Q-agent minus the random twin's, over "
         f"{len(measured['seeds'])} seeds ± half the width of the 95 % interval: below zero, the agent is better. The "
-        f"random twin ends {percent(measured['random_at_the_worst_map'])} of its turns at {measured['worst_map']}, the "
-        "worst map."
+        f"random twin ends {percent(measured['random_at_the_worst_map'])} of these turns at {measured['worst_map']}, "
+        "the worst map."
     )

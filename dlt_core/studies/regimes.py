@@ -229,10 +229,12 @@ def small_steps_markdown(rows: Rows) -> str:
     inside = sum(steps[0] < r.required(r.test)["selected_step"] < steps[-1] for r in full)
     gate = findings.gate_of_rows(rows)
     return (
-        f"{markdown_table(lines)}\n\nLearning rate {full[0].experiment['learning_rate']:g}, {steps[-1]:,} steps, an "
-        f"evaluation every {steps[0]:,}. Validation bits per byte minus conventional training's; nothing corrects the "
-        f"intervals. In {inside} of {len(full)} conventional runs the best validation came after the first evaluation "
-        f"and before the last. By the gate these runs {gate.word}{f': {gate.reason}' if gate.reason else ''}."
+        f"{markdown_table(lines)}\n\nLearning rate {full[0].experiment['learning_rate']:g}, dropout "
+        f"{full[0].experiment['dropout']:g}, {steps[-1]:,} steps, an evaluation every {steps[0]:,}. Validation bits "
+        f"per byte minus conventional training's; nothing corrects the intervals. In {inside} of {len(full)} "
+        f"conventional runs the best validation came after the first evaluation and before the last. By the gate, "
+        f"which asks the test text, these runs {gate.word}"
+        f"{f': {gate.reason}' if gate.reason else ''}."
     )
 
 
@@ -467,11 +469,13 @@ def looks_markdown(records: Sequence[RunRecord]) -> str:
 def contrasts_markdown(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     """The two primary contrasts with their margin, corrected together over all rows of a `family` that can tell, which
     is that of the studies if nothing is said; nothing for no runs."""
+    if not any(studies):
+        return ""
+    runs = among or _records(*studies)
+    later = " (in `truth-bert` that of sharing later)" if "truth-bert" in {r.experiment["name"] for r in runs} else ""
     return (
-        f"**The two contrasts named in advance**, in all rows that can tell, with a margin of {MARGIN:g} % of "
-        f"perplexity:\n\n{_readable(claim_markdown(among or _records(*studies)), *studies)}"
-        if any(studies)
-        else ""
+        f"**The two contrasts named in advance**{later}, in all rows that can tell, with a margin of {MARGIN:g} % of "
+        f"perplexity:\n\n{_readable(claim_markdown(runs), *studies)}"
     )
 
 
@@ -545,7 +549,8 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
                 others = sorted({row[0] for row, *of in every if of == list(pair)} - names)
                 also = f" (also {' and '.join(f'`{name}`' for name in others)})" if others else ""
                 told.append(
-                    f"over all {len(of_all)} rows that can tell{also}, as one test, {one.mean} "
+                    f"over all {len(of_all)} rows that can tell{also}, in one test that nothing corrects, thought of "
+                    f"when most runs were known, {one.mean} "
                     f"({one.conclusion.split(':')[0]}, n = {len(one.bits)}; {one.allowed}; p of equality "
                     f"{p_in_words(one.p_equal)})"
                 )
@@ -555,9 +560,9 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     e = studies[0]["conventional"][0].experiment
     seeds = f" Some seeds of {' and of '.join(dict.fromkeys(looked))} were run after a look." if looked else ""
     return (
-        f"Where the gate is open ({e['n_layer']} layers, width {e['n_embd']}): test bits per byte, what is shown after "
-        f"Holm's correction, and p of equality within {MARGIN:g} % of perplexity. {' '.join(parts)} *Open*: neither a "
-        f"difference nor equality is shown.{seeds}"
+        f"Where the gate is passed ({e['n_layer']} layers, width {e['n_embd']}): test bits per byte, what is shown "
+        f"after Holm's correction, and p of equality within {MARGIN:g} % of perplexity. {' '.join(parts)} *Open*: "
+        f"neither a difference nor equality is shown.{seeds}"
     )
 
 

@@ -39,6 +39,7 @@ SEEDS = tuple(range(10))
 EPSILON_DECAY = 0.95  # the paper's; the preset's is for a run of 60 decisions
 LOOKS = 5  # seeds of the looks that the table of gains is the mean of
 SMOOTH = 15  # decisions that the trend is a mean over
+AT_THE_WORST = "turns of the last quarter that end at the worst map"
 LEARNED_FROM = {"neg_perplexity": "minus perplexity", "log_improvement": "`log_improvement`"}
 WORLDS = {
     "still": "still",
@@ -303,7 +304,7 @@ def table_world_markdown(measured: Mapping[str, Any]) -> str:
                 "reward": (LEARNED_FROM | VARIANTS)[row["reward"]],
                 "world": WORLDS[row["world"]],
                 **regrets(row),
-                "turns that end at the worst map": percent(row["at_the_worst_map"]),
+                AT_THE_WORST: percent(row["at_the_worst_map"]),
                 "choices of what was tried least": percent(row["least_tried"]),
                 "least tried, by chance": percent(row["least_tried_by_chance"]),
             }
@@ -311,6 +312,6 @@ def table_world_markdown(measured: Mapping[str, Any]) -> str:
     return (
         f"{markdown_table(rows)}\n\nRegret of the Q-agent minus the random agent's, nats per token, over "
         f"{len(measured['seeds'])} seeds ± half the width of the 95 % interval: below zero, it has learned. The worst "
-        f"map is {measured['worst_map']}; the random agent ends {percent(measured['random_at_the_worst_map'])} of its "
-        "turns there."
+        f"map is {measured['worst_map']}; the random agent ends {percent(measured['random_at_the_worst_map'])} of "
+        "these turns there."
     )

@@ -71,7 +71,7 @@ def test_counts_are_corrected_and_pooled_over_the_rows_that_can_tell_alone():
     text = agent_markdown([*rows, *cannot])
     assert "Of these 3 experiments 2 can tell" in text
     against_random = text.partition("correction over all of them: ")[2]
-    pooled = "all together, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
+    pooled = "on average over them, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
     assert against_random.startswith(f"better in 0, worse in 0, equal within 3 % in 2, open in 0; {pooled}.")
     assert "none can tell" in agent_markdown(cannot)
     assert "after Holm" not in agent_markdown(cannot)

@@ -305,13 +305,13 @@ def test_contrasts_are_corrected_over_a_family_and_named_for_a_reader():
     assert table_cells(regimes.contrasts_markdown(weak, among=regimes.family(weak, often)))[0] == table[0]
     assert regimes.contrasts_markdown({}) == regimes.ends_markdown({}) == regimes.quote({}) == ""
     text = regimes.quote(weak, often)
-    assert text.startswith("Where the gate is open (6 layers, width 64): test bits per byte, ")
+    assert text.startswith("Where the gate is passed (6 layers, width 64): test bits per byte, ")
     assert (
         f"depth, {together.mean} ({together.conclusion.split(':')[0]}, n = 4; {together.allowed}; p of equality "
         in text
     )
     assert text.count("small text, read 25 times, ") == 2
-    assert text.count("over all 2 rows that can tell, as one test, ") == 2
+    assert text.count("over all 2 rows that can tell, in one test that nothing corrects, ") == 2
     assert "over all" not in regimes.quote(weak), "one row is no test of several"
     assert "after a look" not in text
     for runs in often.values():
@@ -348,9 +348,11 @@ def test_small_steps_say_when_validation_was_best():
     assert shallow[1:3] == ["4 to 8", "1.0 to 2.0 times"]
     assert [cell.split(" ")[0] for cell in shallow[3:]] == ["+0.150", "+0.250"]
     assert random[1:3] == ["4, the first evaluation", "1.0 times"]
-    assert "Learning rate 0.0001, 12 steps, an evaluation every 4." in text
+    assert "Learning rate 0.0001, dropout 0, 12 steps, an evaluation every 4." in text
     assert "In 1 of 2 conventional runs the best validation came after the first evaluation and before the last" in text
-    assert text.endswith(f"By the gate these runs cannot tell: {findings.gate_of_rows(rows).reason}.")
+    assert text.endswith(
+        f"By the gate, which asks the test text, these runs cannot tell: {findings.gate_of_rows(rows).reason}."
+    )
     assert regimes.small_steps_markdown({}).endswith("not run.")
     records = [r for runs in rows.values() for r in runs]
     assert regimes.depth_of(records, study="regime", **regimes.SMALL_STEPS) == {}, "not all that is needed"
