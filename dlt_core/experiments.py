@@ -356,7 +356,7 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "differences-wikitext2": _differences("wikitext-2"),
     # does the agent learn anything?
     "agents-embedded": _agents("embedded"),
-    "agents-wikitext2": _agents("wikitext-2", evaluation_tokens=8192),
+    "agents-wikitext2": _agents("wikitext-2", evaluation_tokens=8192, test_in_full=True),
     "truth": {  # so few layers that every map can be trained from scratch
         "smoke": {**_CORPORA["embedded"]["smoke"], "n_layer": 3},
         "laptop": {**_EMBEDDED, **_SHORT, "n_layer": 4, "episodes": 20, "evaluate_every": 4},

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dlt_core import CHECKOUT
 from dlt_core.blocks import ARCHITECTURES
 from dlt_core.corpora import CORPORA, from_text, tokenize
 from dlt_core.corpora.sources import HUB
@@ -23,6 +24,7 @@ from dlt_core.experiments import EXPERIMENTS, PRESETS, CorpusName, Experiment, l
 from dlt_core.learner import COMPILE_MODES, PRECISIONS
 from dlt_core.learner.accounting import gpt2_parameters, training_bytes
 from dlt_core.records import key
+from dlt_core.records.record import load_all
 from dlt_core.tie_map import ORPHANS
 from dlt_core.tying import GRADIENTS
 
@@ -225,3 +227,13 @@ def test_experiments_are_described_without_pytorch():
     loaded = set(run.stdout.split())
     assert "dlt_core.experiments" in loaded
     assert not loaded & {"torch", "transformers", "gymnasium", "datasets", "pandas", "scipy"}
+
+
+def test_the_recorded_runs_have_todays_settings():
+    """A record without a field that came later has its default; on which device `auto` put a run is the machine's."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Experiment)}
+    for r in load_all(CHECKOUT / "figures" / "records"):
+        e = r.experiment
+        today = Experiment.preset(e["name"], e["preset"], seed=r.seed, **e["overrides"]).to_dict()
+        recorded = {**{name: defaults.get(name) for name in today}, **e}
+        assert {name for name in today if recorded[name] != today[name]} <= {"device"}, r.key
