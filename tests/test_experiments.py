@@ -236,4 +236,5 @@ def test_the_recorded_runs_have_todays_settings():
         e = r.experiment
         today = Experiment.preset(e["name"], e["preset"], seed=r.seed, **e["overrides"]).to_dict()
         recorded = {**{name: defaults.get(name) for name in today}, **e}
+        assert e.keys() <= today.keys(), r.key
         assert {name for name in today if recorded[name] != today[name]} <= {"device"}, r.key

@@ -105,7 +105,7 @@ def compare(
     if taken and len(devices) > 1:
         warnings.warn(
             f"these runs of {experiment.name}, recorded or run now, were on {' and '.join(devices)}: paired by seed "
-            "they differ by rounding, too. With device=... all of them are on one kind of device",
+            "they also differ by rounding and, with dropout, in what is dropped. device=... names one kind for all",
             stacklevel=2,
         )
     return Comparison(done[method.name] for method in asked)
@@ -121,7 +121,10 @@ def _recorded(folder: Path, method: Method, experiment: Experiment) -> RunRecord
             continue
         record = RunRecord.load(path)
         defaults = {field.name: field.default for field in dataclasses.fields(Experiment) if field.name in wanted}
-        there = device == experiment.device or (record.hardware.get("device") == "cpu") == (experiment.device == "cpu")
+        ran = record.hardware.get("device")
+        there = device == experiment.device or experiment.device.partition(":")[0] == (
+            ran if ran in ("cpu", "mps", "xpu") else "cuda"  # of which the record has the name, such as "NVIDIA H200"
+        )
         if there and record.status == "finished" and defaults | record.experiment == wanted:
             return record
     return None

@@ -187,7 +187,7 @@ def twins_table(panels: Mapping[str, Rows], name: str, other: str) -> str:
                 "IQM": f"{interquartile_mean(bits):+.3f}",
                 "verdict": hedged(bits),
                 "allowed": allowed(nats),
-                f"p of equal within {MARGIN:g} %": f"{equivalence(nats, MARGIN):.2f}" if len(nats) > 1 else "",
+                f"p of equal within {MARGIN:g} %": f"{equivalence(nats, MARGIN):.3f}" if len(nats) > 1 else "",
             }
         )
     return markdown_table(lines)

@@ -111,16 +111,21 @@ def table(runs: Sequence[RunRecord]) -> str:
     return markdown_table(rows)
 
 
-def harder(run: RunRecord, data: TokenizedCorpus) -> float:
-    """How many times as perplexing a piece of a last word is to the run's model as a token of all the text.
+def pieces(run: RunRecord, data: TokenizedCorpus) -> float:
+    """How many pieces a last word of the run's test has on average.
 
     Raises AssertionError if the run was given other passages than the data has for its evaluation.
     """
-    test = run.required(run.test)
     scored = data.passages("test", max_tokens=run.experiment["evaluation_tokens"])
-    assert len(scored) == test["last_word"]["passages"], "the passages of the run"
-    pieces = sum(len(word) for _, word in scored) / len(scored)
-    return test["last_word"]["perplexity"] ** (1 / pieces) / test["perplexity"]
+    assert len(scored) == run.required(run.test)["last_word"]["passages"], "the passages of the run"
+    return sum(len(word) for _, word in scored) / len(scored)
+
+
+def harder(run: RunRecord, data: TokenizedCorpus) -> float:
+    """How many times as perplexing a piece of a last word is to the run's model as a token of all the text. Raises as
+    `pieces`."""
+    test = run.required(run.test)
+    return test["last_word"]["perplexity"] ** (1 / pieces(run, data)) / test["perplexity"]
 
 
 def told(runs: Sequence[RunRecord], data: TokenizedCorpus, counting: Counting, some: Sequence[Passage]) -> str:
@@ -135,7 +140,7 @@ def told(runs: Sequence[RunRecord], data: TokenizedCorpus, counting: Counting, s
     return (
         f"Last words: the best of the {len(runs)} models guesses {top['accuracy']:.2%} of {top['passages']:,}, "
         f"**{'more' if top['accuracy'] > best else 'not more'}** than the best guesser that only counts, {best:.2%} of "
-        f"the same. To the {runs[-1].method} model a piece of a last word is {harder(runs[-1], data):.1f} times as "
-        "perplexing as a token of all the text."
+        f"the same passages (its table is of all {len(some):,}). To the {runs[-1].method} model a piece of a last word "
+        f"is {harder(runs[-1], data):.1f} times as perplexing as a token of all the text."
         + (" An accuracy near zero cannot tell methods apart." if top["accuracy"] < 0.02 else "")
     )

@@ -472,7 +472,8 @@ def contrasts_markdown(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     if not any(studies):
         return ""
     runs = among or _records(*studies)
-    later = " (in `truth-bert` that of sharing later)" if "truth-bert" in {r.experiment["name"] for r in runs} else ""
+    added = any(row[0] == "truth-bert" and other != "random" for row, _, other in primary(runs))
+    later = " (of `truth-bert` only the agent's was; sharing was added later)" if added else ""
     return (
         f"**The two contrasts named in advance**{later}, in all rows that can tell, with a margin of {MARGIN:g} % of "
         f"perplexity:\n\n{_readable(claim_markdown(runs), *studies)}"

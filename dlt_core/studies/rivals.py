@@ -16,12 +16,13 @@ from dlt_core.studies.tables import markdown_table, training_flops
 from dlt_core.tie_map import TieMap, expected_independent
 
 
-def probe_figure(regrets: Mapping[str, Sequence[Sequence[float]]], turns: Sequence[int]) -> figures.Figure:
-    """Regret over the turns, agent -> seeds -> turns, means of ten turns; a dotted line after each of `turns`."""
-    played = len(next(iter(regrets.values()))[0])
+def probe_figure(wrong: Mapping[str, Sequence[Sequence[float]]], turns: Sequence[int]) -> figures.Figure:
+    """Layers tied otherwise than in the target, agent -> seeds -> turns, means of ten turns; a dotted line after each
+    of `turns`."""
+    played = len(next(iter(wrong.values()))[0])
     tens = np.arange(5, played, 10).tolist()
-    lines = {n: (tens, np.reshape(r, (len(r), -1, 10)).mean(axis=2).tolist()) for n, r in regrets.items()}
-    figure = figures.bands({"": lines}, "turn (means of ten turns)", "regret: layers tied otherwise")
+    lines = {n: (tens, np.reshape(w, (len(w), -1, 10)).mean(axis=2).tolist()) for n, w in wrong.items()}
+    figure = figures.bands({"": lines}, "turn (means of ten turns)", "layers tied otherwise")
     for turn in turns:
         figure.axes[0].axvline(turn, color=figures.INK, linewidth=1, linestyle=":")
         figure.axes[0].text(turn + 1, 0.1, f"{turn} turns", fontsize=8)
@@ -29,13 +30,17 @@ def probe_figure(regrets: Mapping[str, Sequence[Sequence[float]]], turns: Sequen
     return figure
 
 
-def probe_table(regrets: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], last: int) -> str:
-    """Mean regret of the last turns, settings -> agent -> seeds -> turns: a line for each settings."""
+def probe_table(wrong: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], last: int) -> str:
+    """Layers tied otherwise, settings -> agent -> seeds -> turns: a line for each settings, with the means of the last
+    turns, over the seeds with their 95 % interval."""
     return markdown_table(
         [
             {"settings": title}
-            | {f"`{name}`": f"{fmean(x for run in runs for x in run[-last:]):.2f}" for name, runs in found.items()}
-            for title, found in regrets.items()
+            | {
+                f"`{name}`": plus_minus(*mean_interval([fmean(run[-last:]) for run in runs]), 2)
+                for name, runs in found.items()
+            }
+            for title, found in wrong.items()
         ]
     )
 

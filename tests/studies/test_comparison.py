@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -393,7 +394,9 @@ def test_an_older_record_is_taken_if_what_it_lacks_is_the_default(recorded, tiny
     assert was_recorded(found)
 
 
-@pytest.mark.parametrize(("device", "taken"), [("cpu", True), ("cuda", False), ("auto", True)])
+@pytest.mark.parametrize(("device", "taken"), [
+    ("cpu", True), ("cpu:0", True), ("auto", True), ("cuda", False), ("mps", False)
+])  # fmt: skip
 def test_a_named_device_takes_the_runs_that_auto_put_on_such_a_one(device, taken, monkeypatch):
     """The project's own ran on a CPU, by `device="auto"`."""
     no_training(monkeypatch)
@@ -413,6 +416,9 @@ def test_a_mixture_of_devices_is_warned_of(recorded, tiny_data):
     record.save(path)
     with pytest.warns(UserWarning, match="recorded or run now, were on a GPU and cpu: paired by seed"):
         compare(SMALL, ["conventional", "all_tied"], data=tiny_data, recorded=recorded)
+    with warnings.catch_warnings(action="error"):
+        compare(SMALL, ["conventional"], data=tiny_data, recorded=recorded)
+        compare(SMALL, ["all_tied", "dynamic"], data=tiny_data, recorded=recorded)
 
 
 def test_no_folder_of_records_means_that_all_are_run(tiny_data, tmp_path):

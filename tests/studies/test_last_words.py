@@ -68,10 +68,12 @@ def test_the_table_of_last_words(runs):
 def test_models_stand_beside_who_counts(runs, tiny_data, monkeypatch):
     two = [([1], [2, 3]), ([1], [2, 3])]  # two passages, whose last words have two pieces
     data = SimpleNamespace(passages=lambda split, max_tokens: two)
+    assert last_words.pieces(runs[2], data) == 2
     assert last_words.harder(runs[2], data) == pytest.approx(4)  # 400 per piece, 100 per token
     counting = Counting("ann", frozenset({"the"}), {1: 1.0})
     text = last_words.told(runs, data, counting, PASSAGES)
     assert "guesses 50.00% of 2, **not more** than the best guesser that only counts, 100.00% of the same" in text
+    assert f"(its table is of all {len(PASSAGES)})" in text
     assert "4.0 times" in text
     assert "near zero" not in text
     assert last_words.told([made_up()], data, counting, PASSAGES) == ""

@@ -69,7 +69,7 @@ def test_validation_recommends_and_the_test_is_quoted():
 
 def test_the_probe_is_told_by_its_last_turns():
     table = table_cells(rivals.probe_table({"slow": {"dynamic": [[9.0, 2.0, 1.0], [9.0, 1.0, 0.0]]}}, last=2))
-    assert table == [["settings", "`dynamic`"], ["slow", "1.00"]]
+    assert table == [["settings", "`dynamic`"], ["slow", "1.00 ± 6.35"]]  # t is 12.706 for two
 
 
 def test_figures_show_the_turns_and_the_prices():
