@@ -293,10 +293,11 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     gates = gate.informative(records)
-    can_tell = [r for r in records if gate.gate_of(gates, *gate.key(r)).can_tell and not gate.is_a_look(r)]
-    looked = _looked([r for r in can_tell if r.method == "conventional"])
-    deciding = [r for study in (of, *small_texts) for r in study.get("dynamic", [])]
-    deciding += [r for r in can_tell if r.method == "dynamic"]
+    can_tell = [r for r in records if gate.gate_of(gates, *gate.key(r)).can_tell]
+    shown = [r for study in (of, *small_texts) for runs in study.values() for r in runs]
+    every = {id(r): r for r in (*shown, *can_tell) if not gate.is_a_look(r)}.values()
+    looked = _looked([r for r in every if r.method == "conventional"])
+    deciding = [r for r in every if r.method == "dynamic"]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
     folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
     return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])

@@ -190,7 +190,8 @@ def test_the_agent_with_the_rules_rewards_in_deeper_models_is_judged_by_the_gate
         run.seed += 105
     added = deeper_markdown(both).partition("\n\n")[2]
     assert re.fullmatch(
-        rf"{OF_AGENTS} The later seeds alone: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.", added
+        rf"{re.escape(OF_AGENTS)} The later seeds alone: `dynamic_paired` minus `random` -0\.100 ± \S+ \(n = 2\)\.",
+        added,
     )
     for run in later:
         run.seed -= 105
