@@ -293,11 +293,16 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         )
     n = " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
     gates = gate.informative(records)
-    can_tell = [r for r in records if gate.gate_of(gates, *gate.key(r)).can_tell]
-    shown = [r for study in (of, *small_texts) for runs in study.values() for r in runs]
-    every = {id(r): r for r in (*shown, *can_tell) if not gate.is_a_look(r)}.values()
-    looked = _looked([r for r in every if r.method == "conventional"])
-    deciding = [r for r in every if r.method == "dynamic"]
+    rows = {
+        gate.key(r) for study in (of, *small_texts) for name in ("conventional", "dynamic") for r in study.get(name, [])
+    }
+    counted = [
+        r
+        for r in records
+        if not gate.is_a_look(r) and (gate.key(r) in rows or gate.gate_of(gates, *gate.key(r)).can_tell)
+    ]
+    looked = _looked([r for r in counted if r.method == "conventional"])
+    deciding = [r for r in counted if r.method == "dynamic"]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
     folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
     return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
@@ -314,8 +319,9 @@ def _looked(runs: Sequence[RunRecord]) -> str:
             found.setdefault(len(full), []).append(when)
     said = []
     for n, times in sorted(found.items(), reverse=True):
-        settings = Counter(times)
-        each = [f"{when} in {SO_MANY[count]}" for when, count in settings.items()] if len(settings) > 1 else times[:1]
+        settings = Counter(times).most_common()
+        each = [f"{when} in {SO_MANY.get(count, f'{count} settings')}" for when, count in settings]
+        each = each if len(settings) > 1 else times[:1]
         said.append(f"of the {n} {' and '.join(each)}")
     return f" (we looked at them before all were run: {'; '.join(said)})" if said else ""
 
