@@ -504,6 +504,9 @@ def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
     ((fewer, half, moving, wide),) = re.findall(twelve, found["gate"], re.M)
     assert float(fewer) + float(half) < 0, "twelve layers are better"
     assert 0 < float(moving) < float(wide), "what moving ties cost is open"
+    ((fewer, half, moving, narrow),) = re.findall(twelve.replace("n_layer=12", ".*n_embd=128"), found["gate"], re.M)
+    assert abs(float(fewer)) < float(half), "whether six wider layers are better than two is open"
+    assert float(moving) > float(narrow), "there moving ties cost something"
     assert min(float(bits) for bits, _ in shallow) > 0, "in none are more layers better"
     assert sum(float(bits) > float(half) for bits, half in shallow) > len(shallow) / 2, "in most, two are"
     looks = [row.split(" | ") for row in found["depth_looks"].splitlines()[2:]]
@@ -515,6 +518,10 @@ def test_the_words_beside_two_tables_of_the_results_are_those_of_their_rows():
     plain = re.findall(r"`gradient-3-restart` minus `shallow-[23]` \| \d+ \| (\S+) ± (\S+) \|", found["more_sets"])
     assert [abs(float(bits)) < float(half) for bits, half in plain] == [True, True], "not told apart"
     row = r"^\| depth, n_layer=12 \| `(\S+)` \| (\d+) \| (\S+) ± (\S+) .*\| ([a-z ]+) \|$"
+    wider = re.findall(row.replace("n_layer=12", ".*n_embd=128"), found["rule_changed"], re.M)
+    assert {(n, word) for _, n, _, _, word in wider} == {("3", "cannot tell")}
+    clear = {other: float(mean) > 0 for other, _, mean, half, _ in wider if abs(float(mean)) > float(half)}
+    assert clear == {"random": False, "shallow-2": True, "conventional": True}, "ahead of chance, behind the others"
     twelve = re.findall(row, found["rule_changed"], re.M)
     assert {(n, word) for _, n, _, _, word in twelve} == {("3", "cannot tell")}
     bits = {other: (float(mean), float(half)) for other, _, mean, half, _ in twelve}

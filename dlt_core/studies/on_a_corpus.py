@@ -64,12 +64,17 @@ def passes(experiments: Iterable[Experiment], words: Mapping[str, float]) -> str
 def setting(experiment: Experiment, data: TokenizedCorpus) -> str:
     """How large the runs are, and beside them the paper's."""
     e, limit = experiment, experiment.evaluation_tokens
+    if limit is None:
+        evaluated = "all tokens of validation and test"
+    elif e.test_in_full:
+        evaluated = f"the first {limit:,} tokens of validation and all of test"
+    else:
+        evaluated = f"the first {limit:,} tokens of validation and test"
     return (
         f"Preset `{e.preset_name}`: L = {e.n_layer}, width {e.n_embd}, K = {e.episodes} turns, k = "
         f"{e.steps_per_action}: **{steps_of(e):,} steps** of {e.batch_size} x {e.block_size} tokens, "
         f"{tokens_of(e) / len(data.tokens['train']):.2g} passes over the training text. Evaluated on "
-        f"{f'the first {limit:,} tokens' if limit else 'all tokens'} of validation and test. The paper's preset takes "
-        f"{steps_of(Experiment.preset(e.name, 'paper')):,} steps."
+        f"{evaluated}. The paper's preset takes {steps_of(Experiment.preset(e.name, 'paper')):,} steps."
     )
 
 

@@ -130,3 +130,16 @@ def test_decisions_on_other_texts_are_compared_with_untaught_networks(three, tmp
     text = on_a_corpus.decisions_on_other_texts(tmp_path)
     assert text.startswith("**50% are the same**, of 2 decisions")
     assert "learned anything, 100% would be" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "in_full", "words"),
+    [
+        (64, True, "the first 64 tokens of validation and all of test"),
+        (64, False, "the first 64 tokens of validation and test"),
+        (None, False, "all tokens of validation and test"),
+    ],
+)
+def test_the_setting_says_what_is_evaluated(tiny_data, limit, in_full, words):
+    experiment = Experiment.preset("gpt2-embedded", "smoke", evaluation_tokens=limit, test_in_full=in_full)
+    assert f"Evaluated on {words}." in on_a_corpus.setting(experiment, tiny_data)

@@ -165,12 +165,12 @@ def test_rows_come_in_the_order_of_presets_experiments_and_methods():
 def test_a_row_says_how_much_of_the_test_split_was_tested():
     runs = {
         "all": made_up("dynamic", name="gpt2-embedded"),
-        "32,767": made_up("dynamic", name="gpt2-wikitext2"),
-        "at most 32,768": made_up("random", name="gpt2-wikitext2"),
+        "32,767": made_up("dynamic", name="gpt2-lm1b"),
+        "at most 32,768": made_up("random", name="gpt2-lm1b"),
     }
     runs["32,767"].test["tokens"] = 32767
-    in_full = made_up("conventional", name="gpt2-wikitext2", test_in_full=True)
-    short = made_up("conventional", name="gpt2-wikitext103")
+    in_full = made_up("conventional", name="gpt2-wikitext2")
+    short = made_up("conventional", name="gpt2-lm1b")
     short.corpus["tokens"]["test"] = 32768  # no more than what would be tested
     for words, run in [*runs.items(), ("all", in_full), ("all", short)]:
         assert tables.tokens_tested(run) == words
@@ -178,9 +178,9 @@ def test_a_row_says_how_much_of_the_test_split_was_tested():
     table = tables.main_table(summary([runs["all"], runs["32,767"]]))
     assert [(row["experiment"], row["tokens tested"]) for row in table] == [
         ("gpt2-embedded", "all"),
-        ("gpt2-wikitext2", "32,767"),
+        ("gpt2-lm1b", "32,767"),
     ]
-    another = made_up("dynamic", 1, name="gpt2-wikitext2")
+    another = made_up("dynamic", 1, name="gpt2-lm1b")
     another.test["tokens"] = 8191
     assert [row["test_tokens"] for row in summary([runs["32,767"], another])] == ["32,767; 8,191"]
     assert "Only some experiments are tested on all of it" in results_markdown(summary([another]))
