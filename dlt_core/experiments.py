@@ -333,7 +333,6 @@ _DEPTH: dict[str, Any] = {
     "learning_rate": 2e-3,
     "episodes": 40,
     "evaluate_every": 2,
-    "test_in_full": True,
     "epsilon_decay": 0.9,
 }
 
@@ -362,7 +361,7 @@ EXPERIMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "differences-wikitext2": _differences("wikitext-2"),
     # does the agent learn anything?
     "agents-embedded": _agents("embedded"),
-    "agents-wikitext2": _agents("wikitext-2", evaluation_tokens=8192, test_in_full=True),
+    "agents-wikitext2": _agents("wikitext-2", evaluation_tokens=8192),
     "truth": {  # so few layers that every map can be trained from scratch
         "smoke": {**_CORPORA["embedded"]["smoke"], "n_layer": 3},
         "laptop": {**_EMBEDDED, **_SHORT, "n_layer": 4, "episodes": 20, "evaluate_every": 4},
