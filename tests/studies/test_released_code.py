@@ -309,6 +309,16 @@ def test_the_test_split_selects(smoke, tiny_data):
     assert "test" not in plain.curves
 
 
+def test_the_test_split_selects_by_its_beginning_and_is_tested_in_full(smoke, tiny_data):
+    limited = smoke.replace(evaluation_tokens=64, test_in_full=True)
+    record = train(limited, ReleasedCode(test_selects=True), data=tiny_data)
+    beginning = train(limited.replace(test_in_full=False), ReleasedCode(test_selects=True), data=tiny_data)
+    assert record.curves == beginning.curves, "what selects is the same"
+    assert beginning.test["tokens"] == 63
+    assert record.test["tokens"] == len(tiny_data.tokens["test"]) - 1
+    assert record.test["test_perplexity"] == beginning.test["perplexity"] != record.test["perplexity"]
+
+
 def test_marked_blocks_are_bos_tokens_eos(smoke, tiny_data):
     T = 8
     marked = marked_blocks(tiny_data, T)
