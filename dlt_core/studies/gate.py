@@ -5,7 +5,8 @@ share weights and the model loses nothing by it. That can show only where layers
 them badly costs something. So a row *can tell* if
 
 1. depth is worth something: conventional training of all layers is better than each model of fewer layers (`shallow-M`)
-   that was run, with as many steps and tokens: the 95 % interval of the paired differences lies below 0;
+   that was run, with as many steps and tokens: the 95 % interval of the paired differences lies below 0. Rows that can
+   tell are run against two layers, and against half as many as the model has (for four layers that is the same);
 2. there is a dynamic range: ties moved by chance (`random`) and conventional training differ, in whatever direction:
    the 95 % interval of the paired differences excludes 0.
 
