@@ -30,7 +30,7 @@ MARKS = {
     README: ["result", "headline", "notebooks", "benchmark"],
     GUIDE: ["released"],
     RESULTS: [
-        "results", "gate", "claim", "depth_looks", "agent", "learning", "layer_zero", "registered", "frozen",
+        "results", "hours", "gate", "claim", "depth_looks", "agent", "learning", "layer_zero", "registered", "frozen",
         "table_world", "many_decisions", "surrogate", "looks_maps", "looks_truth", "looks_bert", "looks_two_sets",
         "looks_sets", "looks_rewards", "rule", "elsewhere", "patterns", "still", "charged", "more_sets", "rule_changed",
         "deeper", "habits", "regime_gpu", "images",

@@ -78,6 +78,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
         },
         "figures/README.md": {
             "results": tables.markdown_table(tables.main_table(tables.summary(records))),
+            "hours": hours(records),
             "gate": claim.gate_markdown(records),
             "claim": claim.claim_markdown(records),
             "depth_looks": regimes.looks_markdown(records),
@@ -425,6 +426,17 @@ def _parameters(*groups: Sequence[RunRecord]) -> str:
     """Mean number of trained parameters of each group of runs."""
     counts = ([r.parameters["unique"] for r in runs if r.parameters] for runs in groups)
     return " and ".join(f"{mean_interval(of_group)[0] / 1e6:.2f}M" for of_group in counts)
+
+
+def hours(records: Sequence[RunRecord]) -> str:
+    """How long the runs took, in core-hours, and those of the studies with an hour or more; the longest first."""
+    studies = tables.grouped(records, lambda r: r.experiment["name"])
+    of = {name: regimes.core_hours(runs) for name, runs in studies.items()}
+    each = [f"`{name}` {n:.1f}" for name, n in sorted(of.items(), key=lambda item: -item[1]) if n >= 1]
+    return (
+        f"The {len(records):,} recorded runs took {sum(of.values()):.0f} core-hours: {', '.join(each)}, each other study "
+        "less than one. The cores were shared with other work; alone the runs would take less."
+    )
 
 
 def benchmark(measured: Sequence[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from dlt_core.experiments import EXPERIMENTS
 from dlt_core.records.record import RunRecord
@@ -29,7 +29,6 @@ from dlt_core.records.statistics import (
     paired_differences,
     plus_minus,
     pooled,
-    verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
 from dlt_core.studies.gate import Gate, Key, by_plain_name, gate_of, in_words, informative, key
@@ -43,11 +42,11 @@ from dlt_core.studies.tables import (
     with_changes,
 )
 
+T = TypeVar("T")
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
 FEWEST = 3  # seeds that all rows have, to pool over these alone
 OPEN = "open: neither a difference nor equality within {} is shown"
 WORDS = {"conventional": "conventional training", "random": "the random policy"}
-DECIDED = ("better", "worse", "not told apart")
 LOOKED_AT: dict[tuple[str, str], tuple[Collection[int], str]] = {
     ("depth", ""): (range(105, 110), "after five and after nine"),
     ("depth", "dropout=0.2, train_bytes=262144"): ({102}, "after four"),
@@ -109,6 +108,11 @@ def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast
             )
             if len(bits) > 1:
                 found[row, one, other] = bits, nats
+    return _corrected(found)
+
+
+def _corrected(found: Mapping[T, tuple[dict[int, float], dict[int, float]]]) -> dict[T, Contrast]:
+    """Contrasts by their differences in bits per byte and in log perplexity, as one family of Holm's."""
     differ = holm({name: p_value(list(nats.values())) for name, (_, nats) in found.items()})
     equal = holm({name: equivalence(list(nats.values()), MARGIN) for name, (_, nats) in found.items()})
     return {name: Contrast(*found[name], differ[name], equal[name]) for name in found}
@@ -182,7 +186,7 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     gates = informative(plain)
     rows, told = [], 0
     counted: dict[str, list[dict[int, float]]] = {other: [] for other in WORDS}
-    intervals: list[str] = []
+    untied: dict[str, tuple[dict[int, float], dict[int, float]]] = {}
     for name, preset in dict.fromkeys((r.experiment["name"], r.experiment["preset"]) for r in _in_order(plain)):
         found = by_plain_name(r for r in plain if (r.experiment["name"], r.experiment["preset"]) == (name, preset))
         of = {method: found.get(method, []) for method in ("dynamic", *WORDS)}
@@ -195,7 +199,7 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
             if len(values) > 1 and gate.can_tell:
                 counted[other].append(paired_differences(of["dynamic"], of[other], log_perplexity))
         if len(pairs["conventional"]) > 1 and gate.can_tell:
-            intervals.append(verdict(list(pairs["conventional"].values())))
+            untied[name] = pairs["conventional"], counted["conventional"][-1]
         cells = {f"dynamic minus {other}": difference(of["dynamic"], of[other], gate) for other in WORDS}
         n = max(map(len, pairs.values()))
         rows.append({"experiment": name, "corpus": corpus_name(of["dynamic"][0]), "n": str(n), **cells})
@@ -205,9 +209,9 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     said = (
         f"Of these {len(rows)} experiments {told or 'none'} can tell, by the rule of the gate; only those are counted."
     )
-    if intervals:
-        words = ", ".join(f"{word} in {intervals.count(word)}" for word in DECIDED)
-        said += f" Against {WORDS['conventional']}, by the 95 % interval: {words}{_together(counted['conventional'])}."
+    if untied:
+        said += f" Against {WORDS['conventional']}, by p after Holm's correction over these: "
+        said += f"{_count(list(_corrected(untied).values()))}{_together(counted['conventional'])}."
     if shown:
         said += f" Against {WORDS['random']}, one of the two contrasts that were named in advance, by p after Holm's "
         said += f"correction over all of them: {_count(shown)}{_together(counted['random'])}."

@@ -70,7 +70,7 @@ def numbers_markdown(measured: Mapping[str, Any], world: str = "still") -> str:
 
 def tested(row: Mapping[str, Any]) -> str:
     """The tested model's bits per byte minus those of the twin's, in words, of a row of `many_decisions.measure`."""
-    return said(row[many_decisions.TESTED])
+    return said(row[many_decisions.TESTED], nats=row[many_decisions.TESTED_NATS])
 
 
 def ends_all_tied(losses: Mapping[TieMap, float], agents: Sequence[QAgent | RandomAgent], turns: int) -> list[float]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlt_core.experiments import Experiment, load_data
 from dlt_core.records.record import RunRecord
+from dlt_core.records.statistics import bits_per_byte, log_perplexity
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import true_losses
 from dlt_core.studies.table_world import (
@@ -31,6 +32,7 @@ from dlt_core.studies.tables import markdown_table
 SEEDS = tuple(range(5))
 WORLD = "a model that trains"
 TESTED = "bits_per_byte_minus_random"  # of each seed, in a row of `measure`
+TESTED_NATS = "log_perplexity_minus_random"  # likewise
 LOOKS = 10  # validations in a run
 
 
@@ -82,10 +84,10 @@ def measure(
                 "reward": reward,
                 "world": WORLD,
                 **judged([record.history for record in of], chance, losses, decisions),
-                TESTED: [
-                    ours.required(ours.test)["bits_per_byte"] - theirs.required(theirs.test)["bits_per_byte"]
-                    for ours, theirs in zip(of, blind, strict=True)
-                ],
+                **{
+                    name: [value(ours) - value(theirs) for ours, theirs in zip(of, blind, strict=True)]
+                    for name, value in {TESTED: bits_per_byte, TESTED_NATS: log_perplexity}.items()
+                },
             }
             for reward, of in found.items()
         ],
@@ -118,7 +120,7 @@ def many_decisions_markdown(measured: Mapping[str, Any]) -> str:
                 "reward": LEARNED_FROM[row["reward"]],
                 **{f"regret {when}": regret for when, regret in regrets(row).items()},
                 AT_THE_WORST: percent(row["at_the_worst_map"]),
-                "test bits per byte": judgement(row[TESTED]),
+                "test bits per byte": judgement(row[TESTED], row[TESTED_NATS]),
             }
         )
     return (

@@ -92,7 +92,7 @@ def side_by_side_markdown(played: Mapping[str, Sequence[Played]]) -> str:
             {
                 "method": f"`{method}`",
                 "regret": plus_minus(*mean_interval(regrets), 3),
-                "minus the random agent's": judgement(minus),
+                "minus the random agent's": judgement(minus, minus),
                 "impossible actions": percent([one.invalid_actions for one in results]),
             }
         )

@@ -7,6 +7,7 @@ with the last: a curve that has turned makes the two differ.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -21,7 +22,6 @@ from dlt_core.records.statistics import (
     bits_per_byte,
     hedged,
     mean_interval,
-    p_in_words,
     paired_differences,
     plus_minus,
     range_in_words,
@@ -529,42 +529,33 @@ def _shown(found: Contrast, other: str) -> str:
 
 
 def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
-    """Both primary contrasts of the studies that can tell, to be quoted: with what is shown, and p of equality within
-    the margin, corrected over a `family`, which is that of the studies if nothing is said; and each over all rows of
-    the family that can tell, as one test. Nothing for none."""
-    studies = tuple(filter(None, studies))
-    parts, looked, every = [], [], primary(among or _records(*studies))
-    names = {rows["conventional"][0].experiment["name"] for rows in studies}
-    for words, pair in {"Sharing": SHARING, "The agent": AGENT}.items():
-        told = []
-        for rows in studies:
-            if found := contrast(rows, pair, among or _records(*studies)):
-                told.append(
-                    f"{study_name(rows)}, {found.mean} ({found.conclusion.split(':')[0]}, n = {len(found.bits)}; "
-                    f"{found.allowed}; p of equality {p_in_words(found.p_equal)})"
-                )
-                looked += [f"“{study_name(rows)}”"] if looked_at(rows["conventional"]) else []
-        if told:
-            if len(of_all := of_pair(every, *pair)) > 1:
-                one = over_rows(of_all)
-                others = sorted({row[0] for row, *of in every if of == list(pair)} - names)
-                also = f" (also {' and '.join(f'`{name}`' for name in others)})" if others else ""
-                told.append(
-                    f"over all {len(of_all)} rows that can tell{also}, in one test that nothing corrects, thought of "
-                    f"when most runs were known, {one.mean} "
-                    f"({one.conclusion.split(':')[0]}, n = {len(one.bits)}; {one.allowed}; p of equality "
-                    f"{p_in_words(one.p_equal)})"
-                )
-            parts.append(f"{words}, `{pair[0]}` minus `{pair[1]}`: {'; '.join(told)}.")
-    if not parts:
+    """Both primary contrasts over all rows of a `family` that can tell (that of the studies if nothing is said), in
+    words that can be quoted, and what is shown row by row; nothing where one of them was not run."""
+    family = among or _records(*filter(None, studies))
+    every = primary(family)
+    contrasts = [of_pair(every, *pair) for pair in (SHARING, AGENT)]
+    if not all(contrasts):
         return ""
-    e = studies[0]["conventional"][0].experiment
-    seeds = f" Some seeds of {' and of '.join(dict.fromkeys(looked))} were run after a look." if looked else ""
-    return (
-        f"Where the gate is passed ({e['n_layer']} layers, width {e['n_embd']}): test bits per byte, what is shown "
-        f"after Holm's correction, and p of equality within {MARGIN:g} % of perplexity. {' '.join(parts)} *Open*: "
-        f"neither a difference nor equality is shown.{seeds}"
+    of_rows = [[r for r in family if key(r) == row] for row in dict.fromkeys(row for row, *_ in every)]
+    layers, widths = (
+        " and ".join(map(str, sorted({r.experiment[name] for runs in of_rows for r in runs})))
+        for name in ("n_layer", "n_embd")
     )
+    sharing, agent = (over_rows(of) if len(of) > 1 else of[0] for of in contrasts)
+    told = (
+        f"In models of {layers} layers and width {widths}, where depth is worth something, sharing two sets of weights "
+        f"{_shown(sharing, 'no ties')}; the agent {_shown(agent, 'chance')}."
+    )
+    if len(of_rows) > 1:
+        counts = [Counter(c.conclusion.split(":")[0] for c in of) for of in contrasts]
+        by_row = [" and ".join(f"{word} in {n}" for word, n in of.items()) for of in counts]
+        told += (
+            f" (These are means over {len(of_rows)} settings that pass the gate, by tests that nothing corrects, "
+            "thought of when most runs were known. One by one, after Holm's correction: sharing "
+            f"{by_row[0]}; the agent {by_row[1]}. *Open* is neither a difference nor equality.)"
+        )
+    looked = dict.fromkeys(f"`{runs[0].experiment['name']}`" for runs in of_rows if looked_at(runs))
+    return told + (f" Some seeds of {' and '.join(looked)} were run after a look." if looked else "")
 
 
 def core_hours(runs: Iterable[RunRecord]) -> float:

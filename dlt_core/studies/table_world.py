@@ -26,7 +26,7 @@ from dlt_core.agents import QAgent, RandomAgent, q_slice
 from dlt_core.env import BASELINE_RATE, REWARDS
 from dlt_core.experiments import Experiment, build_agent, build_learner, load_data
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import hedged, mean_interval, plus_minus
+from dlt_core.records.statistics import allowed, hedged, mean_interval, plus_minus
 from dlt_core.studies.diagnosis import is_truth, least_tried, true_losses
 from dlt_core.studies.rule.gain import gain, use_gradients
 from dlt_core.studies.rule.methods import WARM_UP
@@ -284,14 +284,17 @@ def percent(shares: Sequence[float]) -> str:
     return f"{plus_minus(*mean_interval([100 * share for share in shares]), 0)} %"
 
 
-def judgement(differences: Sequence[float]) -> str:
-    """Paired differences as a table has them, such as "+0.013 ± 0.006: worse"."""
-    return f"{plus_minus(*mean_interval(differences), 3, '+')}: {hedged(differences)}"
+def judgement(differences: Sequence[float], nats: Sequence[float] = ()) -> str:
+    """Paired differences as a table has them, such as "+0.013 ± 0.006: worse". nats: the same in log perplexity, to say
+    what the interval allows in percent of perplexity where no difference is shown."""
+    word = hedged(differences)
+    percent = f", {allowed(nats)}" if nats and word in ("not told apart", "borderline") else ""
+    return f"{plus_minus(*mean_interval(differences), 3, '+')}: {word}{percent}"
 
 
 def regrets(row: Mapping[str, Any]) -> dict[str, str]:
     """Of a row of `judged`: "after 900 decisions" -> the regret minus the random twin's."""
-    return {f"after {int(n):,} decisions": judgement(values) for n, values in row["regret_minus_random"].items()}
+    return {f"after {int(n):,} decisions": judgement(v, v) for n, v in row["regret_minus_random"].items()}
 
 
 def table_world_markdown(measured: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dlt_core.reproduce.marked_tables import (
     HEADLINE,
     PATTERN,
     headline,
+    hours,
     in_words,
     regime_gpu,
     write_marked_tables,
@@ -74,6 +75,16 @@ def test_the_gpus_regime_lists_each_runs_values_by_seed():
         ["`conventional`", "1", "2.00M", "50.0", "50.0", "20", "70.0"],
     ]
     assert regime_gpu(others) == ""
+
+
+def test_core_hours_are_summed_by_study_and_the_long_ones_named():
+    runs = [made_up(name="gpt2-lm1b"), made_up(name="depth"), made_up(seed=1, name="depth"), made_up(name="truth")]
+    for run, seconds in zip(runs, (3600, 7200, 3600, 1800), strict=True):
+        run.seconds = seconds
+    runs[1].hardware["threads"] = 2  # two cores for two hours
+    assert hours(runs).startswith(
+        "The 4 recorded runs took 6 core-hours: `depth` 5.0, `gpt2-lm1b` 1.0, each other study less than one."
+    )
 
 
 def test_the_committed_records_answer_the_headlines_questions_where_they_can_be_told():

@@ -54,7 +54,10 @@ def test_the_agent_is_compared_seed_by_seed_with_both_others_where_the_row_can_t
         ["gpt2-lm1b", "lm1b (sample)", "1", "not run", "-0.500: cannot tell (perplexity -20.0 %)"],
     ]
     assert "Of these 2 experiments 1 can tell, by the rule of the gate; only those are counted. " in text
-    assert "Against conventional training, by the 95 % interval: better in 0, worse in 1, not told apart in 0." in text
+    assert (
+        "Against conventional training, by p after Holm's correction over these: better in 0, worse in 1, equal within "
+        "3 % in 0, open in 0." in text
+    )
     by_p = (
         "Against the random policy, one of the two contrasts that were named in advance, by p after Holm's correction"
     )
@@ -75,6 +78,16 @@ def test_counts_are_corrected_and_pooled_over_the_rows_that_can_tell_alone():
     assert against_random.startswith(f"better in 0, worse in 0, equal within 3 % in 2, open in 0; {pooled}.")
     assert "none can tell" in agent_markdown(cannot)
     assert "after Holm" not in agent_markdown(cannot)
+
+
+def test_the_counts_against_conventional_training_are_corrected_too():
+    slightly = (2.0 + 0.010, 2.1 + 0.02, 2.2 + 0.024)  # alone p is below 0.05, of two tests above
+    alone = row("gpt2-wikitext2", dynamic=slightly)
+    both = [*alone, *row("gpt2-lm1b", dynamic=slightly)]
+    against = [agent_markdown(runs).partition("correction over these: ")[2] for runs in (alone, both)]
+    assert against[0].startswith("better in 0, worse in 1, ")
+    assert against[1].startswith("better in 0, worse in 0, ")
+    assert [cells[3].split()[3] for cells in table_cells(agent_markdown(both))] == ["worse", "worse"], "each by its own"
 
 
 def test_both_tables_say_one_thing_of_the_agent_by_the_correction_over_both_contrasts():

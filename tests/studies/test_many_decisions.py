@@ -2,18 +2,21 @@
 
 import functools
 import json
+import math
 
 import pytest
 
+from dlt_core import CHECKOUT
 from dlt_core.__main__ import main
 from dlt_core.experiments import Experiment
-from dlt_core.records.record import RunRecord
+from dlt_core.records.record import RunRecord, load_all
 from dlt_core.studies import many_decisions
 from dlt_core.studies.many_decisions import experiment, many_decisions_markdown, measure
 from dlt_core.studies.table_world import LEARNED_FROM
 from dlt_core.tie_map import TieMap, all_maps
 from tests.studies.conftest import table_cells
 
+FIGURES = CHECKOUT / "figures"
 LOSSES = dict(zip(all_maps(3), (5.0, 4.0, 3.0, 2.0, 1.0), strict=True))  # the first: all tied
 
 
@@ -49,7 +52,8 @@ def never_trained(wanted, methods, *, data, out_dir, recorded):
         "tie_map": [m for end in ends for m in ([0, 0, 0], end)],
     }
     bits = wanted.seed + (2.0 if method == "random" else 2.5)
-    return [RunRecord(wanted.to_dict(), method, wanted.seed, {}, history=history, test={"bits_per_byte": bits})]
+    test = {"bits_per_byte": bits, "perplexity": math.exp(3 * bits)}
+    return [RunRecord(wanted.to_dict(), method, wanted.seed, {}, history=history, test=test)]
 
 
 @pytest.fixture
@@ -75,6 +79,7 @@ def test_agent_and_twin_are_judged_by_the_table(small, scratch, tmp_path, capsys
         assert row["regret_minus_random"] == {"8": [4.0, 4.0], "32": [(5.0 + middle) / 2 - 1.0] * 2}
         assert row["at_the_worst_map"] == [0.5, 0.5]
         assert row["bits_per_byte_minus_random"] == [0.5, 0.5]
+        assert row["log_perplexity_minus_random"] == pytest.approx([1.5, 1.5])
     assert (found["worst_map"], found["random_at_the_worst_map"]) == ([0, 0, 0], [0.0, 0.0])
     head, *rows = table_cells(printed)
     assert head[1:3] == ["regret after 8 decisions", "regret after 32 decisions"]
@@ -105,3 +110,14 @@ def test_seeds_that_are_there_are_kept_and_others_added(scratch, tmp_path, monke
     capsys.readouterr()
     with pytest.raises(ValueError, match="by another table"):
         measure(scratch, tmp_path / "runs", preset="smoke", decisions=(8, 16), seeds=[3], known=at_once)
+
+
+def test_the_recorded_runs_have_what_an_interval_allows_of_perplexity():
+    """The text is that of study "truth", so a bit per byte is everywhere as many nats per token."""
+    recorded = json.loads((FIGURES / "many_decisions.json").read_text(encoding="utf-8"))
+    test = next(r for r in load_all(FIGURES / "records") if r.experiment["name"] == "truth").test
+    for row in recorded["rows"]:
+        nats = [bits * math.log(2) * test["bytes"] / test["tokens"] for bits in row[many_decisions.TESTED]]
+        assert row[many_decisions.TESTED_NATS] == pytest.approx(nats)
+    last = [row[-1] for row in table_cells(many_decisions_markdown(recorded))[1:]]
+    assert ["perplexity" in cell for cell in last] == ["not told apart" in cell for cell in last] == [True, False]

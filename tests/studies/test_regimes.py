@@ -8,8 +8,9 @@ import pytest
 
 from dlt_core import corpora
 from dlt_core.records.record import load_all
+from dlt_core.records.statistics import range_in_words
 from dlt_core.studies import findings, regimes
-from dlt_core.studies.claim import primary
+from dlt_core.studies.claim import over_rows, primary
 from dlt_core.studies.gate import LOOK, key
 from dlt_core.studies.regimes import at, depth_rows, end, head_start, regime
 from dlt_core.studies.tables import grouped
@@ -304,19 +305,24 @@ def test_contrasts_are_corrected_over_a_family_and_named_for_a_reader():
     ]
     assert table_cells(regimes.contrasts_markdown(weak, among=regimes.family(weak, often)))[0] == table[0]
     assert regimes.contrasts_markdown({}) == regimes.ends_markdown({}) == regimes.quote({}) == ""
+    pooled = over_rows([regimes.contrast(of, regimes.SHARING, regimes.family(weak, often)) for of in (weak, often)])
     text = regimes.quote(weak, often)
-    assert text.startswith("Where the gate is passed (6 layers, width 64): test bits per byte, ")
-    assert (
-        f"depth, {together.mean} ({together.conclusion.split(':')[0]}, n = 4; {together.allowed}; p of equality "
-        in text
+    assert text.startswith(
+        "In models of 6 layers and width 64, where depth is worth something, sharing two sets of weights costs "
+        f"{range_in_words(list(pooled.nats.values())).removesuffix(' higher')} of perplexity against no ties; the "
+        "agent is equal within 3 % of chance: between "
     )
-    assert text.count("small text, read 25 times, ") == 2
-    assert text.count("over all 2 rows that can tell, in one test that nothing corrects, ") == 2
-    assert "over all" not in regimes.quote(weak), "one row is no test of several"
+    assert "means over 2 settings that pass the gate, by tests that nothing corrects" in text
+    assert "sharing open in 1 and worse in 1; the agent equal within 3 % in 2. " in text
+    assert "means over" not in regimes.quote(weak), "one row is no test of several"
+    assert regimes.quote(weak).startswith(
+        "In models of 6 layers and width 64, where depth is worth something, sharing two sets of weights is open: "
+    )
     assert "after a look" not in text
     for runs in often.values():
         runs[0].seed = 102
-    assert regimes.quote(weak, often).endswith(" Some seeds of “small text, read 25 times” were run after a look.")
+    assert regimes.quote(weak, often).endswith(" Some seeds of `depth` were run after a look.")
+    assert regimes.quote({m: runs for m, runs in often.items() if m != "dynamic"}) == "", "the agent was not run"
 
 
 def test_the_best_models_stand_beside_the_last_ones():

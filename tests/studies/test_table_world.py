@@ -22,6 +22,7 @@ from dlt_core.studies.rule.rewards import Paired
 from dlt_core.studies.table_world import (
     World,
     gains_seen,
+    judgement,
     late_maps,
     measure,
     noise_and_trend,
@@ -163,3 +164,10 @@ def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys, chea
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert written == small(records)
     assert table_world_markdown(written) in capsys.readouterr().out
+
+
+def test_a_difference_that_is_not_shown_says_what_the_interval_allows():
+    open_, shown = [0.01, -0.01, 0.03], [0.01, 0.011, 0.012]
+    assert judgement(open_) == "+0.010 ± 0.050: not told apart"
+    assert judgement(open_, open_) == "+0.010 ± 0.050: not told apart, perplexity -3.9 to +6.1 %"
+    assert judgement(shown, shown) == "+0.011 ± 0.002: worse"
