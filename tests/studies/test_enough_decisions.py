@@ -74,9 +74,10 @@ def test_what_one_reward_tells_is_of_the_papers_reward_where_there_is_a_signal()
     def moment(seed, signal, noise, samples, reward="minus perplexity, its logarithm"):
         return {"seed": seed, "reward": reward, "signal": signal, "noise": noise, "samples": samples}
 
-    rows = [moment(0, 0.01, 0.1, 300.0), moment(0, 0.04, 0.4, 12345.0), moment(3, 0.02, 0.2, 9e9)]
+    rows = [moment(0, 0.01, 0.1, 300.0), moment(0, 0.04, 0.4, 12345.0), moment(3, 0.02, 0.2, 1930.0)]
     rows += [moment(4, 0.0, 0.5, None), moment(5, 9.0, 9.0, 1.0, "paired")]
     assert one_reward({"rewards": {"rows": rows}}) == (
         "Over 3 moments of 2 seeds the signal is 0.02 nats, the noise 0.2. To tell two actions apart, a test needs "
-        "12,000 rewards of each (the median over the moments)."
+        "1,900 rewards of each (the median over the moments; the geometric mean over the seeds, with its 95 % "
+        "interval: 1,900 (1,900 to 2,000; n = 2))."
     )

@@ -325,9 +325,10 @@ def counting(true: Mapping[TieMap, float], moments: Iterable[Mapping[str, Any]])
 
 
 def signals_markdown(measured: Mapping[str, Any], true: Mapping[TieMap, float] | None = None) -> str:
-    """Signal, noise and what a test needs, reward by reward: geometric means over the moments at which we stopped, with
-    their range; the rank correlation is a mean over the seeds, whose moments are not independent. true: the losses of
-    the maps from scratch, for a row about their bare number of weight sets."""
+    """Signal, noise and what a test needs, reward by reward: geometric means over the moments at which we stopped, and
+    of what is needed the median with its range, and `needed_by_seed`; the rank correlation is a mean over the seeds,
+    whose moments are not independent. true: the losses of the maps from scratch, for a row about their bare number of
+    weight sets."""
     rows = []
     of = measured["rewards"]["rows"]
     for reward in dict.fromkeys(row["reward"] for row in of):
@@ -345,6 +346,7 @@ def signals_markdown(measured: Mapping[str, Any], true: Mapping[TieMap, float] |
                 "noise": f"{np.exp(np.mean(np.log([row['noise'] for row in found]))):.2g}",
                 "rewards of each of two actions that a test needs": f"{rounded(np.median(samples))} "
                 f"({rounded(min(samples))} to {rounded(max(samples))})",
+                "the same, by seed": needed_by_seed(found),
                 "rank correlation with the truth": f"{_interval(ranks)} (n = {len(ranks)})",
             }
         )
@@ -354,6 +356,15 @@ def signals_markdown(measured: Mapping[str, Any], true: Mapping[TieMap, float] |
         words |= {"rank correlation with the truth": f"{_interval(ranks)} (n = {len(ranks)})"}
         rows.append(dict.fromkeys(rows[0], "") | words)
     return markdown_table(rows)
+
+
+def needed_by_seed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many rewards of each of two actions a test needs, over rows of `measure` that have a signal: the geometric
+    mean of the seeds', with its 95 % interval, such as "100,000 (58,000 to 170,000; n = 5)"."""
+    logs = [float(np.mean(np.log([r["samples"] for r in of]))) for of in grouped(rows, lambda r: r["seed"]).values()]
+    mean, half = mean_interval(logs)
+    ends = "" if half is None else f"{rounded(np.exp(mean - half))} to {rounded(np.exp(mean + half))}; "
+    return f"{rounded(np.exp(mean))} ({ends}n = {len(logs)})"
 
 
 def rounded(value: float) -> str:

@@ -102,6 +102,7 @@ def test_the_committed_looks_say_what_the_tables_say():
     needed = {row[0]: row for row in table_cells(study.signals_markdown(LOOKS))[1:]}
     assert set(needed) == {"minus perplexity, its logarithm", "paired", "first_order_gain"}
     assert all(row[-1].endswith("(n = 5)") for row in needed.values()), "an interval over the seeds"
+    assert needed["minus perplexity, its logarithm"][5] == "100,000 (58,000 to 170,000; n = 5)", "likewise"
     assert len(table_cells(study.sets_markdown(LOOKS))[1:]) == len(study.MODELS)
     assert len(table_cells(study.minibatches_markdown(LOOKS))[1:]) == len(study.MODELS)
     lines = study.gain_lines(LOOKS)
