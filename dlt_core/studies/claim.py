@@ -53,6 +53,7 @@ LOOKED_AT: dict[tuple[str, str], tuple[Collection[int], str]] = {
     ("depth", "dropout=0.2, episodes=80, train_bytes=262144"): (range(103, 105), "after three"),
     ("truth-bert", ""): (range(103, 105), "after three"),
     ("agents-embedded", "freeze_after=0.5"): (range(4, 10), "after four and after five"),
+    ("regime", ""): (range(3, 5), "after three"),
 }
 """Rows of the results that were looked at before all their seeds were run: experiment and changed settings -> the seeds
 that were added, and when we looked."""
