@@ -43,6 +43,7 @@ from dlt_core.studies.tables import (
 )
 
 T = TypeVar("T")
+Both = tuple[dict[int, float], dict[int, float]]  # seed -> difference, in bits per byte and in log perplexity
 MARGIN = 3.0  # percent of perplexity: what is less does not matter to us
 FEWEST = 3  # seeds that all rows have, to pool over these alone
 OPEN = "open: neither a difference nor equality within {} is shown"
@@ -54,6 +55,10 @@ LOOKED_AT: dict[tuple[str, str], tuple[Collection[int], str]] = {
     ("truth-bert", ""): (range(103, 105), "after three"),
     ("agents-embedded", "freeze_after=0.5"): (range(4, 10), "after four and after five"),
     ("regime", ""): (range(3, 5), "after three"),
+    ("regime", "episodes=20, train_bytes=73700"): (range(3, 5), "after three"),
+    ("regime", "episodes=20, train_bytes=18425"): (range(3, 5), "after three"),
+    ("regime", "dropout=0.2, episodes=20, train_bytes=73700"): (range(3, 5), "after three"),
+    ("regime", "dropout=0.2, episodes=20, train_bytes=18425"): (range(3, 5), "after three"),
 }
 """Rows of the results that were looked at before all their seeds were run: experiment and changed settings -> the seeds
 that were added, and when we looked."""
@@ -98,7 +103,7 @@ class Contrast:
 def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast]:
     """The primary contrasts of each row that can tell and has at least two pairs of runs: (row, method, the one that is
     taken off) -> contrast. Sharing comes before the agent."""
-    found: dict[tuple[Key, str, str], tuple[dict[int, float], dict[int, float]]] = {}
+    found: dict[tuple[Key, str, str], Both] = {}
     for row, gate in informative(records).items():
         of = by_plain_name(r for r in records if key(r) == row)
         pairs = [(m, "conventional") for m in sorted(of) if m.startswith("sandwich")] + [("dynamic", "random")]
@@ -112,7 +117,7 @@ def primary(records: Sequence[RunRecord]) -> dict[tuple[Key, str, str], Contrast
     return _corrected(found)
 
 
-def _corrected(found: Mapping[T, tuple[dict[int, float], dict[int, float]]]) -> dict[T, Contrast]:
+def _corrected(found: Mapping[T, Both]) -> dict[T, Contrast]:
     """Contrasts by their differences in bits per byte and in log perplexity, as one family of Holm's."""
     differ = holm({name: p_value(list(nats.values())) for name, (_, nats) in found.items()})
     equal = holm({name: equivalence(list(nats.values()), MARGIN) for name, (_, nats) in found.items()})
@@ -186,8 +191,7 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     plain = [r for r in records if r.status == "finished" and not changes(r)]
     gates = informative(plain)
     rows, told = [], 0
-    counted: dict[str, list[dict[int, float]]] = {other: [] for other in WORDS}
-    untied: dict[str, tuple[dict[int, float], dict[int, float]]] = {}
+    counted: dict[str, dict[tuple[str, str], Both]] = {other: {} for other in WORDS}
     for name, preset in dict.fromkeys((r.experiment["name"], r.experiment["preset"]) for r in _in_order(plain)):
         found = by_plain_name(r for r in plain if (r.experiment["name"], r.experiment["preset"]) == (name, preset))
         of = {method: found.get(method, []) for method in ("dynamic", *WORDS)}
@@ -198,9 +202,8 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
         told += gate.can_tell
         for other, values in pairs.items():
             if len(values) > 1 and gate.can_tell:
-                counted[other].append(paired_differences(of["dynamic"], of[other], log_perplexity))
-        if len(pairs["conventional"]) > 1 and gate.can_tell:
-            untied[name] = pairs["conventional"], counted["conventional"][-1]
+                nats = paired_differences(of["dynamic"], of[other], log_perplexity)
+                counted[other][name, preset] = values, nats
         cells = {f"dynamic minus {other}": difference(of["dynamic"], of[other], gate) for other in WORDS}
         n = max(map(len, pairs.values()))
         rows.append({"experiment": name, "corpus": corpus_name(of["dynamic"][0]), "n": str(n), **cells})
@@ -210,12 +213,13 @@ def agent_markdown(records: Sequence[RunRecord]) -> str:
     said = (
         f"Of these {len(rows)} experiments {told or 'none'} can tell, by the rule of the gate; only those are counted."
     )
-    if untied:
+    together = {other: _together([nats for _, nats in of.values()]) for other, of in counted.items()}
+    if untied := list(_corrected(counted["conventional"]).values()):
         said += f" Against {WORDS['conventional']}, by p after Holm's correction over these: "
-        said += f"{_count(list(_corrected(untied).values()))}{_together(counted['conventional'])}."
+        said += f"{_count(untied)}{together['conventional']}."
     if shown:
         said += f" Against {WORDS['random']}, one of the two contrasts that were named in advance, by p after Holm's "
-        said += f"correction over all of them: {_count(shown)}{_together(counted['random'])}."
+        said += f"correction over all of them: {_count(shown)}{together['random']}."
     said += "".join(f" We looked at the seeds of `{name}` {when}." for name, when in _looks(plain))
     return (
         f"{markdown_table(rows)}\n\nBits per byte of dynamic tying minus the other's, ± half the width of the 95 % "

@@ -13,7 +13,7 @@ from typing import Any
 
 from dlt_core.experiments import Experiment, load_data
 from dlt_core.records.record import RunRecord
-from dlt_core.records.statistics import bits_per_byte, log_perplexity
+from dlt_core.records.statistics import bits_and_nats
 from dlt_core.studies.comparison import compare
 from dlt_core.studies.diagnosis import true_losses
 from dlt_core.studies.table_world import (
@@ -84,10 +84,7 @@ def measure(
                 "reward": reward,
                 "world": WORLD,
                 **judged([record.history for record in of], chance, losses, decisions),
-                **{
-                    name: [value(ours) - value(theirs) for ours, theirs in zip(of, blind, strict=True)]
-                    for name, value in {TESTED: bits_per_byte, TESTED_NATS: log_perplexity}.items()
-                },
+                **dict(zip((TESTED, TESTED_NATS), bits_and_nats(of, blind), strict=True)),
             }
             for reward, of in found.items()
         ],

@@ -531,14 +531,14 @@ def _shown(found: Contrast, other: str) -> str:
 def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     """Both primary contrasts over all rows of a `family` that can tell (that of the studies if nothing is said), in
     words that can be quoted, and what is shown row by row; nothing where one of them was not run."""
-    family = among or _records(*filter(None, studies))
-    every = primary(family)
+    runs = among or _records(*filter(None, studies))
+    every = primary(runs)
     contrasts = [of_pair(every, *pair) for pair in (SHARING, AGENT)]
     if not all(contrasts):
         return ""
-    of_rows = [[r for r in family if key(r) == row] for row in dict.fromkeys(row for row, *_ in every)]
+    of_rows = [[r for r in runs if key(r) == row] for row in dict.fromkeys(row for row, *_ in every)]
     layers, widths = (
-        " and ".join(map(str, sorted({r.experiment[name] for runs in of_rows for r in runs})))
+        " and ".join(map(str, sorted({r.experiment[name] for of_row in of_rows for r in of_row})))
         for name in ("n_layer", "n_embd")
     )
     sharing, agent = (over_rows(of) if len(of) > 1 else of[0] for of in contrasts)
@@ -554,7 +554,7 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
             "thought of when most runs were known. One by one, after Holm's correction: sharing "
             f"{by_row[0]}; the agent {by_row[1]}. *Open* is neither a difference nor equality.)"
         )
-    looked = dict.fromkeys(f"`{runs[0].experiment['name']}`" for runs in of_rows if looked_at(runs))
+    looked = dict.fromkeys(f"`{of_row[0].experiment['name']}`" for of_row in of_rows if looked_at(of_row))
     return told + (f" Some seeds of {' and '.join(looked)} were run after a look." if looked else "")
 
 

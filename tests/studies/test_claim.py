@@ -1,5 +1,7 @@
 """Verdicts on the paper's claim: who counts, how the counts are corrected, and what is left open."""
 
+import dataclasses
+
 import pytest
 
 from dlt_core.records.statistics import allowed, equivalence, log_perplexity, p_value, paired_differences
@@ -88,6 +90,12 @@ def test_the_counts_against_conventional_training_are_corrected_too():
     assert against[0].startswith("better in 0, worse in 1, ")
     assert against[1].startswith("better in 0, worse in 0, ")
     assert [cells[3].split()[3] for cells in table_cells(agent_markdown(both))] == ["worse", "worse"], "each by its own"
+
+
+def test_two_presets_of_one_experiment_count_twice_against_conventional_training():
+    laptop = row("gpt2-wikitext2", dynamic=(2.1, 2.2, 2.3))
+    gpu = [dataclasses.replace(r, experiment=r.experiment | {"preset": "gpu"}) for r in laptop]
+    assert "correction over these: better in 0, worse in 2, " in agent_markdown([*laptop, *gpu])
 
 
 def test_both_tables_say_one_thing_of_the_agent_by_the_correction_over_both_contrasts():
