@@ -60,6 +60,10 @@ MANY_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 2**18}
 `shallow-2` alone, with a seed that is in no result: without dropout depth was worth nothing on so little text."""
 TO_ITS_END: dict[str, Any] = {**MANY_PASSES, "episodes": 80}
 """The same with twice the steps, until the model hardly improves. Chosen likewise, see `looks_markdown`."""
+FEW_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 846_000}
+"""Settings of "depth" between all the text and MANY_PASSES: about 400,000 tokens, read between seven and eight times.
+Named before they were run: five seeds, all of DEPTH, the contrasts SHARING and AGENT, and the gate's two questions. The
+question beside these: does the distance of SHARING lie between those of the other two texts?"""
 
 
 def regime(
