@@ -191,6 +191,19 @@ class RunRecord:
         Raises ValueError for a run that was not tested."""
         return bool(self.required(self.test)["selected_step"] == self.budget["optimizer_steps"])
 
+    def stopped_by(self, patience: int) -> tuple[int, bool] | None:
+        """Early stopping, after the fact: the step after which a patience of so many evaluations would have ended this
+        run, since in none of the last so many was validation loss lower than the lowest before, and whether a later
+        model was better than all that patience would have had to choose from. None if it would not have ended it
+        before its last evaluation."""
+        losses, steps = self.curves["validation"]["loss"], self.curves["validation"]["step"]
+        best = 0
+        for now, loss in enumerate(losses[:-1]):
+            best = now if loss < losses[best] else best
+            if now - best >= patience:
+                return steps[now], min(losses[now:]) < losses[best]
+        return None
+
     @property
     def unit(self) -> str:
         """What the perplexity is per; the tokenizer's name for a run that was not finished."""

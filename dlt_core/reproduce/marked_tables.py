@@ -81,6 +81,7 @@ def marked_tables(root: Path) -> dict[str, dict[str, str]]:
             "hours": hours(records),
             "gate": claim.gate_markdown(records),
             "claim": claim.claim_markdown(records),
+            "patience": regimes.patience_markdown(everything),
             "depth_looks": regimes.looks_markdown(records),
             "agent": claim.agent_markdown(records),
             "learning": findings.findings(records),

@@ -64,6 +64,8 @@ FEW_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 846_000}
 """Settings of "depth" between all the text and MANY_PASSES: about 400,000 tokens, read between seven and eight times.
 Named before they were run: five seeds, all of DEPTH, the contrasts SHARING and AGENT, and the gate's two questions. The
 question beside these: does the distance of SHARING lie between those of the other two texts?"""
+PATIENCE = 5
+"""Evaluations without an improvement, after which early stopping would end a run, see `patience_markdown`."""
 
 
 def regime(
@@ -326,6 +328,24 @@ def complete(rows: Rows, methods: Sequence[str] = DEPTH, needed: Sequence[str] =
     return {m: [r for r in rows[m] if r.seed in seeds] for m in methods if seeds <= have[m]} if seeds else {}
 
 
+def patience_markdown(records: Iterable[RunRecord]) -> str:
+    """What early stopping would have done, in words: how many of the finished runs a patience of PATIENCE evaluations
+    would have ended, of which experiments these are, and in how many the model that we test is the one that it would
+    have chosen. Looks do not count; nothing for no runs."""
+    runs = [r for r in records if r.status == "finished" and not is_a_look(r)]
+    ends = {r.key: end for r in runs if (end := r.stopped_by(PATIENCE))}
+    lead = f"**Early stopping, after the fact.** A patience of {PATIENCE} evaluations would have ended"
+    if not ends:
+        return f"{lead} 0 of {len(runs):,} runs before their last evaluation." if runs else ""
+    of = Counter(r.experiment["name"] for r in runs if r.key in ends)
+    where = ", ".join(f"{n} of `{name}`" for name, n in of.most_common())
+    worse = sum(later for _, later in ends.values())
+    return (
+        f"{lead} {len(ends):,} of {len(runs):,} runs before their last evaluation ({where}). In {len(ends) - worse:,} "
+        f"it would have chosen the model that we test, in {worse:,} an earlier one that is worse on validation."
+    )
+
+
 def last_tenth(runs: Sequence[RunRecord]) -> list[float]:
     """How far the best model's validation loss fell over the last tenth of the steps, nats per token, for each run."""
     curves = runs[0].curves["validation"]["step"], [_curve(r, last=False, unit="loss").tolist() for r in runs]
@@ -411,6 +431,7 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
             _readable(gate_markdown(_records(rows)), rows),
             "Over the last tenth of the steps conventional training's best validation loss so far fell by "
             f"{plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
+            patience_markdown(_records(rows)),
             _setting(rows["conventional"][0]),
         )
     )
@@ -459,6 +480,7 @@ def looks_markdown(records: Sequence[RunRecord]) -> str:
         lines.append(
             {
                 "training text": f"{full.corpus['bytes']['train'] / 1000:,.0f} kB",
+                "dropout": f"{full.experiment['dropout']:g}",
                 "steps": f"{full.budget['optimizer_steps']:,}",
                 "the text is read": f"{full.passes:.1f} times",
                 "best after step": f"{full.required(full.test)['selected_step']:,}",

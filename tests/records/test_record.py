@@ -224,3 +224,22 @@ def test_records_are_read_without_pytorch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "ends"),
+    [
+        ([3.0, 2.0, 2.5, 2.1, 2.2], 2, (40, False)),  # after the second that is no better
+        ([3.0, 2.0, 2.5, 1.0, 2.2], 2, None),  # the first of the two was one, then it was better
+        ([3.0, 2.0, 2.5, 2.1, 1.9], 2, (40, True)),  # a later one was better: it would have stopped too early
+        ([3.0, 2.0, 2.5, 2.1, 2.2], 3, None),  # not before the last evaluation, after which it ends anyway
+        ([3.0, 2.0, 1.0], 1, None),
+        ([3.0, 3.0, 3.0], 1, (20, False)),  # as good is no better
+        ([3.0], 1, None),
+        ([], 1, None),
+    ],
+)
+def test_where_patience_would_have_ended_a_run(losses, patience, ends):
+    run = finished()
+    run.curves["validation"] = {"step": [10 * (i + 1) for i in range(len(losses))], "loss": losses}
+    assert run.stopped_by(patience) == ends

@@ -210,8 +210,9 @@ def test_how_a_distance_grew_is_paired_by_seed():
 def test_depth_in_words(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     text = regimes.depth_markdown(rows)
-    first, named, beside, gate, fell, setting = (part.splitlines() for part in text.split("\n\n"))
+    first, named, beside, gate, fell, patience, setting = (part.splitlines() for part in text.split("\n\n"))
     assert fell[0].endswith("best validation loss so far fell by 0.000 ± 0.000 nats per token.")
+    assert patience == [regimes.patience_markdown([r for runs in rows.values() for r in runs])]
     run = rows["conventional"][0]
     steps, k = run.budget["optimizer_steps"], run.experiment["steps_per_action"]
     assert f" {steps:,} steps of {run.experiment['batch_size']} x " in setting[0]
@@ -375,6 +376,25 @@ def test_core_hours_are_of_all_threads():
     assert regimes.core_hours(runs) == pytest.approx(1 + 2)
 
 
+def test_what_early_stopping_would_have_done():
+    def run(bits, seed, name="regime"):
+        made = curved("conventional", seed, bits, steps=len(bits))
+        made.experiment["name"] = name
+        made.curves["validation"]["step"] = list(range(1, 1 + len(bits)))
+        return made
+
+    turned = [2.0, 1.0, *[3.0] * regimes.PATIENCE]
+    runs = [run([*turned, 3.0], 0), run([*turned, 0.5], 1), run([*turned, 3.0], 2, "ablations"), run(turned, 3)]
+    look = run([*turned, 3.0], LOOK, "depth")
+    assert regimes.patience_markdown([*runs, look]).endswith(
+        "A patience of 5 evaluations would have ended 3 of 4 runs before their last evaluation (2 of `regime`, 1 of "
+        "`ablations`). In 2 it would have chosen the model that we test, in 1 an earlier one that is worse on "
+        "validation."
+    )
+    assert regimes.patience_markdown(runs[3:]).endswith("would have ended 0 of 1 runs before their last evaluation.")
+    assert regimes.patience_markdown([look]) == ""
+
+
 def test_looks_for_a_setting_are_of_one_seed_and_go_by_size():
     def look(method, size, bits, seed=LOOK):
         run = made_up(method, seed, bits, name="depth")
@@ -385,8 +405,8 @@ def test_looks_for_a_setting_are_of_one_seed_and_go_by_size():
     runs += [look("shallow-2", 800, 3.25), look("conventional", 800, 3.0), look("conventional", 800, 1.0, seed=0)]
     runs[0].test["selected_step"] = 15
     assert table_cells(regimes.looks_markdown(runs))[1:] == [
-        ["1 kB", "30", "3.8 times", "30", "3.000", "3.250", "-0.250"],
-        ["9 kB", "30", "0.3 times", "15", "2.000", "1.900", "+0.100"],
+        ["1 kB", "0", "30", "3.8 times", "30", "3.000", "3.250", "-0.250"],
+        ["9 kB", "0", "30", "0.3 times", "15", "2.000", "1.900", "+0.100"],
     ]
     assert regimes.looks_markdown(runs[:1]) == ""
 
