@@ -68,7 +68,6 @@ POOLED = (
     "seed that all rows have (of any, if fewer than three are common) we take the mean over the rows. So it speaks of "
     "this mean, and not of each row."
 )
-LOOKED = "We looked at the seeds of `{}` {}, and then ran more of them. So these p are too small."
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,13 @@ def looked_at(runs: Sequence[RunRecord]) -> str:
     return when if len({r.seed in added for r in runs}) == 2 else ""
 
 
+def looked(whens: Mapping[str, str]) -> str:
+    """That rows were looked at before all their seeds were run, and what that does: name -> when, in a sentence."""
+    of = [f"of `{name}` {when}" for name, when in whens.items()]
+    every = " and ".join(filter(None, [", ".join(of[:-1]), *of[-1:]]))
+    return f"We looked at the seeds {every}, and then ran more of them. So these p are too small."
+
+
 def later_alone(
     runs: Sequence[RunRecord], baseline: Sequence[RunRecord], added: Collection[int] | None = None
 ) -> list[float]:
@@ -166,13 +172,12 @@ def later_alone(
 def with_later(table: str, words: str, later: Mapping[str, Sequence[float]]) -> str:
     """A table, and below it that it was looked at and what `later_alone` has of what is compared; the table alone
     where it has nothing."""
-    said = _later_in_words(later)
-    return f"{table}\n\n{words}{said}" if said else table
+    said = _alone(later)
+    return f"{table}\n\n{words} The later seeds alone: {said}." if said else table
 
 
-def _later_in_words(later: Mapping[str, Sequence[float]]) -> str:
-    said = "; ".join(f"{pair} {in_words(values)}" for pair, values in later.items() if values)
-    return f" The later seeds alone: {said}." if said else ""
+def _alone(later: Mapping[str, Sequence[float]]) -> str:
+    return "; ".join(f"{pair} {in_words(values)}" for pair, values in later.items() if values)
 
 
 def difference(runs: Sequence[RunRecord], baseline: Sequence[RunRecord], gate: Gate) -> str:
@@ -297,9 +302,6 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
     run after a look."""
     if not (found := primary(records)):
         return "No experiment here can tell and has the runs for it, so the claim is not tested yet."
-    notes = [
-        _note(records, row, [pair for of, *pair in found if of == row]) for row in dict.fromkeys(r for r, *_ in found)
-    ]
     table = markdown_table(
         [
             {
@@ -315,7 +317,7 @@ def claim_markdown(records: Sequence[RunRecord]) -> str:
             for ((name, _, changed), one, other), contrast in found.items()
         ]
     )
-    return "\n\n".join([table, *filter(None, (_pooled_in_words(found), *notes))])
+    return "\n\n".join(filter(None, (table, _pooled_in_words(found), _looks_in_words(records, list(found)))))
 
 
 def _pooled_in_words(found: Mapping[tuple[Key, str, str], Contrast]) -> str:
@@ -349,14 +351,20 @@ def _pooled_in_words(found: Mapping[tuple[Key, str, str], Contrast]) -> str:
     return "\n".join([POOLED, "", *lines]) if lines else ""
 
 
-def _note(records: Sequence[RunRecord], row: Key, pairs: Sequence[Sequence[str]]) -> str:
-    """That a row was looked at before all its seeds were run, and what those that were added say alone."""
-    of = by_plain_name(r for r in records if key(r) == row)
-    if not (when := looked_at([r for one, _ in pairs for r in of[one]])):
+def _looks_in_words(records: Sequence[RunRecord], contrasts: Sequence[tuple[Key, str, str]]) -> str:
+    """Which rows were looked at before all their seeds were run, and what the seeds that were added say alone of these
+    contrasts, row by row; nothing if none was."""
+    whens, lines = {}, []
+    for row in dict.fromkeys(row for row, *_ in contrasts):
+        of, pairs = by_plain_name(r for r in records if key(r) == row), [pair for of, *pair in contrasts if of == row]
+        name = with_changes(row[0], row[2])
+        if when := looked_at([r for one, _ in pairs for r in of[one]]):
+            whens[name] = when
+            alone = {f"`{one}` minus `{other}`": later_alone(of[one], of[other]) for one, other in pairs}
+            lines += [f"- `{name}`: {said}" for said in [_alone(alone)] if said]
+    if not whens:
         return ""
-    name, _, changed = row
-    later = {f"`{one}` minus `{other}`": later_alone(of[one], of[other]) for one, other in pairs}
-    return LOOKED.format(with_changes(name, changed), when) + _later_in_words(later)
+    return looked(whens) + ("\n\nThe later seeds alone, bits per byte:\n\n" + "\n".join(lines) if lines else "")
 
 
 def conclusion(mean: float, p_differ: float, p_equal: float, margin: str = f"{MARGIN:g} %") -> str:

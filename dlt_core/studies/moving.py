@@ -18,7 +18,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     pooled,
 )
-from dlt_core.studies.claim import LOOKED, later_alone, looked_at, with_later
+from dlt_core.studies.claim import later_alone, looked, looked_at, with_later
 from dlt_core.studies.diagnosis import is_truth
 from dlt_core.studies.gate import Gate, gate_of, informative, of_these_runs
 from dlt_core.studies.tables import changes, grouped, markdown_table
@@ -53,7 +53,7 @@ def frozen_markdown(records: Sequence[RunRecord]) -> str:
         later = {compared: later_alone(*pair) for compared, pair in pairs.items()}
         if any(later.values()):
             when = looked_at(next(iter(pairs.values()))[0])
-            table = with_later(table, LOOKED.format(f"{experiment}, {change}", when), later)
+            table = with_later(table, looked({f"{experiment}, {change}": when}), later)
     return "\n\n".join(filter(None, (table, of_these_runs({name: gates[name] for name, _ in rows}))))
 
 

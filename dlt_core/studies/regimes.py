@@ -18,7 +18,6 @@ from dlt_core import corpora, figures
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import (
     allowed,
-    bits_and_nats,
     bits_per_byte,
     hedged,
     mean_interval,
@@ -29,8 +28,8 @@ from dlt_core.records.statistics import (
 )
 from dlt_core.studies import findings
 from dlt_core.studies.claim import (
-    LOOKED,
     MARGIN,
+    RULE,
     Contrast,
     claim_markdown,
     gate_markdown,
@@ -254,8 +253,8 @@ def where_table(regimes: Mapping[str, Rows]) -> str:
         {
             "regime": title,
             "row": f"`{name}`",
-            "best models": end(regimes[title], name, "conventional"),
-            "last models": end(regimes[title], name, "conventional", last=True),
+            "best models": _brief(regimes[title], name, last=False),
+            "last models": _brief(regimes[title], name, last=True),
             "after Holm, best and last": f"{after[title, name, False]}, {after[title, name, True]}",
         }
         for title, name, last in family
@@ -264,10 +263,17 @@ def where_table(regimes: Mapping[str, Rows]) -> str:
     counts = {word: sum(found == word for found in after.values()) for word in ("better", "worse", "open")}
     seeds = len(next(iter(regimes.values()))["conventional"])
     return (
-        f"{markdown_table(lines)}\n\nOf {len(family)} comparisons with {seeds} seeds each, after Holm's correction: "
-        f"sharing shown better in {counts['better']}, shown worse in {counts['worse']}, open in {counts['open']}. Open "
+        f"{markdown_table(lines)}\n\nValidation bits per byte minus conventional training's, with 95 % intervals that "
+        f"nothing corrects. Of {len(family)} comparisons with {seeds} seeds each, after Holm's correction: sharing "
+        f"shown better in {counts['better']}, shown worse in {counts['worse']}, open in {counts['open']}. Open "
         "means what the interval says, and some of these intervals are wide: a gain may hide in them, or a loss."
     )
+
+
+def _brief(rows: Rows, name: str, *, last: bool) -> str:
+    """`end` against conventional training, without its verdict and the number of seeds."""
+    bits, nats = at(rows, name, 1, last=last), _nats(rows, name, 1, last, "conventional")
+    return f"{plus_minus(*mean_interval(bits), 3, '+')} ({allowed(nats)})"
 
 
 def same_map(rows: Rows) -> str:
@@ -398,43 +404,31 @@ def depth_figure(rows: Rows) -> figures.Figure:
 
 
 def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
-    """The two contrasts that were named in advance, each other method against conventional training, the sandwich
-    against two plain layers, by its own interval, the gate's row, and whether training had come to its end; if there
-    are no runs, how to have them. among: the `family` of the two contrasts; this study alone if nothing is said."""
+    """What is shown of the two contrasts that were named in advance, the sandwich against two plain layers by its own
+    interval, whether training had come to its end, and the setting; if there are no runs, how to have them. among: the
+    `family` of the two contrasts; this study alone if nothing is said."""
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
-    named = {"sharing": SHARING, "the agent": AGENT}
-    others = {f"`{name}`": (name, "conventional") for name in rows if name not in ("conventional", SHARING[0])}
-    shown = findings.corrected({words: against(rows, *pair) for words, pair in others.items()})
-    for words, pair in named.items():
-        found = contrast(rows, pair, among or _records(rows))
-        shown[words] = found.conclusion if found else findings.gate_of_rows(rows).word
-    table = markdown_table(
-        [
-            {
-                "": words,
-                "difference": " minus ".join(f"`{name}`" for name in pair),
-                "test bits per byte": numbers(*bits_and_nats(rows[pair[0]], rows[pair[1]])),
-                "after Holm": shown[words],
-            }
-            for words, pair in {**named, **others}.items()
-        ]
-    )
-    beside, when = later_alone(rows["sandwich-2"], rows["shallow-2"]), looked_at(rows["conventional"])
+    beside, full = later_alone(rows["sandwich-2"], rows["shallow-2"]), rows["conventional"]
     return "\n\n".join(
         (
-            f"{table}\n\nThe first two were named in advance. They are corrected with those of all rows that can tell, "
-            "the others among themselves." + (f" {LOOKED.format(study_name(rows), when)}" if when else ""),
+            f"**In short.** {depth_sentence(rows, among)}",
             "**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, which nothing corrects: "
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
-            _readable(gate_markdown(_records(rows)), rows),
-            "Over the last tenth of the steps conventional training's best validation loss so far fell by "
-            f"{plus_minus(*mean_interval(last_tenth(rows['conventional'])), 3)} nats per token.",
-            patience_markdown(_records(rows)),
-            _setting(rows["conventional"][0]),
+            "**Had training come to its end?** In "
+            f"{sum(r.best_at_the_end for r in full)} of {len(full)} conventional runs the last model was the best. "
+            "Over the last tenth of their steps the best validation loss so far fell by "
+            f"{plus_minus(*mean_interval(last_tenth(full)), 3)} nats per token.",
+            _setting(full[0]),
         )
     )
+
+
+def gates_markdown(*studies: Rows) -> str:
+    """The gate's rule, and its rows of the studies; nothing for no runs."""
+    studies = tuple(filter(None, studies))
+    return f"**The gate.** {RULE}\n\n{_readable(gate_markdown(_records(*studies)), *studies)}" if studies else ""
 
 
 def _setting(run: RunRecord) -> str:
@@ -448,9 +442,9 @@ def _setting(run: RunRecord) -> str:
     )
 
 
-def grown(rows: Rows, before: Rows) -> str:
-    """By how much the distances to conventional training grew from fewer steps to more, paired by seed, in words;
-    nothing for fewer than two seeds."""
+def grown(rows: Rows, before: Rows, how: str = "with the steps (which was not named in advance)") -> str:
+    """By how much the distances to conventional training grew from one study to another, paired by seed, in words;
+    nothing for fewer than two seeds. how: what changed between the two."""
     found = {}
     for name in [name for name in rows if name != "conventional" and name in before]:
         now, then = (paired_differences(of[name], of["conventional"]) for of in (rows, before))
@@ -458,8 +452,8 @@ def grown(rows: Rows, before: Rows) -> str:
         if len(values) > 1:
             found[name] = f"`{name}` {in_words(values)}"
     return (
-        "How the distances to conventional training grew with the steps, in bits per byte, paired by seed (which was "
-        f"not named in advance): {', '.join(found.values())}."
+        f"How the distances to conventional training grew {how}, in bits per byte, paired by seed: "
+        f"{', '.join(found.values())}."
         if found
         else ""
     )

@@ -223,3 +223,20 @@ def test_seeds_that_were_added_after_a_look_need_not_be_the_last():
     assert looked_at(bert) == "after three"
     assert later_alone(bert, bert) == [0.0, 0.0]
     assert looked_at(bert[:3]) == looked_at(bert[3:]) == looked_at([]) == ""
+
+
+def test_rows_that_were_looked_at_are_named_once_and_their_later_seeds_stand_alone(monkeypatch):
+    assert claim.looked({"a": "after two"}).startswith("We looked at the seeds of `a` after two, and then ran more")
+    assert "of `a` after two, of `b` after three and of `c` after four, and" in claim.looked(
+        {"a": "after two", "b": "after three", "c": "after four"}
+    )
+    runs = row("depth", dynamic=(2.1, 2.2, 2.3)) + row("truth-bert", dynamic=(2.1, 2.25, 2.3))
+    assert "We looked at" not in claim_markdown(runs)
+    monkeypatch.setattr(
+        claim, "LOOKED_AT", {("depth", ""): ({2}, "after two"), ("truth-bert", ""): ({1, 2}, "after one")}
+    )
+    text = claim_markdown(runs)
+    assert text.count("We looked at the seeds of `depth` after two and of `truth-bert` after one, and") == 1
+    assert text.endswith(
+        "The later seeds alone, bits per byte:\n\n- `truth-bert`: `dynamic` minus `random` -0.280 ± 0.381 (n = 2)"
+    ), "one seed of depth has no interval"

@@ -32,7 +32,7 @@ from dlt_core.records.statistics import (
     plus_minus,
     within,
 )
-from dlt_core.studies.claim import LOOKED, conclusion, later_alone, looked_at, with_later
+from dlt_core.studies.claim import conclusion, later_alone, looked, looked_at, with_later
 from dlt_core.studies.diagnosis import is_truth, rank_correlation, regrets, true_losses, truth
 from dlt_core.studies.gate import in_words as with_interval
 from dlt_core.studies.gate import informative, is_a_look, key
@@ -81,7 +81,7 @@ def rule_markdown(records: Sequence[RunRecord], *, changed: bool = False) -> str
             elif alone := later_alone(of[RULE], of.get(other, [])):
                 later[f"minus `{other}`"] = alone
         if later:
-            looks.append((LOOKED.format(experiment, looked_at(of[RULE])), later))
+            looks.append((looked({experiment: looked_at(of[RULE])}), later))
         if changed and len(of.get(RULE, [])) > 1:
             chosen.append(f"In `{experiment}` {_chosen(RULE, of[RULE])}")
     table = _table(found, words)
