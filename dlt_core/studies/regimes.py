@@ -41,12 +41,12 @@ from dlt_core.studies.claim import (
 )
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
-from dlt_core.studies.tables import grouped, markdown_table, tokens_tested, with_changes
+from dlt_core.studies.tables import NOT_RUN, grouped, markdown_table, tokens_tested, with_changes
 
 DEPTH = ("conventional", "shallow-2", "shallow-3", "sandwich-2", "random", "dynamic")
 """Of the methods of the study "depth" those that say what sharing is worth, and what the agent adds."""
-NEEDED = ("conventional", "shallow-2", "sandwich-2", "random", "dynamic")
-"""Those without which nothing can be said of that."""
+NEEDED = ("conventional", "shallow-2", "sandwich-2", "random")
+"""Those without which nothing can be said of what sharing is worth."""
 SHARING, AGENT = ("sandwich-2", "conventional"), ("dynamic", "random")
 """The two contrasts that were named in advance, see `claim`: a row, and the one that is taken off."""
 REGIME = frozenset({"dropout", "train_bytes", "episodes"})
@@ -429,6 +429,35 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
     )
 
 
+def methods_markdown(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
+    """Each method against conventional training, with a column for each study: test bits per byte, and what is left
+    after Holm's correction; nothing for no runs. among: the `family` of SHARING, these studies if nothing is said; the
+    other methods are corrected over those of their study, without it."""
+    studies = tuple(filter(None, studies))
+    columns = {}
+    for rows in studies:
+        others = {name: against(rows, name, "conventional") for name in rows if name != "conventional"}
+        words = findings.corrected({name: values for name, values in others.items() if name != SHARING[0]})
+        named, gate = contrast(rows, SHARING, among or _records(*studies)), findings.gate_of_rows(rows)
+        words[SHARING[0]] = named.conclusion.partition(":")[0] if named else gate.word
+        columns[f"{study_name(rows)}{gate.mark} (n = {len(rows['conventional'])})"] = {
+            name: f"{plus_minus(*mean_interval(values), 3, '+')}: {words[name]}" for name, values in others.items()
+        }
+    methods = [name for name in DEPTH if any(name in column for column in columns.values())]
+    table = markdown_table(
+        [
+            {"": f"`{name}`", **{study: column.get(name, NOT_RUN) for study, column in columns.items()}}
+            for name in methods
+        ]
+    )
+    return (
+        f"**Each method minus conventional training**, test bits per byte, and what is left after Holm's correction "
+        f"(of `{SHARING[0]}` over all rows that can tell, of the others over one column):\n\n{table}"
+        if studies
+        else ""
+    )
+
+
 def gates_markdown(*studies: Rows) -> str:
     """The gate's rule, and its rows of the studies; nothing for no runs."""
     studies = tuple(filter(None, studies))
@@ -509,7 +538,8 @@ def ends_markdown(*studies: Rows) -> str:
     studies that can tell; nothing for none."""
     lines = []
     for rows in filter(None, studies):
-        for one, other in (SHARING, AGENT) if findings.gate_of_rows(rows).can_tell else ():
+        pairs = (SHARING, AGENT) if findings.gate_of_rows(rows).can_tell else ()
+        for one, other in [pair for pair in pairs if set(pair) <= rows.keys()]:
             lines.append(
                 {
                     "experiment": study_name(rows),
@@ -534,9 +564,10 @@ def depth_sentence(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
     passes, gate = rows["conventional"][0].passes, findings.gate_of_rows(rows)
     lead = f"With the text read {passes:.{0 if passes >= 1 else 1}f} times"
     sharing, agent = (contrast(rows, pair, among or _records(rows)) for pair in (SHARING, AGENT))
-    if not sharing or not agent:
+    if not sharing:
         return f"{lead}, it {gate.word}{f': {gate.reason}' if gate.reason else ''}."
-    return f"{lead}, sharing {_shown(sharing, 'no ties')}; the agent {_shown(agent, 'chance')}."
+    told = _shown(agent, "chance") if agent else "was not run"
+    return f"{lead}, sharing {_shown(sharing, 'no ties')}; the agent {told}."
 
 
 def _shown(found: Contrast, other: str) -> str:

@@ -188,6 +188,9 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
     assert "train_bytes" not in regimes.gates_markdown(rows) + regimes.depth_markdown(rows)
     assert regimes.gates_markdown({}) == ""
     assert regimes.ends_markdown(rows) == regimes.quote(rows) == ""
+    methods = regimes.methods_markdown(rows)
+    assert "| small text, read 25 times (cannot tell) (n = 2) |" in methods
+    assert [line[1].endswith(": cannot tell") for line in table_cells(methods)[1:]] == [False, True, False]
     can_tell = depth_rows("laptop", [], recorded=depth)
     assert findings.gate_of_rows(can_tell).can_tell
     assert regimes.quote(rows, can_tell, {}) == regimes.quote(can_tell)
@@ -242,9 +245,23 @@ def test_depth_in_words(depth):
 PAIRS = (regimes.SHARING, regimes.AGENT)
 
 
+def test_the_methods_of_all_studies_stand_side_by_side(depth):
+    rows = depth_rows("laptop", [], recorded=depth)
+    few = {method: runs[:1] for method, runs in rows.items() if method != "dynamic"}
+    table = table_cells(regimes.methods_markdown(rows, few, {}, among=regimes.family(rows)))[1:]
+    assert [line[0] for line in table] == ["`shallow-2`", "`sandwich-2`", "`random`", "`dynamic`"]
+    others = {name: findings.against(rows, name, "conventional") for name in ("shallow-2", "random", "dynamic")}
+    words = findings.corrected(others)
+    assert all(line[1].endswith(f": {words[line[0].strip('`')]}") for line in table if "sandwich" not in line[0])
+    conclusion = regimes.contrast(rows, regimes.SHARING, regimes.family(rows)).conclusion
+    assert table[1][1].endswith(f": {conclusion.partition(':')[0]}")
+    assert table[3][2] == "not run"
+    assert regimes.methods_markdown({}) == ""
+
+
 def told(sharing, agent, **settings):
     """A study that can tell, with these differences in log perplexity, percent in both contrasts."""
-    rows = {m: [] for m in regimes.NEEDED}
+    rows = {m: [] for m in (*regimes.NEEDED, "dynamic")}
     for seed, (one, other) in enumerate(zip(sharing, agent, strict=True)):
         level = {"conventional": 0.0, "shallow-2": 50.0, "random": 60.0, "sandwich-2": one, "dynamic": 60.0 + other}
         for method, percent in level.items():
@@ -279,6 +296,9 @@ def test_a_contrast_has_one_verdict_in_words(sharing, words):
         f"With the text read 2 times, sharing {words}; the agent is equal within 3 % of chance: between "
     )
     assert regimes.depth_sentence({}) == "Not run."
+    no_agent = {method: runs for method, runs in rows.items() if method != "dynamic"}
+    assert regimes.complete(no_agent) == no_agent, "what sharing is worth can be said without it"
+    assert regimes.depth_sentence(no_agent).endswith("; the agent was not run.")
     assert sentence in regimes.depth_markdown(rows)
 
 
@@ -330,6 +350,8 @@ def test_the_best_models_stand_beside_the_last_ones():
     assert [cell.split(" ")[0] for cell in sharing[2:]] == ["+0.050", "+1.000"]
     assert [cell.split(" ")[0] for cell in agent[2:]] == ["+0.010", "+0.000"]
     assert not any(word in " ".join(sharing) for word in ("worse", "better")), "the verdict is the test's"
+    del rows["dynamic"]
+    assert table_cells(regimes.ends_markdown(rows)) == [sharing]
 
 
 def test_small_steps_say_when_validation_was_best():
