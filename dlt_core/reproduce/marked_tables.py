@@ -435,8 +435,9 @@ def hours(records: Sequence[RunRecord]) -> str:
     of = {name: regimes.core_hours(runs) for name, runs in studies.items()}
     each = [f"`{name}` {n:.1f}" for name, n in sorted(of.items(), key=lambda item: -item[1]) if n >= 1]
     return (
-        f"The {len(records):,} recorded runs took {sum(of.values()):.0f} core-hours: {', '.join(each)}, each other "
-        "study less than one. The cores were shared with other work; alone the runs would take less."
+        f"The {len(records):,} recorded runs of preset `laptop` took {sum(of.values()):.0f} core-hours: "
+        f"{', '.join(each)}, each other study less than one. The cores were shared with other work; "
+        "alone the runs would take less."
     )
 
 

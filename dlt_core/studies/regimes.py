@@ -25,14 +25,13 @@ from dlt_core.records.statistics import (
     plus_minus,
     range_in_words,
     told_apart,
+    verdict,
 )
 from dlt_core.studies import findings
 from dlt_core.studies.claim import (
     MARGIN,
-    RULE,
     Contrast,
     claim_markdown,
-    gate_markdown,
     later_alone,
     looked_at,
     of_pair,
@@ -156,28 +155,34 @@ def head_start(early: str, late: str, *, improving: bool) -> str:
     return "no: ahead only later" if late == "better" else "**open**: no lead shown at first, none excluded"
 
 
+def head_starts(rows: Rows) -> dict[str, str]:
+    """Row -> `head_start`, of all but conventional training."""
+    improving = any(r.best_at_the_end for r in rows["conventional"])
+    return {
+        name: head_start(*(hedged(at(rows, name, share)) for share in (0.1, 1)), improving=improving)
+        for name in rows
+        if name != "conventional"
+    }
+
+
 def head_start_table(rows: Rows) -> str:
     """The rows against conventional training after a tenth of it and at its end, and `head_start`."""
     full = rows["conventional"]
-    improving = sum(r.best_at_the_end for r in full)
-    lines = []
-    for name in rows:
-        if name != "conventional":
-            words = [hedged(at(rows, name, share)) for share in (0.1, 1)]
-            lines.append(
-                {
-                    "row": f"`{name}`",
-                    "after a tenth, best": _said(rows, name, 0.1),
-                    "at the end, best": end(rows, name, "conventional"),
-                    "at the end, last": end(rows, name, "conventional", last=True),
-                    "only converges faster?": head_start(*words, improving=improving > 0),
-                }
-            )
+    lines = [
+        {
+            "row": f"`{name}`",
+            "after a tenth, best": _said(rows, name, 0.1),
+            "at the end, best": end(rows, name, "conventional"),
+            "at the end, last": end(rows, name, "conventional", last=True),
+            "only converges faster?": words,
+        }
+        for name, words in head_starts(rows).items()
+    ]
     return (
         f"{markdown_table(lines)}\n\nValidation bits per byte minus conventional training's, of "
         f"{full[0].budget['optimizer_steps']:,} steps. *Best*: each by its best model so far. *Last*: both "
-        f"as training left them. Conventional training was at its best at the very end in {improving} of {len(full)} "
-        "seeds."
+        "as training left them. Conventional training was at its best at the very end in "
+        f"{sum(r.best_at_the_end for r in full)} of {len(full)} seeds."
     )
 
 
@@ -344,7 +349,7 @@ def patience_markdown(records: Iterable[RunRecord]) -> str:
     have chosen. Looks do not count; nothing for no runs."""
     runs = [r for r in records if r.status == "finished" and not is_a_look(r)]
     ends = {r.key: end for r in runs if (end := r.stopped_by(PATIENCE))}
-    lead = f"**Early stopping, after the fact.** A patience of {PATIENCE} evaluations would have ended"
+    lead = f"**Early stopping, after the fact.** Looks aside, a patience of {PATIENCE} evaluations would have ended"
     if not ends:
         return f"{lead} 0 of {len(runs):,} runs before their last evaluation." if runs else ""
     of = Counter(r.experiment["name"] for r in runs if r.key in ends)
@@ -403,7 +408,8 @@ def depth_figure(rows: Rows) -> figures.Figure:
     names = sorted(rows, key=mean.__getitem__)
     values = {f"{name} ({mean[name]:.3f})": against(rows, name, "conventional") for name in names}
     n = len(rows["conventional"])
-    label = f"test bits per byte minus conventional training's\n(mean, 95 % interval, n = {n}; in brackets their own)"
+    below = f"(mean, 95 % interval, n = {n}; in brackets: the mean itself)"
+    label = f"test bits per byte minus conventional training's\n{below}"
     return figures.differences({f"{study_name(rows)}{findings.gate_of_rows(rows).mark}": values}, label)
 
 
@@ -413,13 +419,15 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
     `family` of the two contrasts; this study alone if nothing is said."""
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
-    beside, full = later_alone(rows["sandwich-2"], rows["shallow-2"]), rows["conventional"]
+    full, pair = rows["conventional"], (rows["sandwich-2"], rows["shallow-2"])
+    beside, every = later_alone(*pair), list(paired_differences(*pair).values())
+    again = " So it is not shown again." if beside and verdict(beside) != verdict(every) else ""
     return "\n\n".join(
         (
             f"**In short.** {depth_sentence(rows, among)}",
             "**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, which nothing corrects: "
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
-            + (f" The seeds that were run after a first look, alone: {in_words(beside)}." if beside else ""),
+            + (f" The seeds that were run after a first look, alone: {in_words(beside)}.{again}" if beside else ""),
             "**Had training come to its end?** In "
             f"{sum(r.best_at_the_end for r in full)} of {len(full)} conventional runs the last model was the best. "
             "Over the last tenth of their steps the best validation loss so far fell by "
@@ -430,38 +438,34 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
 
 
 def methods_markdown(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
-    """Each method against conventional training, with a column for each study: test bits per byte, and what is left
-    after Holm's correction; nothing for no runs. among: the `family` of SHARING, these studies if nothing is said; the
-    other methods are corrected over those of their study, without it."""
-    studies = tuple(filter(None, studies))
-    columns = {}
+    """The studies side by side, a column each: how often the text is read, in how many conventional runs the last model
+    was the best, each method against conventional training in test bits per byte, with what is left after Holm's
+    correction, and what the gate says; nothing for no runs. among: the `family` of SHARING, these studies if nothing is
+    said; the other methods are corrected over those of their study, without it."""
+    if not (studies := tuple(filter(None, studies))):
+        return ""
+    lines: dict[str, dict[str, str]] = {}
     for rows in studies:
-        others = {name: against(rows, name, "conventional") for name in rows if name != "conventional"}
+        full, gate = rows["conventional"], findings.gate_of_rows(rows)
+        others = {name: against(rows, name, "conventional") for name in DEPTH if name in rows and rows[name] != full}
         words = findings.corrected({name: values for name, values in others.items() if name != SHARING[0]})
-        named, gate = contrast(rows, SHARING, among or _records(*studies)), findings.gate_of_rows(rows)
+        named = contrast(rows, SHARING, among or _records(*studies))
         words[SHARING[0]] = named.conclusion.partition(":")[0] if named else gate.word
-        columns[f"{study_name(rows)}{gate.mark} (n = {len(rows['conventional'])})"] = {
-            name: f"{plus_minus(*mean_interval(values), 3, '+')}: {words[name]}" for name, values in others.items()
-        }
-    methods = [name for name in DEPTH if any(name in column for column in columns.values())]
+        column = {"the text is read": f"{full[0].passes:.3g} times"}
+        column["the last model was the best"] = f"{sum(r.best_at_the_end for r in full)} of {len(full)}"
+        for name, values in others.items():
+            column[f"`{name}`"] = f"{plus_minus(*mean_interval(values), 3, '+')}: {words[name]}"
+        for line, cell in {**column, "by the gate": gate.word}.items():
+            lines.setdefault(line, {})[f"{study_name(rows)} (n = {len(full)})"] = cell
+    lines["by the gate"] = lines.pop("by the gate")
+    titles = list(lines["by the gate"])
     table = markdown_table(
-        [
-            {"": f"`{name}`", **{study: column.get(name, NOT_RUN) for study, column in columns.items()}}
-            for name in methods
-        ]
+        [{"": line, **{title: cells.get(title, NOT_RUN) for title in titles}} for line, cells in lines.items()]
     )
     return (
-        f"**Each method minus conventional training**, test bits per byte, and what is left after Holm's correction "
-        f"(of `{SHARING[0]}` over all rows that can tell, of the others over one column):\n\n{table}"
-        if studies
-        else ""
+        "**Each method minus conventional training**, test bits per byte, and what is left after Holm's correction (of "
+        f"`{SHARING[0]}` over all rows that can tell, of the others over one column):\n\n{table}"
     )
-
-
-def gates_markdown(*studies: Rows) -> str:
-    """The gate's rule, and its rows of the studies; nothing for no runs."""
-    studies = tuple(filter(None, studies))
-    return f"**The gate.** {RULE}\n\n{_readable(gate_markdown(_records(*studies)), *studies)}" if studies else ""
 
 
 def _setting(run: RunRecord) -> str:
@@ -562,25 +566,34 @@ def depth_sentence(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
     if not rows:
         return "Not run."
     passes, gate = rows["conventional"][0].passes, findings.gate_of_rows(rows)
-    lead = f"With the text read {passes:.{0 if passes >= 1 else 1}f} times"
+    lead = f"With the text read {passes:.{0 if passes >= 1 else 1}f} times,"
     sharing, agent = (contrast(rows, pair, among or _records(rows)) for pair in (SHARING, AGENT))
     if not sharing:
-        return f"{lead}, it {gate.word}{f': {gate.reason}' if gate.reason else ''}."
-    told = _shown(agent, "chance") if agent else "was not run"
-    return f"{lead}, sharing {_shown(sharing, 'no ties')}; the agent {told}."
+        return f"{lead} it {gate.word}{f': {gate.reason}' if gate.reason else ''}."
+    told = _shown(agent, *CHANCE) if agent else "the agent was not run"
+    return f"{lead} {_shown(sharing, *NO_TIES)}; {told}."
 
 
-def _shown(found: Contrast, other: str) -> str:
-    """What is shown of a contrast, such as "costs 3.1 to 7.1 % of perplexity". other: what is taken off."""
+NO_TIES = f"tying by `{SHARING[0]}`", "no ties"
+CHANCE = "the agent", "chance"
+
+
+def _shown(found: Contrast, one: str, other: str) -> str:
+    """What is shown of a contrast, such as "the agent costs 3.1 to 7.1 % of perplexity against chance"; the percent are
+    those of the 95 % interval of the mean. one, other: its two sides."""
     nats = list(found.nats.values())
-    word, within, ends = found.conclusion, f"equality within {MARGIN:g} %", range_in_words(nats)
+    word, within, ends = found.conclusion, f"within {MARGIN:g} %", range_in_words(nats)
     if word.startswith(("worse", "better")):
-        also = f", though {within} is shown" if "equal" in word else ""
+        also = f", though equality {within} is shown" if "equal" in word else ""
+        costs = "costs" if fmean(nats) > 0 else "saves"
+        return f"{one} {costs} {ends.rpartition(' ')[0]} of perplexity against {other}{also}"
+    if word.startswith("open"):
+        corrected = " after correction" if told_apart(nats) else ""
         return (
-            f"{'costs' if fmean(nats) > 0 else 'saves'} {ends.rpartition(' ')[0]} of perplexity against {other}{also}"
+            f"{one} is not told apart from {other}{corrected}: its perplexity is {ends}, and equality {within} is not "
+            "shown either"
         )
-    ends += f" than {other}" + (" by its own interval" if told_apart(nats) else "")
-    return f"is open: {ends}, {within} not shown" if word.startswith("open") else f"is {word} of {other}: {ends}"
+    return f"{one} is equal to {other} {within}: its perplexity is {ends}"
 
 
 def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
@@ -588,29 +601,47 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     words that can be quoted, and what is shown row by row; nothing where one of them was not run."""
     runs = among or _records(*filter(None, studies))
     every = primary(runs)
-    contrasts = [of_pair(every, *pair) for pair in (SHARING, AGENT)]
-    if not all(contrasts):
+    sharing, agent = (of_pair(every, *pair) for pair in (SHARING, AGENT))
+    if not sharing or not agent:
         return ""
     of_rows = [[r for r in runs if key(r) == row] for row in dict.fromkeys(row for row, *_ in every)]
     layers, widths = (
         " and ".join(map(str, sorted({r.experiment[name] for of_row in of_rows for r in of_row})))
         for name in ("n_layer", "n_embd")
     )
-    sharing, agent = (over_rows(of) if len(of) > 1 else of[0] for of in contrasts)
     told = (
-        f"In models of {layers} layers and width {widths}, where depth is worth something, sharing two sets of weights "
-        f"{_shown(sharing, 'no ties')}; the agent {_shown(agent, 'chance')}."
+        f"In models of {layers} layers and width {widths}, where all layers with weights of their own are better than "
+        f"fewer layers, {_shown(_mean(sharing), *NO_TIES)}; "
     )
-    if len(of_rows) > 1:
-        counts = [Counter(c.conclusion.split(":")[0] for c in of) for of in contrasts]
-        by_row = [" and ".join(f"{word} in {n}" for word, n in of.items()) for of in counts]
+    if len(agent) > 1:
+        words = [c.conclusion for c in agent]
+        apart = sum(word.startswith(("better", "worse")) for word in words)
+        equal = sum("equal within" in word for word in words)
         told += (
-            f" (These are means over {len(of_rows)} settings that pass the gate, by tests that nothing corrects, "
-            "thought of when most runs were known. One by one, after Holm's correction: sharing "
-            f"{by_row[0]}; the agent {by_row[1]}. *Open* is neither a difference nor equality.)"
+            f"the agent is told apart from chance in {apart} of {len(agent)} settings, and shown to be equal to it "
+            f"within {MARGIN:g} % in {equal}; on average over them its perplexity is "
+            f"{range_in_words(list(_mean(agent).nats.values()))}."
         )
-    looked = dict.fromkeys(f"`{of_row[0].experiment['name']}`" for of_row in of_rows if looked_at(of_row))
-    return told + (f" Some seeds of {' and '.join(looked)} were run after a look." if looked else "")
+    else:
+        told += f"{_shown(agent[0], *CHANCE)}."
+    if len(of_rows) > 1:
+        by_row = Counter(c.conclusion.partition(":")[0] for c in sharing)
+        told += (
+            f" (Percent are 95 % intervals, of means over {_settings(len(sharing), len(agent))} that pass the gate, by "
+            "tests that nothing corrects, thought of when most runs were known. Setting by setting, after Holm's "
+            f"correction, sharing is {' and '.join(f'{word} in {n}' for word, n in by_row.items())}.)"
+        )
+    looks = sum(bool(looked_at(of_row)) for of_row in of_rows)
+    return told + (f" In {looks} of {len(of_rows)} settings some seeds were run after a look." if looks else "")
+
+
+def _mean(contrasts: Sequence[Contrast]) -> Contrast:
+    """Those of several rows as one; of one row its own, with its correction."""
+    return over_rows(contrasts) if len(contrasts) > 1 else contrasts[0]
+
+
+def _settings(sharing: int, agent: int) -> str:
+    return f"{sharing} settings" if sharing == agent else f"{sharing} settings, for the agent {agent},"
 
 
 def core_hours(runs: Iterable[RunRecord]) -> float:

@@ -83,7 +83,8 @@ def test_core_hours_are_summed_by_study_and_the_long_ones_named():
         run.seconds = seconds
     runs[1].hardware["threads"] = 2  # two cores for two hours
     assert hours(runs).startswith(
-        "The 4 recorded runs took 6 core-hours: `depth` 5.0, `gpt2-lm1b` 1.0, each other study less than one."
+        "The 4 recorded runs of preset `laptop` took 6 core-hours: `depth` 5.0, `gpt2-lm1b` 1.0, each other study less "
+        "than one."
     )
 
 

@@ -184,13 +184,11 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
     gate = findings.gate_of_rows(rows)
     assert regimes.depth_sentence(rows) == f"With the text read 25 times, it cannot tell: {gate.reason}."
     assert ", it cannot tell: " in regimes.depth_markdown(rows)
-    assert "| small text, read 25 times | 25 times |" in regimes.gates_markdown(rows, {})
-    assert "train_bytes" not in regimes.gates_markdown(rows) + regimes.depth_markdown(rows)
-    assert regimes.gates_markdown({}) == ""
+    assert "train_bytes" not in regimes.methods_markdown(rows) + regimes.depth_markdown(rows)
     assert regimes.ends_markdown(rows) == regimes.quote(rows) == ""
     methods = regimes.methods_markdown(rows)
-    assert "| small text, read 25 times (cannot tell) (n = 2) |" in methods
-    assert [line[1].endswith(": cannot tell") for line in table_cells(methods)[1:]] == [False, True, False]
+    assert "| small text, read 25 times (n = 2) |" in methods
+    assert [line[1].endswith("cannot tell") for line in table_cells(methods)[3:]] == [False, True, False, True]
     can_tell = depth_rows("laptop", [], recorded=depth)
     assert findings.gate_of_rows(can_tell).can_tell
     assert regimes.quote(rows, can_tell, {}) == regimes.quote(can_tell)
@@ -231,14 +229,13 @@ def test_depth_in_words(depth):
     assert regimes.last_tenth([falling]) == pytest.approx([2 * 0.25])
     assert beside.startswith("**Beside as many weights.** `sandwich-2` minus `shallow-2`, by its own interval, ")
     assert beside.endswith(f"nothing corrects: {findings.difference(rows, 'sandwich-2', 'shallow-2')}.")
-    gates = regimes.gates_markdown(rows)
-    assert gates.startswith("**The gate.** An experiment can tell if ")
-    assert table_cells(gates)[0][-1] == "can tell"
     for runs in rows.values():
         for run in runs:
             run.seed += 105 if run.seed else 0
     _, again, *_ = regimes.depth_markdown(rows).split("\n\n")
     assert re.search(r"\. The seeds that were run after a first look, alone: \+0\.\d+ ± \S+ \(n = 2\)\.$", again)
+    rows["sandwich-2"][-1].test["bits_per_byte"] += 0.1
+    assert regimes.depth_markdown(rows).split("\n\n")[1].endswith("(n = 2). So it is not shown again.")
     assert "not recorded" in regimes.depth_markdown({})
 
 
@@ -248,14 +245,19 @@ PAIRS = (regimes.SHARING, regimes.AGENT)
 def test_the_methods_of_all_studies_stand_side_by_side(depth):
     rows = depth_rows("laptop", [], recorded=depth)
     few = {method: runs[:1] for method, runs in rows.items() if method != "dynamic"}
-    table = table_cells(regimes.methods_markdown(rows, few, {}, among=regimes.family(rows)))[1:]
+    text = regimes.methods_markdown(few, rows, {}, among=regimes.family(rows))
+    assert "|  | depth (n = 1) | depth (n = 3) |" in text
+    read, best, *table, gate = table_cells(text)[1:]
+    assert read[2] == f"{rows['random'][0].passes:.3g} times"
+    assert best[1:] == ["1 of 1", "3 of 3"]
+    assert gate == ["by the gate", "cannot tell", "can tell"]
     assert [line[0] for line in table] == ["`shallow-2`", "`sandwich-2`", "`random`", "`dynamic`"]
     others = {name: findings.against(rows, name, "conventional") for name in ("shallow-2", "random", "dynamic")}
     words = findings.corrected(others)
-    assert all(line[1].endswith(f": {words[line[0].strip('`')]}") for line in table if "sandwich" not in line[0])
+    assert all(line[2].endswith(f": {words[line[0].strip('`')]}") for line in table if "sandwich" not in line[0])
     conclusion = regimes.contrast(rows, regimes.SHARING, regimes.family(rows)).conclusion
-    assert table[1][1].endswith(f": {conclusion.partition(':')[0]}")
-    assert table[3][2] == "not run"
+    assert table[1][2].endswith(f": {conclusion.partition(':')[0]}")
+    assert table[3][1] == "not run"
     assert regimes.methods_markdown({}) == ""
 
 
@@ -281,11 +283,12 @@ def told(sharing, agent, **settings):
         ((5.0, 5.1, 4.9, 5.0), "costs 4.9 to 5.1 % of perplexity against no ties"),
         ((-5.0, -5.1, -4.9, -5.0), "saves 4.9 to 5.1 % of perplexity against no ties"),
         ((1.0, 1.1, 0.9, 1.0), "costs 0.9 to 1.1 % of perplexity against no ties, though equality within 3 % is shown"),
-        ((5.0, -4.0, 4.0, -5.0), "is open: between 8.1 % lower and 8.6 % higher than no ties, equality within 3 % not "
-                                 "shown"),
-        ((0.2, -0.2, 0.1, -0.1), "is equal within 3 % of no ties: between 0.3 % lower and 0.3 % higher than no ties"),
-        ((4.0, 6.0, 1.5, 9.0), "is open: 0.2 to 10.3 % higher than no ties by its own interval, equality within 3 % "
-                               "not shown"),
+        ((5.0, -4.0, 4.0, -5.0), "is not told apart from no ties: its perplexity is between 8.1 % lower and 8.6 % "
+                                 "higher, and equality within 3 % is not shown either"),
+        ((0.2, -0.2, 0.1, -0.1), "is equal to no ties within 3 %: its perplexity is between 0.3 % lower and 0.3 % "
+                                 "higher"),
+        ((4.0, 6.0, 1.5, 9.0), "is not told apart from no ties after correction: its perplexity is 0.2 to 10.3 % "
+                               "higher, and equality within 3 % is not shown either"),
     ],
 )  # fmt: skip
 def test_a_contrast_has_one_verdict_in_words(sharing, words):
@@ -293,7 +296,7 @@ def test_a_contrast_has_one_verdict_in_words(sharing, words):
     assert findings.gate_of_rows(rows).can_tell
     sentence = regimes.depth_sentence(rows)
     assert sentence.startswith(
-        f"With the text read 2 times, sharing {words}; the agent is equal within 3 % of chance: between "
+        f"With the text read 2 times, tying by `sandwich-2` {words}; the agent is equal to chance within 3 %: its "
     )
     assert regimes.depth_sentence({}) == "Not run."
     no_agent = {method: runs for method, runs in rows.items() if method != "dynamic"}
@@ -324,20 +327,21 @@ def test_contrasts_are_corrected_over_a_family_and_named_for_a_reader():
     pooled = over_rows([regimes.contrast(of, regimes.SHARING, regimes.family(weak, often)) for of in (weak, often)])
     text = regimes.quote(weak, often)
     assert text.startswith(
-        "In models of 6 layers and width 64, where depth is worth something, sharing two sets of weights costs "
-        f"{range_in_words(list(pooled.nats.values())).removesuffix(' higher')} of perplexity against no ties; the "
-        "agent is equal within 3 % of chance: between "
+        "In models of 6 layers and width 64, where all layers with weights of their own are better than fewer layers, "
+        f"tying by `sandwich-2` costs {range_in_words(list(pooled.nats.values())).removesuffix(' higher')} of "
+        "perplexity against no ties; the agent is told apart from chance in 0 of 2 settings, and shown to be equal to "
+        "it within 3 % in 2; on average over them its perplexity is between "
     )
     assert "means over 2 settings that pass the gate, by tests that nothing corrects" in text
-    assert "sharing open in 1 and worse in 1; the agent equal within 3 % in 2. " in text
+    assert "after Holm's correction, sharing is open in 1 and worse in 1.)" in text
     assert "means over" not in regimes.quote(weak), "one row is no test of several"
-    assert regimes.quote(weak).startswith(
-        "In models of 6 layers and width 64, where depth is worth something, sharing two sets of weights is open: "
-    )
+    assert "; the agent is equal to chance within 3 %: its perplexity is between " in regimes.quote(weak)
+    no_agent = {method: runs for method, runs in often.items() if method != "dynamic"}
+    assert "means over 2 settings, for the agent 1, that pass" in regimes.quote(weak, no_agent)
     assert "after a look" not in text
     for runs in often.values():
         runs[0].seed = 102
-    assert regimes.quote(weak, often).endswith(" Some seeds of `depth` were run after a look.")
+    assert regimes.quote(weak, often).endswith(" In 1 of 2 settings some seeds were run after a look.")
     assert regimes.quote({m: runs for m, runs in often.items() if m != "dynamic"}) == "", "the agent was not run"
 
 
@@ -404,9 +408,9 @@ def test_what_early_stopping_would_have_done():
     runs = [run([*turned, 3.0], 0), run([*turned, 0.5], 1), run([*turned, 3.0], 2, "ablations"), run(turned, 3)]
     look = run([*turned, 3.0], LOOK, "depth")
     assert regimes.patience_markdown([*runs, look]).endswith(
-        "A patience of 5 evaluations would have ended 3 of 4 runs before their last evaluation (2 of `regime`, 1 of "
-        "`ablations`). In 2 it would have chosen the model that we test, in 1 an earlier one that is worse on "
-        "validation."
+        "Looks aside, a patience of 5 evaluations would have ended 3 of 4 runs before their last evaluation (2 of "
+        "`regime`, 1 of `ablations`). In 2 it would have chosen the model that we test, in 1 an earlier one that is "
+        "worse on validation."
     )
     assert regimes.patience_markdown(runs[3:]).endswith("would have ended 0 of 1 runs before their last evaluation.")
     assert regimes.patience_markdown([look]) == ""
