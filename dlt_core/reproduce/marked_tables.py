@@ -226,7 +226,9 @@ READ_AGAIN = (
     " Where it is read {} times, it is {} with two sets than with a set each, {} than with only two layers, and {} "
     "where the agent decides than where chance does."
 )
-"""Of a text that is read many times, and of one read more often still: how often, sharing beside both, the agent."""
+READ_ON = " Where it is read {} times, it is {} with two sets than with a set each, and {} than with only two layers."
+"""Of a text that is read many times, and of one read more often still: how often, sharing beside both, the agent; and
+without the agent."""
 FOLDED = "More: the rule beside a fixed pattern, another reward, a text that is read many times, and memory"
 
 
@@ -275,14 +277,15 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), beside, paid)}.")
     full = list(of.get("conventional", []))
     small, small_texts = "", []
-    for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END):
+    for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END, regimes.TO_ITS_END_TWICE):
         if often := regimes.depth_of(records, **settings):
             full += often["conventional"]
             small_texts.append(often)
             pairs = ("sandwich-2", "conventional"), ("sandwich-2", "shallow-2"), ("dynamic", "random")
-            if all(ranges := [said(often.get(one, []), often.get(other, [])) for one, other in pairs]):
-                words = READ_AGAIN if small else READ_OFTEN
-                small += words.format(f"{often['conventional'][0].passes:.0f}", *ranges)
+            *both, agent = (said(often.get(one, []), often.get(other, [])) for one, other in pairs)
+            if all(both) and (agent or small):
+                words = (READ_AGAIN if agent else READ_ON) if small else READ_OFTEN
+                small += words.format(f"{often['conventional'][0].passes:.0f}", *both, agent)
     if small:
         more.append(f"- {small}")
     if not first + more:
