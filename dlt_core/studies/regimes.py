@@ -429,7 +429,8 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
             f"{difference(rows, 'sandwich-2', 'shallow-2')}."
             + (f" The seeds that were run after a first look, alone: {in_words(beside)}.{again}" if beside else ""),
             "**Had training come to its end?** In "
-            f"{sum(r.best_at_the_end for r in full)} of {len(full)} conventional runs the last model was the best. "
+            f"{sum(r.best_at_the_end for r in full)} of {len(full)} conventional runs the last model was the best; "
+            f"a patience of {PATIENCE} evaluations would have ended {sum(bool(r.stopped_by(PATIENCE)) for r in full)}. "
             "Over the last tenth of their steps the best validation loss so far fell by "
             f"{plus_minus(*mean_interval(last_tenth(full)), 3)} nats per token.",
             _setting(full[0]),

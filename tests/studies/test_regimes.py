@@ -218,7 +218,10 @@ def test_depth_in_words(depth):
     text = regimes.depth_markdown(rows)
     short, beside, fell, setting = text.split("\n\n")
     assert short == f"**In short.** {regimes.depth_sentence(rows)}"
-    assert "In 3 of 3 conventional runs the last model was the best. " in fell
+    assert (
+        "In 3 of 3 conventional runs the last model was the best; a patience of 5 evaluations would have ended 3. "
+        in fell
+    )
     assert fell.endswith("best validation loss so far fell by 0.000 ± 0.000 nats per token.")
     run = rows["conventional"][0]
     steps, k = run.budget["optimizer_steps"], run.experiment["steps_per_action"]
