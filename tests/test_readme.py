@@ -405,7 +405,8 @@ def test_how_often_the_texts_are_read_is_as_the_records_say():
     for r in runs:
         if r.corpus["name"] == "wikitext-2" and r.passes > 1:
             often["train_bytes" in r.changes].add(f"{r.passes:.1f}")
-    assert f"a part of it {' and '.join(sorted(often[True]))} times" in PROSE[GUIDE]
+    *first, last = sorted(often[True], key=float)
+    assert f"a part of it {', '.join(first)} and {last} times" in PROSE[GUIDE]
     assert f"one of twelve layers, which reads it {' and '.join(often[False])} times" in PROSE[GUIDE]
     embedded = [r for r in runs if r.corpus["name"] == "embedded"]
     whole, parts = (max(r.passes for r in embedded if ("train_bytes" in r.changes) == cut) for cut in (False, True))
