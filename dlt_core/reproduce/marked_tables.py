@@ -166,10 +166,11 @@ def _not_shown_later(of: Mapping[str, Sequence[RunRecord]]) -> str:
         pairs.append((report.RULE, pattern))
     later = {}
     for one, other in pairs:
-        bits, _ = bits_and_nats(of.get(one, []), of.get(other, []))
-        alone = claim.later_alone(of.get(one, []), of.get(other, []))
+        pair = of.get(one, []), of.get(other, [])
+        bits, _ = bits_and_nats(*pair)
+        alone = claim.later_alone(*pair)
         if alone and told_apart(bits):
-            later[f"`{one}` minus `{other}` {gate.in_words(alone)}"] = verdict(alone) == verdict(bits)
+            later[f"`{one}` minus `{other}` {gate.in_words(alone)}"] = claim.shown_again(*pair)
     if not later:
         return ""
     not_shown = [pair for pair, again in later.items() if not again]
@@ -246,8 +247,7 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         numbers.add(len(bits))
         if not told_apart(nats):
             return f"{range_in_words(nats)} (no difference is shown)"
-        alone = claim.later_alone(one, other)
-        not_again = " (the later repetitions alone do not show it)" if alone and verdict(alone) != verdict(bits) else ""
+        not_again = "" if claim.shown_again(one, other) else " (the later repetitions alone do not show it)"
         return range_in_words(nats) + not_again
 
     def one_more(words: str, one: str, other: str) -> str:

@@ -29,6 +29,7 @@ from dlt_core.records.statistics import (
     paired_differences,
     plus_minus,
     pooled,
+    verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
 from dlt_core.studies.gate import Gate, Key, by_plain_name, gate_of, in_words, informative, key
@@ -167,6 +168,12 @@ def later_alone(
     added = _added(runs)[0] if added is None else added
     later = list(paired_differences([r for r in runs if r.seed in added], baseline).values())
     return later if 1 < len(later) < len(paired_differences(runs, baseline)) else []
+
+
+def shown_again(runs: Sequence[RunRecord], baseline: Sequence[RunRecord]) -> bool:
+    """Do the seeds that `later_alone` has say what all of them say? True where it has none."""
+    alone = later_alone(runs, baseline)
+    return not alone or verdict(alone) == verdict(list(paired_differences(runs, baseline).values()))
 
 
 def with_later(table: str, words: str, later: Mapping[str, Sequence[float]]) -> str:

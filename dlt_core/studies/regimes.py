@@ -25,7 +25,6 @@ from dlt_core.records.statistics import (
     plus_minus,
     range_in_words,
     told_apart,
-    verdict,
 )
 from dlt_core.studies import findings
 from dlt_core.studies.claim import (
@@ -37,6 +36,7 @@ from dlt_core.studies.claim import (
     of_pair,
     over_rows,
     primary,
+    shown_again,
 )
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
@@ -62,10 +62,6 @@ TO_ITS_END_TWICE: dict[str, Any] = {**MANY_PASSES, "episodes": 160}
 """And with twice as many again: in a look early stopping would have ended conventional training there, and six layers
 were still better than two. Named before more was run: SHARING, with the gate's two questions, and three seeds; a run
 takes twice as long, so AGENT comes after them."""
-FEW_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 846_000}
-"""Settings of "depth" between all the text and MANY_PASSES: about 400,000 tokens, read between seven and eight times.
-Named before they were run: five seeds, all of DEPTH, the contrasts SHARING and AGENT, and the gate's two questions. The
-question beside these: does the distance of SHARING lie between those of the other two texts?"""
 PATIENCE = 5
 """Evaluations without an improvement, after which early stopping would end a run, see `patience_markdown`."""
 
@@ -420,8 +416,7 @@ def depth_markdown(rows: Rows, among: Sequence[RunRecord] = ()) -> str:
     if not rows:
         return "These runs are not recorded here. With `recorded = False` they are trained: about 20 minutes each."
     full, pair = rows["conventional"], (rows["sandwich-2"], rows["shallow-2"])
-    beside, every = later_alone(*pair), list(paired_differences(*pair).values())
-    again = " So it is not shown again." if beside and verdict(beside) != verdict(every) else ""
+    beside, again = later_alone(*pair), "" if shown_again(*pair) else " So it is not shown again."
     return "\n\n".join(
         (
             f"**In short.** {depth_sentence(rows, among)}",
@@ -445,23 +440,28 @@ def methods_markdown(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     said; the other methods are corrected over those of their study, without it."""
     if not (studies := tuple(filter(None, studies))):
         return ""
-    lines: dict[str, dict[str, str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     for rows in studies:
         full, gate = rows["conventional"], findings.gate_of_rows(rows)
-        others = {name: against(rows, name, "conventional") for name in DEPTH if name in rows and rows[name] != full}
+        others = {
+            name: against(rows, name, "conventional") for name in DEPTH if name in rows and name != "conventional"
+        }
         words = findings.corrected({name: values for name, values in others.items() if name != SHARING[0]})
         named = contrast(rows, SHARING, among or _records(*studies))
         words[SHARING[0]] = named.conclusion.partition(":")[0] if named else gate.word
-        column = {"the text is read": f"{full[0].passes:.3g} times"}
-        column["the last model was the best"] = f"{sum(r.best_at_the_end for r in full)} of {len(full)}"
-        for name, values in others.items():
-            column[f"`{name}`"] = f"{plus_minus(*mean_interval(values), 3, '+')}: {words[name]}"
-        for line, cell in {**column, "by the gate": gate.word}.items():
-            lines.setdefault(line, {})[f"{study_name(rows)} (n = {len(full)})"] = cell
-    lines["by the gate"] = lines.pop("by the gate")
-    titles = list(lines["by the gate"])
+        columns[f"{study_name(rows)} (n = {len(full)})"] = {
+            "the text is read": f"{full[0].passes:.3g} times",
+            "the last model was the best": f"{sum(r.best_at_the_end for r in full)} of {len(full)}",
+            **{f"`{m}`": f"{plus_minus(*mean_interval(of), 3, '+')}: {words[m]}" for m, of in others.items()},
+            "by the gate": gate.word,
+        }
+    lines = ["the text is read", "the last model was the best", *map("`{}`".format, DEPTH), "by the gate"]
     table = markdown_table(
-        [{"": line, **{title: cells.get(title, NOT_RUN) for title in titles}} for line, cells in lines.items()]
+        [
+            {"": line, **{title: column.get(line, NOT_RUN) for title, column in columns.items()}}
+            for line in lines
+            if any(line in column for column in columns.values())
+        ]
     )
     return (
         "**Each method minus conventional training**, test bits per byte, and what is left after Holm's correction (of "
@@ -612,16 +612,14 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     )
     told = (
         f"In models of {layers} layers and width {widths}, where all layers with weights of their own are better than "
-        f"fewer layers, {_shown(_mean(sharing), *NO_TIES)}; "
+        f"fewer layers, {_shown(over_rows(sharing) if len(sharing) > 1 else sharing[0], *NO_TIES)}; "
     )
     if len(agent) > 1:
-        words = [c.conclusion for c in agent]
-        apart = sum(word.startswith(("better", "worse")) for word in words)
-        equal = sum("equal within" in word for word in words)
+        apart, equal = sum(c.p_differ < 0.05 for c in agent), sum(c.p_equal < 0.05 for c in agent)
         told += (
             f"the agent is told apart from chance in {apart} of {len(agent)} settings, and shown to be equal to it "
             f"within {MARGIN:g} % in {equal}; on average over them its perplexity is "
-            f"{range_in_words(list(_mean(agent).nats.values()))}."
+            f"{range_in_words(list(over_rows(agent).nats.values()))}."
         )
     else:
         told += f"{_shown(agent[0], *CHANCE)}."
@@ -634,11 +632,6 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
         )
     looks = sum(bool(looked_at(of_row)) for of_row in of_rows)
     return told + (f" In {looks} of {len(of_rows)} settings some seeds were run after a look." if looks else "")
-
-
-def _mean(contrasts: Sequence[Contrast]) -> Contrast:
-    """Those of several rows as one; of one row its own, with its correction."""
-    return over_rows(contrasts) if len(contrasts) > 1 else contrasts[0]
 
 
 def _settings(sharing: int, agent: int) -> str:
