@@ -61,7 +61,11 @@ TO_ITS_END: dict[str, Any] = {**MANY_PASSES, "episodes": 80}
 TO_ITS_END_TWICE: dict[str, Any] = {**MANY_PASSES, "episodes": 160}
 """And with twice as many again: in a look early stopping would have ended conventional training there, and six layers
 were still better than two. Named before more was run: SHARING, with the gate's two questions, and three seeds; a run
-takes twice as long, so AGENT comes after them."""
+takes twice as long, so AGENT came after them."""
+FEW_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 846_000}
+"""Settings of "depth" between all the text and MANY_PASSES: about 400,000 tokens, read between seven and eight times.
+Named before they were run, and without a look: five seeds, all of DEPTH, SHARING and AGENT, and the gate's two
+questions. The question beside these: does the distance of SHARING lie between those of the other two texts?"""
 PATIENCE = 5
 """Evaluations without an improvement, after which early stopping would end a run, see `patience_markdown`."""
 
