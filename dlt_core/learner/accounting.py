@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -278,10 +279,17 @@ def step_timeline(learner: Learner) -> list[int]:
 
 @contextlib.contextmanager
 def _step_aside(learner: Learner) -> Iterator[int]:
-    """Yields the bytes of weights and optimiser state; puts the counters back after a step within the block."""
+    """Yields the bytes of weights and optimiser state; puts the counters back after a step within the block. Tensors
+    that others left to Python's garbage collector are freed before the block, and none within it: there the allocator
+    would take them for memory that the step gives back."""
     learner.optimizer.zero_grad(set_to_none=True)  # the first thing that a step does: it starts without gradients
     before = learner.step, learner.seconds, learner.last_loss
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         yield measured_bytes(learner.model, learner.optimizer)["total"]
     finally:
+        if collecting:
+            gc.enable()
         learner.step, learner.seconds, learner.last_loss = before

@@ -1,5 +1,6 @@
 """Closed forms equal what is measured; the state goes by weight sets, the activations by layers."""
 
+import gc
 import itertools
 import math
 import tempfile
@@ -329,6 +330,30 @@ def test_the_peak_is_the_same_each_time_and_before_the_first_step_too(smoke, tin
     assert later[0] == later[1]
     moments = training_bytes(count_parameters(learner.model))["optimizer"]
     assert later[0] - first == pytest.approx(moments, rel=0.01)
+
+
+def test_what_others_left_behind_is_not_given_back_within_the_step(smoke, tiny_data, monkeypatch):
+    learner = build_learner(smoke, tiny_data)
+    learner.train(1)
+    expected, train = step_peak_bytes(learner), learner.train
+
+    def collected_first(steps):
+        gc.collect()
+        train(steps)
+
+    gc.disable()  # so that it is the step in which the garbage goes
+    try:
+        garbage = [build_learner(smoke, tiny_data)]
+        step_peak_bytes(garbage[0])  # so that the profiler knows of its gradients
+        garbage.append(garbage)  # which only the collector finds
+        del garbage
+        monkeypatch.setattr(learner, "train", collected_first)
+        assert step_peak_bytes(learner) == expected
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    step_peak_bytes(learner)
+    assert gc.isenabled()
 
 
 def test_the_timeline_of_a_step_begins_without_gradients_and_ends_with_them(smoke, tiny_data):
