@@ -37,7 +37,7 @@ EXAMPLES = {
 }
 CONVENTIONS = {"95 %": "the interval", "0.05": "below which p counts", "3.11": "the oldest Python"}
 IN_TEST_README = {
-    **dict.fromkeys(("24.8", "49.7", "99.3", "11.3", "91.1", "1.3"), "passes over a text, from the records"),
+    **dict.fromkeys(("7.6", "24.8", "49.7", "99.3", "11.3", "91.1", "1.3"), "passes over a text, from the records"),
     "10.0": "the largest count of independent layers by chance, computed",
     **dict.fromkeys(("10 %", "0.025"), "what a look costs, simulated"),
 }

@@ -220,16 +220,12 @@ BESIDE_A_PATTERN = (
 )
 """Whether it chose the sets of the first sentence; the rule minus the pattern."""
 READ_OFTEN = (
-    "**Where a small text is read {} times,** perplexity with two sets is {} than with a set each, and {} than with "
-    "only two layers; where the agent decides, it is {} than where chance decides."
+    "**Where a part of the text is read {} times,** perplexity with two sets is {} than with a set each, and {} than "
+    "with only two layers; where the agent decides, it is {} than where chance decides."
 )
-READ_AGAIN = (
-    " Where it is read {} times, it is {} with two sets than with a set each, {} than with only two layers, and {} "
-    "where the agent decides than where chance does."
-)
-READ_ON = " Where it is read {} times, it is {} with two sets than with a set each, and {} than with only two layers."
-"""Of a text that is read many times, and of one read more often still: how often, sharing beside both, the agent; and
-without the agent."""
+"""Of texts that are read many times: how often, sharing beside both, the agent; a range for each text."""
+NOT_SHOWN = " (no difference is shown)"
+"""After a range that leaves open on which side the difference lies."""
 FOLDED = "More: the rule beside a fixed pattern, another reward, a text that is read many times, and memory"
 
 
@@ -246,7 +242,7 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
             return ""
         numbers.add(len(bits))
         if not told_apart(nats):
-            return f"{range_in_words(nats)} (no difference is shown)"
+            return f"{range_in_words(nats)}{NOT_SHOWN}"
         not_again = "" if claim.shown_again(one, other) else " (the later repetitions alone do not show it)"
         return range_in_words(nats) + not_again
 
@@ -276,18 +272,19 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         paid = _paid(of[report.RULE], of[pattern], "with the pattern")
         more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), beside, paid)}.")
     full = list(of.get("conventional", []))
-    small, small_texts = "", []
-    for settings in (regimes.MANY_PASSES, regimes.TO_ITS_END, regimes.TO_ITS_END_TWICE):
+    times: list[str] = []
+    ranges: list[list[str]] = []
+    small_texts: list[findings.Rows] = []
+    for settings in regimes.PARTS_OF_THE_TEXT:
         if often := regimes.depth_of(records, **settings):
             full += often["conventional"]
             small_texts.append(often)
-            pairs = ("sandwich-2", "conventional"), ("sandwich-2", "shallow-2"), ("dynamic", "random")
-            *both, agent = (said(often.get(one, []), often.get(other, [])) for one, other in pairs)
-            if all(both) and (agent or small):
-                words = (READ_AGAIN if agent else READ_ON) if small else READ_OFTEN
-                small += words.format(f"{often['conventional'][0].passes:.0f}", *both, agent)
-    if small:
-        more.append(f"- {small}")
+            pairs = regimes.SHARING, ("sandwich-2", "shallow-2"), regimes.AGENT
+            if all(found := [said(often.get(one, []), often.get(other, [])) for one, other in pairs]):
+                times.append(f"{often['conventional'][0].passes:.0f}")
+                ranges.append(found)
+    if times:
+        more.append(f"- {READ_OFTEN.format(tables.in_a_row(times), *map(_ranges, zip(*ranges, strict=True)))}")
     if not first + more:
         return ""
     if shares := next(filter(None, map(_memory, reversed(measured))), None):
@@ -311,6 +308,13 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
     folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
     return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
+
+
+def _ranges(ranges: Sequence[str]) -> str:
+    """Ranges one after the other; what holds for all of them is said once."""
+    if len(ranges) > 1 and all(of.endswith(NOT_SHOWN) for of in ranges):
+        return f"{tables.in_a_row([of.removesuffix(NOT_SHOWN) for of in ranges])} (no difference is shown in any)"
+    return tables.in_a_row(ranges)
 
 
 SO_MANY = {1: "one setting", 2: "two settings", 3: "three settings"}
@@ -337,14 +341,15 @@ def _over_all_settings(records: Sequence[RunRecord]) -> str:
     if len(rows) < 2:
         return ""
     every = claim.over_rows(rows)
-    found, shown = range_in_words(list(every.nats.values())), every.conclusion.split(":")[0]
+    found, shown = range_in_words(list(every.nats.values())), every.conclusion.partition(":")[0]
     alone = sum(equivalence(list(row.nats.values()), claim.MARGIN) < 0.05 for row in rows)
-    corrected = sum(row.conclusion == shown for row in rows)
+    corrected = sum(row.p_equal < 0.05 for row in rows)
     return (
         f" On average over the {len(rows)} [settings that can tell](figures/README.md#what-could-have-told-anything) "
         "(more layers are better than fewer, and moving ties by chance makes a difference), it is "
-        f"{found} than where chance decides ({shown}, by a test that we worked out when most runs were known; each "
-        f"alone, {alone or 'none'} are, and {corrected or 'none'} after correction)."
+        f"{found} than where chance decides: {shown}{claim.of_which_seeds(rows, 'repetitions')}. We worked this test "
+        f"out when most runs were known. Each setting alone, {alone or 'none'} are equal within {claim.MARGIN:g} %, "
+        f"and {corrected or 'none'} after correction."
     )
 
 
@@ -366,7 +371,7 @@ def _paid(runs: Sequence[RunRecord], others: Sequence[RunRecord], than: str) -> 
     _, nats = report.charged(runs, others, "loss")
     if len(nats) < 2:
         return ""
-    shown = "" if told_apart(nats) else " (no difference is shown)"
+    shown = "" if told_apart(nats) else NOT_SHOWN
     found = f"{range_in_words(nats)}{shown}"
     return f". With a training shorter by as many, its validation perplexity is {found} than {than}"
 

@@ -29,6 +29,7 @@ from dlt_core.records.statistics import (
     paired_differences,
     plus_minus,
     pooled,
+    range_in_words,
     verdict,
 )
 from dlt_core.studies.diagnosis import shared_decisions
@@ -38,6 +39,7 @@ from dlt_core.studies.tables import (
     changes,
     corpus_name,
     grouped,
+    in_a_row,
     markdown_table,
     shown,
     with_changes,
@@ -141,6 +143,18 @@ def over_rows(contrasts: Sequence[Contrast], *, any_row: bool = False) -> Contra
     return Contrast(bits, nats, p_value(values), equivalence(values, MARGIN))
 
 
+def of_which_seeds(contrasts: Sequence[Contrast], seeds: str = "seeds") -> str:
+    """Over how many seeds `over_rows` of several rows is, and what it allows and shows over all that any row has, in
+    brackets after a blank; nothing if these are the same. seeds: what a reader calls them."""
+    every, any_row = over_rows(contrasts), over_rows(contrasts, any_row=True)
+    if len(any_row.bits) == len(every.bits):
+        return ""
+    return (
+        f" (over the {len(every.bits)} {seeds} that all of them have; over all {len(any_row.bits)}: "
+        f"{range_in_words(list(any_row.nats.values()))}, {any_row.conclusion.partition(':')[0]})"
+    )
+
+
 def _added(runs: Sequence[RunRecord]) -> tuple[Collection[int], str]:
     """Of the runs of one row: the seeds that were added after a look, and when we looked."""
     row = (runs[0].experiment["name"], runs[0].changes) if runs else ("", "")
@@ -155,8 +169,7 @@ def looked_at(runs: Sequence[RunRecord]) -> str:
 
 def looked(whens: Mapping[str, str]) -> str:
     """That rows were looked at before all their seeds were run, and what that does: name -> when, in a sentence."""
-    of = [f"of `{name}` {when}" for name, when in whens.items()]
-    every = " and ".join(filter(None, [", ".join(of[:-1]), *of[-1:]]))
+    every = in_a_row([f"of `{name}` {when}" for name, when in whens.items()])
     return f"We looked at the seeds {every}, and then ran more of them. So these p are too small."
 
 

@@ -34,6 +34,7 @@ from dlt_core.studies.claim import (
     later_alone,
     looked_at,
     of_pair,
+    of_which_seeds,
     over_rows,
     primary,
     shown_again,
@@ -66,6 +67,8 @@ FEW_PASSES: dict[str, Any] = {"dropout": 0.2, "train_bytes": 846_000}
 """Settings of "depth" between all the text and MANY_PASSES: about 400,000 tokens, read between seven and eight times.
 Named before they were run, and without a look: five seeds, all of DEPTH, SHARING and AGENT, and the gate's two
 questions. The question beside these: does the distance of SHARING lie between those of the other two texts?"""
+PARTS_OF_THE_TEXT = (FEW_PASSES, MANY_PASSES, TO_ITS_END, TO_ITS_END_TWICE)
+"""All settings of "depth" with a part of the text, by how often it is read."""
 PATIENCE = 5
 """Evaluations without an improvement, after which early stopping would end a run, see `patience_markdown`."""
 
@@ -368,12 +371,13 @@ def last_tenth(runs: Sequence[RunRecord]) -> list[float]:
 
 
 def study_name(rows: Rows) -> str:
-    """What a reader calls a study of `depth_of`: its own name, or "small text, read 25 times"."""
+    """What a reader calls a study of `depth_of`: its own name, or "262 kB of text, read 25 times"."""
     first = rows["conventional"][0]
     name = first.experiment["name"]
     if not first.changes:
         return name
-    return f"{'' if name == 'depth' else f'{name}, '}small text, read {first.passes:.0f} times"
+    size = f"{first.corpus['bytes']['train'] / 1000:,.0f} kB of text"
+    return f"{'' if name == 'depth' else f'{name}, '}{size}, read {first.passes:.0f} times"
 
 
 def _readable(text: str, *studies: Rows) -> str:
@@ -484,13 +488,18 @@ def _setting(run: RunRecord) -> str:
     )
 
 
+def growth(rows: Rows, before: Rows, name: str) -> list[float]:
+    """By how much the distance of a method to conventional training, in bits per byte, grew from one study to another:
+    for each seed that both have."""
+    now, then = (paired_differences(of[name], of["conventional"]) for of in (rows, before))
+    return [now[seed] - then[seed] for seed in now if seed in then]
+
+
 def grown(rows: Rows, before: Rows, how: str = "with the steps (which was not named in advance)") -> str:
-    """By how much the distances to conventional training grew from one study to another, paired by seed, in words;
-    nothing for fewer than two seeds. how: what changed between the two."""
+    """`growth` of all methods in words; nothing for fewer than two seeds. how: what changed between the two."""
     found = {}
     for name in [name for name in rows if name != "conventional" and name in before]:
-        now, then = (paired_differences(of[name], of["conventional"]) for of in (rows, before))
-        values = [now[seed] - then[seed] for seed in now if seed in then]
+        values = growth(rows, before, name)
         if len(values) > 1:
             found[name] = f"`{name}` {in_words(values)}"
     return (
@@ -616,14 +625,15 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     )
     told = (
         f"In models of {layers} layers and width {widths}, where all layers with weights of their own are better than "
-        f"fewer layers, {_shown(over_rows(sharing) if len(sharing) > 1 else sharing[0], *NO_TIES)}; "
+        f"fewer layers, {_shown(over_rows(sharing) if len(sharing) > 1 else sharing[0], *NO_TIES)}"
+        f"{of_which_seeds(sharing)}; "
     )
     if len(agent) > 1:
         apart, equal = sum(c.p_differ < 0.05 for c in agent), sum(c.p_equal < 0.05 for c in agent)
         told += (
             f"the agent is told apart from chance in {apart} of {len(agent)} settings, and shown to be equal to it "
             f"within {MARGIN:g} % in {equal}; on average over them its perplexity is "
-            f"{range_in_words(list(over_rows(agent).nats.values()))}."
+            f"{range_in_words(list(over_rows(agent).nats.values()))}{of_which_seeds(agent)}."
         )
     else:
         told += f"{_shown(agent[0], *CHANCE)}."

@@ -104,6 +104,11 @@ FORMATS = {
 }  # fmt: skip
 
 
+def in_a_row(words: Sequence[str]) -> str:
+    """One after the other in a sentence: "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as a Markdown table, under the HEADINGS of their columns; nothing for no rows. Cells are Markdown, but what
     would break the table, or begin HTML, is shown as it is."""

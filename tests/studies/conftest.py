@@ -33,7 +33,12 @@ def made_up(
         experiment.to_dict(),
         method,
         seed,
-        {"name": experiment.corpus, "is_sample": is_sample, "tokens": {"train": 200}},
+        {
+            "name": experiment.corpus,
+            "is_sample": is_sample,
+            "tokens": {"train": 200},
+            "bytes": {"train": experiment.train_bytes or 10_000_000},
+        },
         status="finished",
         hardware={"device": "cpu", "machine": "x86_64", "threads": 1, "cores": 2},
         budget={"optimizer_steps": 30, "tokens": 300},

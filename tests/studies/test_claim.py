@@ -1,6 +1,7 @@
 """Verdicts on the paper's claim: who counts, how the counts are corrected, and what is left open."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -198,6 +199,17 @@ def test_the_rows_that_exclude_an_effect_are_counted():
 def test_a_pooled_contrast_of_rows_with_few_seeds_in_common_takes_all_their_seeds():
     one, two = (Contrast(values, values, 0.5, 0.5) for values in ({0: 0.1, 1: 0.3}, {1: 0.1, 2: 0.2}))
     assert over_rows([one, two]).bits == pytest.approx({0: 0.1, 1: 0.2, 2: 0.2})
+    assert claim.of_which_seeds([one, two]) == "", "there are no others"
+
+
+def test_a_pooled_contrast_of_some_seeds_stands_beside_that_of_all():
+    common = {0: 0.05, 1: 0.06, 2: 0.055}
+    one, two = (Contrast(values, values, 0.5, 0.5) for values in (common, common | {3: -0.9}))
+    assert over_rows([one, two]).conclusion == "worse"
+    assert re.fullmatch(
+        r" \(over the 3 runs that all of them have; over all 4: between \S+ % lower and \S+ % higher, open\)",
+        claim.of_which_seeds([one, two], "runs"),
+    )
 
 
 def test_maps_under_their_plain_names_are_primary_contrasts():

@@ -180,14 +180,14 @@ def test_the_same_on_a_small_text_read_many_times_is_another_study(depth):
     rows = depth_rows("laptop", [], recorded=depth, **regimes.MANY_PASSES)
     assert set(rows) == set(regimes.NEEDED)
     assert all([r.seed for r in runs] == [0, 1] for runs in rows.values())
-    assert regimes.depth_figure(rows).axes[0].get_title() == "small text, read 25 times (cannot tell)"
+    assert regimes.depth_figure(rows).axes[0].get_title() == "262 kB of text, read 25 times (cannot tell)"
     gate = findings.gate_of_rows(rows)
     assert regimes.depth_sentence(rows) == f"With the text read 25 times, it cannot tell: {gate.reason}."
     assert ", it cannot tell: " in regimes.depth_markdown(rows)
     assert "train_bytes" not in regimes.methods_markdown(rows) + regimes.depth_markdown(rows)
     assert regimes.ends_markdown(rows) == regimes.quote(rows) == ""
     methods = regimes.methods_markdown(rows)
-    assert "| small text, read 25 times (n = 2) |" in methods
+    assert "| 262 kB of text, read 25 times (n = 2) |" in methods
     assert [line[1].endswith("cannot tell") for line in table_cells(methods)[3:]] == [False, True, False, True]
     can_tell = depth_rows("laptop", [], recorded=depth)
     assert findings.gate_of_rows(can_tell).can_tell
@@ -211,6 +211,7 @@ def test_how_a_distance_grew_is_paired_by_seed():
         study(2.3, (2, 1)), study(2.1), "from one text to the other"
     )
     assert regimes.grown(study(2.3, (2, 3)), study(2.1)) == ""
+    assert regimes.growth(study(2.3, (2, 3)), study(2.1), "sandwich-2") == pytest.approx([0.2])
 
 
 def test_depth_in_words(depth):
@@ -270,8 +271,8 @@ def told(sharing, agent, **settings):
     for seed, (one, other) in enumerate(zip(sharing, agent, strict=True)):
         level = {"conventional": 0.0, "shallow-2": 50.0, "random": 60.0, "sandwich-2": one, "dynamic": 60.0 + other}
         for method, percent in level.items():
-            run = made_up(method, seed, 2.0 + percent / 100 + seed / 1e4 * (method != "conventional"), name="depth")
-            run = dataclasses.replace(run, experiment=run.experiment | {"overrides": settings})
+            bits = 2.0 + percent / 100 + seed / 1e4 * (method != "conventional")
+            run = made_up(method, seed, bits, name="depth", **settings)
             run.test["perplexity"] = 50 * math.exp(math.log1p(percent / 100))
             run.corpus["tokens"] = {"train": 12 if settings else 150}
             run.tie_map = [0, 1] if method == "shallow-2" else run.tie_map
@@ -322,8 +323,8 @@ def test_contrasts_are_corrected_over_a_family_and_named_for_a_reader():
     assert [row[:2] for row in table] == [
         ["depth", "sharing: sandwich-2 minus conventional"],
         ["depth", "agent: dynamic minus random"],
-        ["small text, read 25 times", "sharing: sandwich-2 minus conventional"],
-        ["small text, read 25 times", "agent: dynamic minus random"],
+        ["262 kB of text, read 25 times", "sharing: sandwich-2 minus conventional"],
+        ["262 kB of text, read 25 times", "agent: dynamic minus random"],
     ]
     assert table_cells(regimes.contrasts_markdown(weak, among=regimes.family(weak, often)))[0] == table[0]
     assert regimes.contrasts_markdown({}) == regimes.ends_markdown({}) == regimes.quote({}) == ""
@@ -390,7 +391,7 @@ def test_small_steps_say_when_validation_was_best():
     records += [run(m, s, [3.0, 2.0, 2.5], 8) for m in ("sandwich-2", "dynamic") for s in (0, 1)]
     found = regimes.depth_of(records, study="regime", **regimes.SMALL_STEPS)
     assert list(found) == [name for name in regimes.DEPTH if name != "shallow-3"]
-    assert regimes.study_name(found) == "regime, small text, read 3 times"
+    assert regimes.study_name(found) == "regime, 18 kB of text, read 3 times"
 
 
 def test_core_hours_are_of_all_threads():
