@@ -84,7 +84,7 @@ def test_all_tables_say_one_thing_of_the_two_contrasts_named_in_advance(contrast
         every = re.findall(rf"^\| [\w-]+ \| {contrast} \|.* \| ([^|:,]+)[^|]* \|$", TEXT[RESULTS], re.M)
         counted = [f"{word} in {every.count(word)}" for word in ("better", "worse", "equal within 3 %", "open")]
         assert len(every) > 1
-        assert f"over all of them: {', '.join(counted)}; on average over them" in TEXT[RESULTS]
+        assert f"over all of them: {', '.join(counted)}; on average over these {len(every)}, " in TEXT[RESULTS]
 
 
 @pytest.mark.parametrize(("question", "row"), [

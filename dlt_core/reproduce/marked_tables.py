@@ -17,6 +17,7 @@ from dlt_core.corpora.files import write_text_atomically
 from dlt_core.experiments import Experiment
 from dlt_core.records.record import RunRecord, load_all
 from dlt_core.records.statistics import (
+    allowed,
     bits_and_nats,
     equivalence,
     mean_interval,
@@ -219,11 +220,12 @@ BESIDE_A_PATTERN = (
     "which takes more steps{}"
 )
 """Whether it chose the sets of the first sentence; the rule minus the pattern."""
-READ_OFTEN = (
-    "**Where a part of the text is read {} times,** perplexity with two sets is {} than with a set each, and {} than "
-    "with only two layers; where the agent decides, it is {} than where chance decides."
-)
-"""Of texts that are read many times: how often, sharing beside both, the agent; a range for each text."""
+READ_OFTEN: dict[tuple[str, str], str] = {
+    regimes.SHARING: "two sets of weights minus a set each",
+    ("sandwich-2", "shallow-2"): "minus only two layers",
+    regimes.AGENT: "the agent minus chance",
+}
+"""Two methods that are compared where a part of the text is read again and again, and how a reader calls that."""
 NOT_SHOWN = " (no difference is shown)"
 """After a range that leaves open on which side the difference lies."""
 FOLDED = "More: the rule beside a fixed pattern, another reward, a text that is read many times, and memory"
@@ -271,20 +273,11 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
     if pattern and (beside := said(of[report.RULE], of[pattern])):
         paid = _paid(of[report.RULE], of[pattern], "with the pattern")
         more.insert(0, f"- {BESIDE_A_PATTERN.format(_same_ties(of), beside, paid)}.")
-    full = list(of.get("conventional", []))
-    times: list[str] = []
-    ranges: list[list[str]] = []
-    small_texts: list[findings.Rows] = []
-    for settings in regimes.PARTS_OF_THE_TEXT:
-        if often := regimes.depth_of(records, **settings):
-            full += often["conventional"]
-            small_texts.append(often)
-            pairs = regimes.SHARING, ("sandwich-2", "shallow-2"), regimes.AGENT
-            if all(found := [said(often.get(one, []), often.get(other, [])) for one, other in pairs]):
-                times.append(f"{often['conventional'][0].passes:.0f}")
-                ranges.append(found)
-    if times:
-        more.append(f"- {READ_OFTEN.format(tables.in_a_row(times), *map(_ranges, zip(*ranges, strict=True)))}")
+    parts = [regimes.depth_of(records, **settings) for settings in regimes.PARTS_OF_THE_TEXT]
+    small_texts = [rows for rows in parts if {"dynamic", *regimes.NEEDED} <= rows.keys() and len(rows["random"]) > 1]
+    if small_texts:
+        numbers |= {len(rows["random"]) for rows in small_texts}
+        more.append(f"- {_read_again(small_texts)}")
     if not first + more:
         return ""
     if shares := next(filter(None, map(_memory, reversed(measured))), None):
@@ -303,18 +296,31 @@ def in_words(records: Sequence[RunRecord], measured: Sequence[Mapping[str, Any]]
         for r in records
         if not gate.is_a_look(r) and (gate.key(r) in rows or gate.gate_of(gates, *gate.key(r)).can_tell)
     ]
-    looked = _looked([r for r in counted if r.method == "conventional"])
+    full = [r for r in counted if r.method == "conventional"]
     deciding = [r for r in counted if r.method == "dynamic"]
-    legend = f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{looked}."
+    legend = (
+        f"Each range is a 95 % interval of its own, over {n} repetitions that differ in chance alone{_looked(full)}."
+    )
     folded = ["", f"<details><summary>{FOLDED}</summary>", "", *more, "", "</details>"] if more else []
     return "\n".join([*first, *folded, "", f"{legend}{_decisions(deciding)}{_still_improving(full)}"])
 
 
-def _ranges(ranges: Sequence[str]) -> str:
-    """Ranges one after the other; what holds for all of them is said once."""
-    if len(ranges) > 1 and all(of.endswith(NOT_SHOWN) for of in ranges):
-        return f"{tables.in_a_row([of.removesuffix(NOT_SHOWN) for of in ranges])} (no difference is shown in any)"
-    return tables.in_a_row(ranges)
+def _read_again(studies: Sequence[findings.Rows]) -> str:
+    """What is shown of READ_OFTEN in each of these studies, a line of Markdown for each, and above in how many of them
+    that is a difference."""
+    nats = [[bits_and_nats(rows[one], rows[other])[1] for one, other in READ_OFTEN] for rows in studies]
+    shown = [sum(map(told_apart, values)) for values in zip(*nats, strict=True)]
+    compared = [
+        f"{words} (a difference is shown in {n or 'none'})" for words, n in zip(READ_OFTEN.values(), shown, strict=True)
+    ]
+    lines = []
+    for rows, values in zip(studies, nats, strict=True):
+        full = rows["conventional"]
+        ranges = "; ".join(allowed(of).removeprefix("perplexity ").removesuffix(" %") for of in values)
+        steps = full[0].budget["optimizer_steps"]
+        lines.append(f"<br>{regimes.study_name(rows)}, {steps:,} steps, {len(full)} repetitions: {ranges}")
+    lead = "**Where a part of the text is read again and again.** Percent of perplexity:"
+    return f"{lead} {'; '.join(compared)}.{''.join(lines)}"
 
 
 SO_MANY = {1: "one setting", 2: "two settings", 3: "three settings"}
@@ -340,16 +346,14 @@ def _over_all_settings(records: Sequence[RunRecord]) -> str:
     rows = claim.of_pair(claim.primary(records), "dynamic", "random")
     if len(rows) < 2:
         return ""
-    every = claim.over_rows(rows)
-    found, shown = range_in_words(list(every.nats.values())), every.conclusion.partition(":")[0]
     alone = sum(equivalence(list(row.nats.values()), claim.MARGIN) < 0.05 for row in rows)
     corrected = sum(row.p_equal < 0.05 for row in rows)
     return (
         f" On average over the {len(rows)} [settings that can tell](figures/README.md#what-could-have-told-anything) "
-        "(more layers are better than fewer, and moving ties by chance makes a difference), it is "
-        f"{found} than where chance decides: {shown}{claim.of_which_seeds(rows, 'repetitions')}. We worked this test "
-        f"out when most runs were known. Each setting alone, {alone or 'none'} are equal within {claim.MARGIN:g} %, "
-        f"and {corrected or 'none'} after correction."
+        "(more layers are better than fewer, and moving ties by chance makes a difference), beside where chance "
+        f"decides it is {claim.together(rows, 'repetitions')}. We worked this test out when most runs were known. "
+        f"Each setting alone, {alone or 'none'} are equal within {claim.MARGIN:g} %, and {corrected or 'none'} after "
+        "correction."
     )
 
 
@@ -389,10 +393,11 @@ def _decisions(runs: Sequence[RunRecord]) -> str:
 
 
 def _still_improving(runs: Sequence[RunRecord]) -> str:
-    """How many of these runs had not come to their end; nothing if all had."""
+    """How many of these runs may not have come to their end; nothing if all had."""
     if not (still := sum(r.best_at_the_end for r in runs)):
         return ""
-    return f" Without ties, the model was still improving when training ended in {still} of {len(runs)} runs."
+    said = "these might have gone on improving"
+    return f" Without ties, the last model was the best in {still} of {len(runs)} runs: {said}."
 
 
 def _same_ties(of: Mapping[str, Sequence[RunRecord]]) -> str:

@@ -8,6 +8,7 @@ Holm's method: whatever is said of one of them, on whichever page, is said by `p
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -143,16 +144,29 @@ def over_rows(contrasts: Sequence[Contrast], *, any_row: bool = False) -> Contra
     return Contrast(bits, nats, p_value(values), equivalence(values, MARGIN))
 
 
-def of_which_seeds(contrasts: Sequence[Contrast], seeds: str = "seeds") -> str:
-    """Over how many seeds `over_rows` of several rows is, and what it allows and shows over all that any row has, in
-    brackets after a blank; nothing if these are the same. seeds: what a reader calls them."""
+def together(contrasts: Sequence[Contrast], seeds: str = "seeds") -> str:
+    """What several rows allow to say of their average, in percent of perplexity and in words: over the seeds that all
+    rows have, and over all seeds where these are more. seeds: what a reader calls them."""
     every, any_row = over_rows(contrasts), over_rows(contrasts, any_row=True)
+    ranges = [range_in_words(list(of.nats.values())) for of in (every, any_row)]
+    words = [of.conclusion.partition(":")[0] for of in (every, any_row)]
     if len(any_row.bits) == len(every.bits):
-        return ""
+        return f"{ranges[0]} ({words[0]}) over {len(every.bits)} {seeds}"
     return (
-        f" (over the {len(every.bits)} {seeds} that all of them have; over all {len(any_row.bits)}: "
-        f"{range_in_words(list(any_row.nats.values()))}, {any_row.conclusion.partition(':')[0]})"
+        f"{ranges[0]} ({words[0]}) over the {len(every.bits)} {seeds} that all of them have, and {ranges[1]} "
+        f"({words[1]}) over all {len(any_row.bits)}, of which one setting alone has {_in_one_row(contrasts)}"
+        f"{_undecided(every, any_row)}"
     )
+
+
+def _in_one_row(contrasts: Sequence[Contrast]) -> int:
+    """How many seeds only one of these rows has."""
+    return sum(n == 1 for n in Counter(seed for contrast in contrasts for seed in contrast.bits).values())
+
+
+def _undecided(every: Contrast, any_row: Contrast) -> str:
+    """What follows where the two of `over_rows` say different things; nothing where they agree."""
+    return "" if every.conclusion == any_row.conclusion else "; that hangs on which are taken, so we conclude nothing"
 
 
 def _added(runs: Sequence[RunRecord]) -> tuple[Collection[int], str]:
@@ -275,7 +289,11 @@ def _count(contrasts: Sequence[Contrast]) -> str:
 def _together(differences: Sequence[dict[int, float]]) -> str:
     """What those of several experiments, seed -> log perplexity, allow to say of their mean; nothing of one."""
     together = list(pooled(differences, FEWEST).values()) if len(differences) > 1 else []
-    return f"; on average over them, seed by seed (n = {len(together)}): {allowed(together)}" if together else ""
+    return (
+        f"; on average over these {len(differences)}, seed by seed (n = {len(together)}): {allowed(together)}"
+        if together
+        else ""
+    )
 
 
 def _alike(plain: Iterable[RunRecord]) -> str:
@@ -357,10 +375,9 @@ def _pooled_in_words(found: Mapping[tuple[Key, str, str], Contrast]) -> str:
             f"within {MARGIN:g} % {p_in_words(every.p_equal)}. So: {every.conclusion}."
         )
         if len(any_row.bits) > len(every.bits):
-            alone = sum(sum(seed in contrast.bits for contrast in rows) == 1 for seed in any_row.bits)
             lines[-1] += (
-                f" (With all {len(any_row.bits)} seeds that any row has, {alone} of them in one row only: "
-                f"{any_row.allowed}; {any_row.conclusion}.)"
+                f" (With all {len(any_row.bits)} seeds that any row has, {_in_one_row(rows)} of them in one row only: "
+                f"{any_row.allowed}; {any_row.conclusion}{_undecided(every, any_row)}.)"
             )
         if other == "random":
             two, five = (sum(excluded(list(c.nats.values()), percent) for c in rows) for percent in (2, 5))

@@ -34,10 +34,10 @@ from dlt_core.studies.claim import (
     later_alone,
     looked_at,
     of_pair,
-    of_which_seeds,
     over_rows,
     primary,
     shown_again,
+    together,
 )
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
@@ -376,7 +376,7 @@ def study_name(rows: Rows) -> str:
     name = first.experiment["name"]
     if not first.changes:
         return name
-    size = f"{first.corpus['bytes']['train'] / 1000:,.0f} kB of text"
+    size = f"{(first.experiment['train_bytes'] or first.corpus['bytes']['train']) / 1000:,.0f} kB of text"
     return f"{'' if name == 'depth' else f'{name}, '}{size}, read {first.passes:.0f} times"
 
 
@@ -625,15 +625,14 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
     )
     told = (
         f"In models of {layers} layers and width {widths}, where all layers with weights of their own are better than "
-        f"fewer layers, {_shown(over_rows(sharing) if len(sharing) > 1 else sharing[0], *NO_TIES)}"
-        f"{of_which_seeds(sharing)}; "
+        f"fewer layers, {_shown(over_rows(sharing) if len(sharing) > 1 else sharing[0], *NO_TIES)}; "
     )
     if len(agent) > 1:
         apart, equal = sum(c.p_differ < 0.05 for c in agent), sum(c.p_equal < 0.05 for c in agent)
         told += (
             f"the agent is told apart from chance in {apart} of {len(agent)} settings, and shown to be equal to it "
             f"within {MARGIN:g} % in {equal}; on average over them its perplexity is "
-            f"{range_in_words(list(over_rows(agent).nats.values()))}{of_which_seeds(agent)}."
+            f"{together(agent)}."
         )
     else:
         told += f"{_shown(agent[0], *CHANCE)}."

@@ -77,7 +77,7 @@ def test_counts_are_corrected_and_pooled_over_the_rows_that_can_tell_alone():
     text = agent_markdown([*rows, *cannot])
     assert "Of these 3 experiments 2 can tell" in text
     against_random = text.partition("correction over all of them: ")[2]
-    pooled = "on average over them, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
+    pooled = "on average over these 2, seed by seed (n = 3): perplexity -0.7 to +0.1 %"
     assert against_random.startswith(f"better in 0, worse in 0, equal within 3 % in 2, open in 0; {pooled}.")
     assert "none can tell" in agent_markdown(cannot)
     assert "after Holm" not in agent_markdown(cannot)
@@ -199,7 +199,7 @@ def test_the_rows_that_exclude_an_effect_are_counted():
 def test_a_pooled_contrast_of_rows_with_few_seeds_in_common_takes_all_their_seeds():
     one, two = (Contrast(values, values, 0.5, 0.5) for values in ({0: 0.1, 1: 0.3}, {1: 0.1, 2: 0.2}))
     assert over_rows([one, two]).bits == pytest.approx({0: 0.1, 1: 0.2, 2: 0.2})
-    assert claim.of_which_seeds([one, two]) == "", "there are no others"
+    assert claim.together([one, two]).endswith(") over 3 seeds"), "there are no others"
 
 
 def test_a_pooled_contrast_of_some_seeds_stands_beside_that_of_all():
@@ -207,9 +207,13 @@ def test_a_pooled_contrast_of_some_seeds_stands_beside_that_of_all():
     one, two = (Contrast(values, values, 0.5, 0.5) for values in (common, common | {3: -0.9}))
     assert over_rows([one, two]).conclusion == "worse"
     assert re.fullmatch(
-        r" \(over the 3 runs that all of them have; over all 4: between \S+ % lower and \S+ % higher, open\)",
-        claim.of_which_seeds([one, two], "runs"),
+        r"\S+ to \S+ % higher \(worse\) over the 3 runs that all of them have, and between \S+ % lower and \S+ % "
+        r"higher \(open\) over all 4, of which one setting alone has 1; that hangs on which are taken, so we "
+        r"conclude nothing",
+        claim.together([one, two], "runs"),
     )
+    alike = [one, Contrast(*[common | {3: 0.05}] * 2, 0.5, 0.5)]
+    assert claim.together(alike).endswith(" (worse) over all 4, of which one setting alone has 1")
 
 
 def test_maps_under_their_plain_names_are_primary_contrasts():
