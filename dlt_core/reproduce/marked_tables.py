@@ -351,9 +351,9 @@ def _over_all_settings(records: Sequence[RunRecord]) -> str:
     return (
         f" On average over the {len(rows)} [settings that can tell](figures/README.md#what-could-have-told-anything) "
         "(more layers are better than fewer, and moving ties by chance makes a difference), beside where chance "
-        f"decides it is {claim.together(rows, 'repetitions')}. We worked this test out when most runs were known. "
-        f"Each setting alone, {alone or 'none'} are equal within {claim.MARGIN:g} %, and {corrected or 'none'} after "
-        "correction."
+        f"decides it is {claim.average_in_words(rows, 'repetitions')}. We worked this test out when most runs were "
+        f"known. Each setting alone, {alone or 'none'} are equal within {claim.MARGIN:g} %, and "
+        f"{corrected or 'none'} after correction."
     )
 
 
@@ -396,8 +396,10 @@ def _still_improving(runs: Sequence[RunRecord]) -> str:
     """How many of these runs may not have come to their end; nothing if all had."""
     if not (still := sum(r.best_at_the_end for r in runs)):
         return ""
-    said = "these might have gone on improving"
-    return f" Without ties, the last model was the best in {still} of {len(runs)} runs: {said}."
+    return (
+        f" Without ties, the last model was the best in {still} of {len(runs)} runs: these might have gone on "
+        "improving."
+    )
 
 
 def _same_ties(of: Mapping[str, Sequence[RunRecord]]) -> str:

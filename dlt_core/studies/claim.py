@@ -144,7 +144,7 @@ def over_rows(contrasts: Sequence[Contrast], *, any_row: bool = False) -> Contra
     return Contrast(bits, nats, p_value(values), equivalence(values, MARGIN))
 
 
-def together(contrasts: Sequence[Contrast], seeds: str = "seeds") -> str:
+def average_in_words(contrasts: Sequence[Contrast], seeds: str = "seeds") -> str:
     """What several rows allow to say of their average, in percent of perplexity and in words: over the seeds that all
     rows have, and over all seeds where these are more. seeds: what a reader calls them."""
     every, any_row = over_rows(contrasts), over_rows(contrasts, any_row=True)

@@ -30,6 +30,7 @@ from dlt_core.studies import findings
 from dlt_core.studies.claim import (
     MARGIN,
     Contrast,
+    average_in_words,
     claim_markdown,
     later_alone,
     looked_at,
@@ -37,7 +38,6 @@ from dlt_core.studies.claim import (
     over_rows,
     primary,
     shown_again,
-    together,
 )
 from dlt_core.studies.findings import Rows, against, difference, said
 from dlt_core.studies.gate import in_words, informative, is_a_look, key
@@ -632,7 +632,7 @@ def quote(*studies: Rows, among: Sequence[RunRecord] = ()) -> str:
         told += (
             f"the agent is told apart from chance in {apart} of {len(agent)} settings, and shown to be equal to it "
             f"within {MARGIN:g} % in {equal}; on average over them its perplexity is "
-            f"{together(agent)}."
+            f"{average_in_words(agent)}."
         )
     else:
         told += f"{_shown(agent[0], *CHANCE)}."

@@ -199,7 +199,7 @@ def test_the_rows_that_exclude_an_effect_are_counted():
 def test_a_pooled_contrast_of_rows_with_few_seeds_in_common_takes_all_their_seeds():
     one, two = (Contrast(values, values, 0.5, 0.5) for values in ({0: 0.1, 1: 0.3}, {1: 0.1, 2: 0.2}))
     assert over_rows([one, two]).bits == pytest.approx({0: 0.1, 1: 0.2, 2: 0.2})
-    assert claim.together([one, two]).endswith(") over 3 seeds"), "there are no others"
+    assert claim.average_in_words([one, two]).endswith(") over 3 seeds"), "there are no others"
 
 
 def test_a_pooled_contrast_of_some_seeds_stands_beside_that_of_all():
@@ -210,10 +210,10 @@ def test_a_pooled_contrast_of_some_seeds_stands_beside_that_of_all():
         r"\S+ to \S+ % higher \(worse\) over the 3 runs that all of them have, and between \S+ % lower and \S+ % "
         r"higher \(open\) over all 4, of which one setting alone has 1; that hangs on which are taken, so we "
         r"conclude nothing",
-        claim.together([one, two], "runs"),
+        claim.average_in_words([one, two], "runs"),
     )
     alike = [one, Contrast(*[common | {3: 0.05}] * 2, 0.5, 0.5)]
-    assert claim.together(alike).endswith(" (worse) over all 4, of which one setting alone has 1")
+    assert claim.average_in_words(alike).endswith(" (worse) over all 4, of which one setting alone has 1")
 
 
 def test_maps_under_their_plain_names_are_primary_contrasts():

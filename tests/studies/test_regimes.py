@@ -3,14 +3,16 @@
 import dataclasses
 import math
 import re
+from statistics import fmean
 
 import pytest
 
 from dlt_core import corpora
 from dlt_core.records.record import load_all
-from dlt_core.records.statistics import range_in_words
+from dlt_core.records.statistics import range_in_words, verdict
 from dlt_core.studies import findings, regimes
-from dlt_core.studies.claim import over_rows
+from dlt_core.studies.claim import of_pair, over_rows, primary
+from dlt_core.studies.findings import against
 from dlt_core.studies.gate import LOOK
 from dlt_core.studies.regimes import at, depth_rows, end, head_start, regime
 from dlt_core.studies.tables import grouped
@@ -456,3 +458,53 @@ def test_the_last_map_and_the_tested_one():
     assert [run.final_tie_map for run in kept] == [b], "of one weight set there is one map"
     assert "random_map" not in findings.with_choice(rows | {"random_map": rows["random_map"][:1]})
     assert findings.with_choice({}) == {}
+
+
+def test_what_notebook_13_says_of_ties_that_stop_holds_of_the_recorded_runs():
+    committed = load_all(findings.COMMITTED)
+    for study in ("agents-embedded", "depth"):
+        of = findings.rows_of(committed, study)
+        stopped = {name: of[f"{name}, freeze_after=0.5"] for name in ("random", "dynamic")}
+        assert verdict(against(of, "random, freeze_after=0.5", "random")) == "better"
+        assert verdict(against(of, "dynamic, freeze_after=0.5", "dynamic")) == "not told apart"
+        assert verdict(against(stopped, "dynamic", "random")) == ("worse" if study == "depth" else "not told apart")
+
+
+def test_what_notebook_13_says_where_more_layers_pay_holds_of_the_recorded_runs():
+    committed = [r for r in load_all(findings.COMMITTED) if r.experiment["preset"] == "laptop"]
+    settings = ({}, *regimes.PARTS_OF_THE_TEXT)
+    studies = depth, seldom, often, ended, longest = [regimes.depth_of(committed, **changed) for changed in settings]
+    family = regimes.family(*studies, others=committed)
+    fields = ("n_layer", "n_embd", "learning_rate")
+    assert {tuple(r.experiment[field] for field in fields) for r in depth["conventional"]} == {(6, 64, 2e-3)}
+    for of in studies:
+        assert regimes.contrast(of, regimes.SHARING, family).conclusion == "worse"
+        assert regimes.contrast(of, regimes.AGENT, family).p_differ > 0.05
+        assert verdict(against(of, "sandwich-2", "shallow-2")) != "better"
+    for of in (seldom, often):
+        assert verdict(against(of, "sandwich-2", "shallow-2")) == "not told apart"
+    for of, before in ((seldom, depth), (often, seldom), (longest, ended)):
+        assert verdict(regimes.growth(of, before, "sandwich-2")) == "not told apart"
+    sharing = [fmean(against(of, *regimes.SHARING)) for of in (depth, seldom, often)]
+    assert sharing[1] == max(sharing)
+    assert verdict(regimes.growth(often, seldom, "dynamic")) == "better"
+    assert fmean(regimes.last_tenth(ended["conventional"])) < fmean(regimes.last_tenth(often["conventional"])) / 2
+    for pair in (regimes.SHARING, ("shallow-2", "conventional")):
+        assert fmean(against(ended, *pair)) > fmean(against(often, *pair))
+    assert all(r.stopped_by(regimes.PATIENCE) for r in longest["conventional"])
+
+
+def test_what_notebook_13_says_of_two_seeds_that_began_badly_holds_of_the_recorded_runs():
+    committed = [r for r in load_all(findings.COMMITTED) if r.experiment["preset"] == "laptop"]
+    seldom = regimes.depth_of(committed, **regimes.FEW_PASSES)
+    for name in regimes.AGENT:
+        start = {r.seed: r.curves["validation"]["bits_per_byte"][0] for r in seldom[name]}
+        assert set(sorted(start, key=start.get)[-2:]) == {102, 103}
+    agent, chance = ({r.seed: r.test["bits_per_byte"] for r in seldom[name]} for name in regimes.AGENT)
+    assert min(chance[102], chance[103]) > max(*agent.values(), chance[100], chance[101], chance[104])
+    bad = next(r for r in seldom["random"] if r.seed == 103)
+    averages = [
+        over_rows(of_pair(primary(runs), *regimes.AGENT), any_row=True).conclusion
+        for runs in (committed, [r for r in committed if r is not bad])
+    ]
+    assert [words.startswith("equal") for words in averages] == [False, True]
